@@ -1,0 +1,41 @@
+"""evtkit: how improbable is this value, given what this channel usually does?
+
+The names below are loaded when first used, so that importing evtkit costs little more than importing NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evtkit import gpd as gpd
+    from evtkit.fit import FitStatus as FitStatus
+    from evtkit.fit import GpdFit as GpdFit
+    from evtkit.fit import fit_gpd as fit_gpd
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FitStatus": "evtkit.fit",
+    "GpdFit": "evtkit.fit",
+    "fit_gpd": "evtkit.fit",
+}
+_MODULES = ("gpd", "plot", "saliency", "testing", "threshold")
+
+__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"evtkit.{name}")
+    else:
+        raise AttributeError(f"module 'evtkit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,45 @@
+"""Independent pieces of work on several threads; kernels release the GIL, so threads are enough.
+
+Which thread does which piece never matters: every piece is computed alone, by the same code, in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["chunks", "for_each", "thread_count"]
+
+
+def thread_count(n_threads: int | None) -> int:
+    """The number of threads to use: as asked, else EVTKIT_NUM_THREADS, else every processor this process may use."""
+    if n_threads is None:
+        given = os.environ.get("EVTKIT_NUM_THREADS")
+        if given is None:
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        n_threads = int(given) if given.isdigit() else 0
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
+    return n_threads
+
+
+def chunks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover range(total)."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def for_each(work: Callable[[slice], None], pieces: Iterator[slice], n_threads: int | None) -> None:
+    """Call work(piece) for every piece; the first exception is raised after the others have ended."""
+    count = thread_count(n_threads)
+    if count == 1:
+        for piece in pieces:
+            work(piece)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        for _ in pool.map(work, pieces):
+            pass
