@@ -1,0 +1,39 @@
+"""Linear layers and embeddings.
+
+Letters: n sample, t position (all axes between batch and features), o output feature, i input feature.
+Per-sample gradient W[n, o, i] = Σ_t g[n, t, o] a[n, t, i].
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+
+from evtkit_torch.rules.registry import Factors, Use, register
+
+
+@register(F.linear, arguments="input weight bias", channels_last=True)
+def linear(use: Use) -> Factors:
+    """Outer product of gradient and input, summed over positions; columns exchange the two."""
+    a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
+    g = use.g.unsqueeze(1).flatten(1, -2)  # (n, t, o)
+    if use.layout == "columns":
+        a, g = g, a
+    return Factors(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1))
+
+
+@register(F.embedding, channels_last=True)
+def embedding(use: Use) -> Factors:
+    """Sum the output gradient over the positions that hold a word; for weights tied to a linear layer."""
+    if use.options.get("scale_grad_by_freq") or use.options.get("max_norm") is not None:
+        raise RuntimeError(
+            "got an embedding with scale_grad_by_freq or max_norm, wanted one whose gradient a sample owns"
+        )
+    words, vocabulary = use.a.long().flatten(1), use.weight.shape[0]
+    g = use.g.reshape(len(words), -1, use.weight.shape[1])  # (n, t, i)
+    hot = F.one_hot(words, vocabulary).to(g.dtype)  # (n, t, o)
+    padding = use.options.get("padding_idx")
+    if padding is not None:
+        hot[..., padding] = 0
+    if use.layout == "columns":
+        return Factors(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1))
+    return Factors(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1))

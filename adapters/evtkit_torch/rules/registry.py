@@ -1,0 +1,172 @@
+"""The registry of rules: how an operation's per-sample weight gradient factors into one batched matrix product."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from evtkit_torch.lanes import Layout
+from evtkit_torch.layers import holds, single
+
+__all__ = ["Factors", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
+
+
+class Factors(NamedTuple):
+    """Per-sample gradient of a weight as a product: ``left @ right``, shape (n, groups, rows, k).
+
+    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The order of k is free, unless the
+    use is shared (`Use.shared`).
+    """
+
+    left: Tensor  # (n, groups, rows, q)
+    right: Tensor  # (n, groups, q, k)
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One use of a weight in the forward pass, and the gradient that came back to it.
+
+    Parameters
+    ----------
+    weight : Tensor
+        The weight, for its shape.
+    a : Tensor, shape (m, ...)
+        Input of the operation, samples first, in the dtype to accumulate in. Where a model folds a sequence into
+        the batch, m is a multiple of the number of samples, each sample's rows in succession.
+    g : Tensor, shape (m, ...)
+        Gradient of the summed loss with respect to the operation's output.
+    options : mapping
+        The operation's other arguments by name; for a layer type's rule, ``{"module": module}``.
+    layout : str
+        The lanes wanted: see `evtkit_torch.lanes.Lanes`.
+    shared : bool
+        Whether the weight is used more than once, so that k must have one order in all uses.
+    """
+
+    weight: Tensor
+    a: Tensor
+    g: Tensor
+    options: Mapping[str, Any]
+    layout: Layout = "rows"
+    shared: bool = False
+
+    def with_tensors(self, a: Tensor, g: Tensor) -> Use:
+        """Return the same use with other tensors: some of the samples, or another dtype."""
+        return replace(self, a=a, g=g)
+
+
+Rule = Callable[[Use], Factors]
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """A torch function whose weight has a rule.
+
+    Parameters
+    ----------
+    rule : callable
+        From a `Use` to `Factors`.
+    arguments : tuple of str
+        The function's parameters in order.
+    channels_last : bool
+        Whether features are the input's last axis, so that the batch may be any other; else the batch is axis 0.
+    input, weight : str
+        Which arguments are the input and the weight.
+    """
+
+    rule: Rule
+    arguments: tuple[str, ...]
+    channels_last: bool = False
+    input: str = "input"
+    weight: str = "weight"
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments by name."""
+        return {**dict(zip(self.arguments, args, strict=False)), **kwargs}
+
+
+_OPERATIONS: dict[Any, Operation] = {}
+_MODULES: dict[type[nn.Module], tuple[str, Rule]] = {}
+
+
+def register(
+    *targets: Any,
+    arguments: str | None = None,
+    channels_last: bool = False,
+    input: str = "input",
+    weight: str = "weight",
+    kind: str = "channels",
+    parameter: str = "weight",
+    layout: Layout = "rows",
+) -> Callable[[Rule], Rule]:
+    """Register a rule for torch functions or for layer types of one's own.
+
+    A rule for a function holds wherever a weight enters that function: in torch's layers, in subclasses that override
+    ``forward``, and in functional use. A layer type needs a rule of its own only if its forward does something else with
+    its weight; the rule then sees the layer's first input and its output, and must be exact for the layer as a whole.
+
+    Parameters
+    ----------
+    *targets : function or nn.Module type
+        What the rule is for.
+    arguments : str, optional
+        A function's parameter names in order, separated by blanks; by default, its signature's.
+    channels_last : bool
+        For functions: features are the input's last axis and the batch may be any other.
+    input, weight : str
+        For functions: the names of the input and the weight among the arguments.
+    kind, parameter, layout : str
+        For layer types: the kind of units they hold, in which parameter, and how it falls into lanes.
+
+    Returns
+    -------
+    callable
+        Decorator for the rule.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Scale(torch.nn.Module):
+    ...     def __init__(self, channels):
+    ...         super().__init__()
+    ...         self.gamma = torch.nn.Parameter(torch.ones(channels))
+    ...     def forward(self, x):
+    ...         return x * self.gamma
+    >>> @register(Scale, kind="scales", parameter="gamma")
+    ... def scale(use):
+    ...     # n sample, c channel, q position: γ's gradient is Σ_q g x
+    ...     a, g = use.a.flatten(1, -2), use.g.flatten(1, -2)
+    ...     return Factors(g.transpose(1, 2).unsqueeze(2), a.transpose(1, 2).unsqueeze(3))
+    """
+
+    def decorate(rule: Rule) -> Rule:
+        for target in targets:
+            if isinstance(target, type) and issubclass(target, nn.Module):
+                _MODULES[target] = (parameter, rule)
+                holds(target, kind=kind)(single(parameter, layout))
+            else:
+                names = tuple(arguments.split()) if arguments else tuple(inspect.signature(target).parameters)
+                _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight)
+        return rule
+
+    return decorate
+
+
+def find_operation(function: Any) -> Operation | None:
+    """Return the operation registered for a torch function, or None."""
+    try:
+        return _OPERATIONS.get(function)
+    except TypeError:  # unhashable callables
+        return None
+
+
+def find_module_rule(module: nn.Module) -> tuple[str, Rule] | None:
+    """Return parameter name and rule of a module's nearest registered type, or None."""
+    for module_type in type(module).__mro__:
+        if module_type in _MODULES:
+            return _MODULES[module_type]
+    return None

@@ -1,0 +1,72 @@
+"""Contexts that change a network's state for a while and put it back exactly, whatever happens in between."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["check_no_mixing", "eager", "evaluation", "frozen"]
+
+
+def check_no_mixing(model: nn.Module) -> None:
+    """Refuse batch norms that would normalise by the batch, for then a sample's gradient is not its own.
+
+    Raises
+    ------
+    ValueError
+        If one is in training mode, or keeps no running statistics.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            if module.training:
+                raise ValueError(
+                    f"got {name or 'the model'} ({type(module).__name__}) in training mode, wanted model.eval(): "
+                    "batch statistics mix samples"
+                )
+            if module.running_mean is None:
+                raise ValueError(
+                    f"got {name or 'the model'} ({type(module).__name__}) without running statistics, wanted "
+                    "track_running_stats=True: batch statistics mix samples"
+                )
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode; each module's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def frozen(model: nn.Module, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
+    """No parameter asks for a gradient, except those given; each parameter's own flag and gradient afterwards."""
+    states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    thawed = {id(parameter) for parameter in thaw}
+    try:
+        for parameter, _, _ in states:
+            parameter.requires_grad_(id(parameter) in thawed)
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, flag, gradient in states:
+            parameter.requires_grad_(flag)
+            parameter.grad = gradient
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Run compiled parts of a network uncompiled: what is captured must be seen by Python."""
+    if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and importing it takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call, no-any-return]
