@@ -6,6 +6,6 @@
 from evtkit_torch.layers import register_heads
 from evtkit_torch.model import TorchModel
 from evtkit_torch.patches import TorchUnitGradient, apply_repair
-from evtkit_torch.rules import Factors, Use, register
+from evtkit_torch.rules import Block, Use, register
 
-__all__ = ["Factors", "TorchModel", "TorchUnitGradient", "Use", "apply_repair", "register", "register_heads"]
+__all__ = ["Block", "TorchModel", "TorchUnitGradient", "Use", "apply_repair", "register", "register_heads"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,5 +62,5 @@ class Lanes:
         if self.layout == "columns":
             return weight.movedim(1, 0).flatten(1)
         if self.layout == "transposed":
-            return weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
-        return weight.flatten(1)
+            return torch.unflatten(weight, 0, (self.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
+        return weight.reshape(weight.shape[0], -1)

@@ -71,6 +71,8 @@ def make_plan(model: nn.Module, choose: Chooser | Sequence[Chooser], stage: Call
         if found is None:
             continue
         kind, holder = found
+        if any(nn.parameter.is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+            raise ValueError(f"got {name or type(module).__name__!r} uninitialised, wanted one forward pass before")
         local = list(_parameters_of(module, holder(module), parameters, reasons, name))
         if not _matches(choosers, kind, name, module):
             for lanes in local:
@@ -109,8 +111,6 @@ def _parameters_of(
         path, _, leaf = lanes.parameter.rpartition(".")
         owner = module.get_submodule(path)
         parameter = getattr(owner, leaf)
-        if nn.parameter.is_lazy(parameter):
-            raise ValueError(f"got {prefix or type(module).__name__!r} uninitialised, wanted one forward pass before")
         if parametrize.is_parametrized(owner, leaf) or id(parameter) not in parameters:
             for name, _ in owner.named_parameters(prefix=f"{prefix}.{path}".strip(".")):
                 if not name.endswith("bias"):

@@ -128,7 +128,7 @@ class _Reducer:
         for lanes in self._profiler.plan.lanes:
             if lanes.parameter != name:
                 continue
-            uses = [self._use(call, lanes.layout, shared=len(calls) > 1) for call in calls]
+            uses = [self._use(call, lanes.layout) for call in calls]
             power: Literal[1, 2] = 1 if self._profiler.reduction == "mean-abs" else 2
             rules = [call.rule for call in calls]  # they may differ: a linear layer tied to an embedding
             sums = lane_sums(rules, uses, self._samples, len(lanes.units), power, self._workspace)
@@ -142,13 +142,13 @@ class _Reducer:
             return self._sums.sqrt() / scale
         return self._sums / sizes / scale
 
-    def _use(self, call: Call, layout: Any, shared: bool) -> Use:
+    def _use(self, call: Call, layout: Any) -> Use:
         a, g = call.input, call.gradient
         assert g is not None
         axis = self._batch_axis(call, a)
         if axis:
             a, g = a.movedim(axis, 0), g.movedim(axis, 0)
-        return Use(self._tracked[call.parameter], a, g, call.options, layout, shared)
+        return Use(self._tracked[call.parameter], a, g, call.options, layout)
 
     def _batch_axis(self, call: Call, a: Tensor) -> int:
         """Axis of the samples, remembered where only one was possible; 0 also where a sequence is folded into the batch."""

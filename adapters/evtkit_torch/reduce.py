@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evtkit_torch.rules import Factors, Rule, Use
+from evtkit_torch.rules import Block, Rule, Use
 
 __all__ = ["Power", "Workspace", "lane_sums"]
 
@@ -78,67 +78,77 @@ def lane_sums(
     start, count = 0, 1  # the first sample alone shows how large the factors are
     while start < samples:
         stop = min(samples, start + count)
-        factors = [_factors(rule, use, start, stop, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
-        rows = row_sums(factors, power, workspace)
+        blocks = [_blocks(rule, use, start, stop, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
+        rows = row_sums(blocks, power, workspace)
         result[start:stop] = rows.view(stop - start, lanes, -1).sum(-1)
         if start == 0:
-            held = sum(_new_bytes(part, use) for part, use in zip(factors, uses, strict=True))
-            count = max(1, workspace.factor_bytes(result.device) // max(1, held)) if held else samples
+            held = sum(_new_bytes(made, use) for made, use in zip(blocks, uses, strict=True))
+            count = max(1, workspace.factor_bytes(result.device) // held) if held else samples
         start = stop
     return result
 
 
-def row_sums(factors: Sequence[Factors], power: Power, workspace: Workspace) -> Tensor:
-    """Σ_k |Σ left @ right| (or its square) for every sample, group and row; shape (n, groups · rows).
+def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspace) -> Tensor:
+    """Σ_k |Σ_use left @ right| (or its square) for every sample, group and row; shape (n, groups · rows).
 
     Letters: n sample, G group, r row, q position, k column.
     """
-    left, right = factors[0]
-    if len(factors) == 1 and left.shape[3] == 1:  # rank one: |g| · Σ|a|
-        return (_power(left, power) * _power(right, power).sum(3, keepdim=True)).flatten(1)
-    if left.shape[2] == right.shape[3] == 1:  # a scale: one number a group
-        whole = sum((lh[:, :, 0, :] * rh[:, :, :, 0]).sum(-1) for lh, rh in factors)
-        return _power(whole, power)  # type: ignore[arg-type]
+    parts = list(zip(*uses, strict=True))  # for every block of the weight, its uses
+    left, right = parts[0][0]
+    if len(uses) == 1 and left.shape[3] == 1:  # rank one: |g| · Σ|a|
+        return torch.stack([_rank_one(block, power) for (block,) in parts]).sum(0)
+    if left.shape[2] == right.shape[3] == 1:  # one number a group, as the scales of a normalisation
+        return torch.stack([_scales(blocks, power) for blocks in parts]).sum(0)
     n, groups, rows, _ = left.shape
     columns = right.shape[3]
-    pairs = [(lh.flatten(0, 1), rh.flatten(0, 1)) for lh, rh in factors]
-    sums = torch.empty(n * groups, rows, dtype=left.dtype, device=left.device)
-    room = max(
-        1, workspace.block_bytes(left.device) // (columns * left.element_size())
-    )  # rows of the product in a block
+    flat = [[(block.left.flatten(0, 1), block.right.flatten(0, 1)) for block in blocks] for blocks in parts]
+    sums = torch.zeros(n * groups, rows, dtype=left.dtype, device=left.device)
+    room = max(1, workspace.block_bytes(left.device) // (columns * left.element_size()))  # rows of the product at a time
     tall = min(rows, room)
-    wide = max(1, room // tall)
+    wide = min(n * groups, max(1, room // tall))
     for i in range(0, n * groups, wide):
         for r in range(0, rows, tall):
-            here, these = slice(i, i + wide), slice(r, r + tall)
-            block = workspace.block((len(sums[here]), sums[:, these].shape[1], columns), left)
-            for position, (lh, rh) in enumerate(pairs):
-                if position == 0:
-                    torch.bmm(lh[here, these], rh[here], out=block)
-                else:
-                    block.baddbmm_(lh[here, these], rh[here])
-            torch.sum(block.abs_() if power == 1 else block.square_(), -1, out=sums[here, these])
+            here = sums[i : i + wide, r : r + tall]
+            product = workspace.block((*here.shape, columns), left)
+            for blocks in flat:
+                for use, (lh, rh) in enumerate(blocks):
+                    lh, rh = lh[i : i + wide, r : r + tall], rh[i : i + wide]
+                    torch.baddbmm(product, lh, rh, beta=int(use > 0), out=product)
+                here += _power_(product, power).sum(-1)
     return sums.view(n, groups * rows)
 
 
-def _power(x: Tensor, power: Power) -> Tensor:
-    return x.abs() if power == 1 else x.square()
+def _rank_one(block: Block, power: Power) -> Tensor:
+    left, right = block
+    return (_power_(left.clone(), power) * _power_(right.clone(), power).sum(3, keepdim=True)).flatten(1)
 
 
-def _factors(rule: Rule, use: Use, start: int, stop: int, samples: int, dtype: torch.dtype) -> Factors:
-    """Factors of some samples; a sequence folded into the batch becomes further positions."""
+def _scales(blocks: Sequence[Block], power: Power) -> Tensor:
+    whole = torch.stack([(left[:, :, 0, :] * right[:, :, :, 0]).sum(-1) for left, right in blocks]).sum(0)
+    return _power_(whole, power)
+
+
+def _power_(x: Tensor, power: Power) -> Tensor:
+    return x.abs_() if power == 1 else x.square_()
+
+
+def _blocks(rule: Rule, use: Use, start: int, stop: int, samples: int, dtype: torch.dtype) -> tuple[Block, ...]:
+    """Blocks of some samples; a sequence folded into the batch becomes further positions."""
     fold = len(use.g) // samples
     some = slice(start * fold, stop * fold)
     a, g = use.a[some], use.g[some].to(dtype)
-    left, right = rule(use.with_tensors(a.to(dtype) if a.is_floating_point() else a, g))
-    if fold > 1:
-        left = left.unflatten(0, (stop - start, fold)).permute(0, 2, 3, 1, 4).flatten(3)
-        right = right.unflatten(0, (stop - start, fold)).transpose(1, 2).flatten(2, 3)
-    return Factors(left, right)
+    blocks = rule(use.with_tensors(a.to(dtype) if a.is_floating_point() else a, g))
+    return blocks if fold == 1 else tuple(_unfolded(block, stop - start) for block in blocks)
 
 
-def _new_bytes(factors: Factors, use: Use) -> int:
+def _unfolded(block: Block, n: int) -> Block:
+    left, right = (torch.unflatten(part, 0, (n, -1)) for part in block)  # (n, t, G, ...)
+    return Block(left.permute(0, 2, 3, 1, 4).flatten(3), right.transpose(1, 2).flatten(2, 3))
+
+
+def _new_bytes(blocks: tuple[Block, ...], use: Use) -> int:
     """Bytes that factors hold beyond the tensors they were made from."""
     given = {use.a.untyped_storage().data_ptr(), use.g.untyped_storage().data_ptr()}
-    made = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in factors}
+    storages = [part.untyped_storage() for block in blocks for part in block]
+    made = {storage.data_ptr(): storage.nbytes() for storage in storages}
     return sum(size for pointer, size in made.items() if pointer not in given)

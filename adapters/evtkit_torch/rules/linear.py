@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from evtkit_torch.rules.registry import Factors, Use, register
+from evtkit_torch.rules.registry import Block, Use, register
 
 
 @register(F.linear, arguments="input weight bias", channels_last=True)
-def linear(use: Use) -> Factors:
+def linear(use: Use) -> tuple[Block, ...]:
     """Outer product of gradient and input, summed over positions; columns exchange the two."""
     a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
     g = use.g.unsqueeze(1).flatten(1, -2)  # (n, t, o)
     if use.layout == "columns":
         a, g = g, a
-    return Factors(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1))
+    return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1)),)
 
 
 @register(F.embedding, channels_last=True)
-def embedding(use: Use) -> Factors:
+def embedding(use: Use) -> tuple[Block, ...]:
     """Sum the output gradient over the positions that hold a word; for weights tied to a linear layer."""
     if use.options.get("scale_grad_by_freq") or use.options.get("max_norm") is not None:
         raise RuntimeError(
@@ -35,5 +35,5 @@ def embedding(use: Use) -> Factors:
     if padding is not None:
         hot[..., padding] = 0
     if use.layout == "columns":
-        return Factors(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1))
-    return Factors(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1))
+        return (Block(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1)),)
+    return (Block(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1)),)

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from evtkit_torch.lanes import Layout
 from evtkit_torch.layers import holds, single
 
-__all__ = ["Factors", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
+__all__ = ["Block", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
 
 
-class Factors(NamedTuple):
-    """Per-sample gradient of a weight as a product: ``left @ right``, shape (n, groups, rows, k).
+class Block(NamedTuple):
+    """Part of a weight's per-sample gradient as a product: ``left @ right``, shape (n, groups, rows, k).
 
-    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The order of k is free, unless the
-    use is shared (`Use.shared`).
+    The lanes are (groups, rows) flattened; a lane may span several consecutive rows.
     """
 
     left: Tensor  # (n, groups, rows, q)
@@ -43,8 +42,6 @@ class Use:
         The operation's other arguments by name; for a layer type's rule, ``{"module": module}``.
     layout : str
         The lanes wanted: see `evtkit_torch.lanes.Lanes`.
-    shared : bool
-        Whether the weight is used more than once, so that k must have one order in all uses.
     """
 
     weight: Tensor
@@ -52,14 +49,15 @@ class Use:
     g: Tensor
     options: Mapping[str, Any]
     layout: Layout = "rows"
-    shared: bool = False
 
     def with_tensors(self, a: Tensor, g: Tensor) -> Use:
         """Return the same use with other tensors: some of the samples, or another dtype."""
         return replace(self, a=a, g=g)
 
 
-Rule = Callable[[Use], Factors]
+Rule = Callable[[Use], tuple[Block, ...]]
+"""From a use to blocks that together hold every weight once: each lane's numbers are spread over the blocks in any order, but
+in the same one for all uses of a weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ class Operation:
     Parameters
     ----------
     rule : callable
-        From a `Use` to `Factors`.
+        From a `Use` to its blocks.
     arguments : tuple of str
         The function's parameters in order.
     channels_last : bool
@@ -140,7 +138,7 @@ def register(
     ... def scale(use):
     ...     # n sample, c channel, q position: γ's gradient is Σ_q g x
     ...     a, g = use.a.flatten(1, -2), use.g.flatten(1, -2)
-    ...     return Factors(g.transpose(1, 2).unsqueeze(2), a.transpose(1, 2).unsqueeze(3))
+    ...     return (Block(g.transpose(1, 2).unsqueeze(2), a.transpose(1, 2).unsqueeze(3)),)
     """
 
     def decorate(rule: Rule) -> Rule:
