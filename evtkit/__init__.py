@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     from evtkit.fit import FitStatus as FitStatus
     from evtkit.fit import GpdFit as GpdFit
     from evtkit.fit import fit_gpd as fit_gpd
+    from evtkit.peaks import fit_tail as fit_tail
+    from evtkit.ranking import Ranking as Ranking
+    from evtkit.sketch import TailSketch as TailSketch
+    from evtkit.tail import Tail as Tail
 
 __version__ = "0.1.0"
 
 _HOME = {
     "FitStatus": "evtkit.fit",
     "GpdFit": "evtkit.fit",
+    "Ranking": "evtkit.ranking",
+    "Tail": "evtkit.tail",
+    "TailSketch": "evtkit.sketch",
     "fit_gpd": "evtkit.fit",
+    "fit_tail": "evtkit.peaks",
 }
 _MODULES = ("gpd", "plot", "saliency", "testing", "threshold")
 

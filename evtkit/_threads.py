@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["chunks", "for_each", "thread_count"]
+    from numpy.typing import NDArray
+
+__all__ = ["channel_rows", "chunks", "for_each", "thread_count"]
 
 
 def thread_count(n_threads: int | None) -> int:
@@ -27,16 +31,23 @@ def thread_count(n_threads: int | None) -> int:
     return n_threads
 
 
+def channel_rows(columns: NDArray[Any], piece: slice, dtype: Any = None) -> NDArray[Any]:
+    """Some channels of observations × channels, a row each, C-contiguous and writeable for the kernels."""
+    rows = np.ascontiguousarray(columns[:, piece].T, dtype=dtype)
+    return rows if rows.flags.writeable else rows.copy()
+
+
 def chunks(total: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that cover range(total)."""
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
 
 
-def for_each(work: Callable[[slice], None], pieces: Iterator[slice], n_threads: int | None) -> None:
+def for_each(work: Callable[[slice], None], pieces: Iterable[slice], n_threads: int | None) -> None:
     """Call work(piece) for every piece; the first exception is raised after the others have ended."""
-    count = thread_count(n_threads)
-    if count == 1:
+    pieces = list(pieces)
+    count = min(thread_count(n_threads), len(pieces))
+    if count <= 1:
         for piece in pieces:
             work(piece)
         return

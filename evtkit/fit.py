@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._threads import chunks, for_each
+from evtkit._threads import channel_rows, chunks, for_each
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -102,8 +102,8 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     method : str
         ``"mle"`` the exact maximum of the likelihood over ξ ≥ −1 (Grimshaw 1993; see `evtkit.grimshaw`);
         ``"pwm"`` unbiased probability-weighted moments (Hosking & Wallis 1987); ``"zhang-stephens"`` (Zhang &
-        Stephens 2009); ``"moments"`` (Hosking & Wallis 1987); ``"published"`` the fitter of the first POT-saliency code, two known
-        defects included, for comparison only (see `evtkit.estimators`).
+        Stephens 2009); ``"moments"`` (Hosking & Wallis 1987); ``"published"`` the fitter of the first POT-saliency
+        code, two known defects included, for comparison only (see `evtkit.estimators`).
     n_threads : int, optional
         Threads for many channels; default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
 
@@ -143,7 +143,7 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     counts = np.empty(columns.shape[1], dtype=np.int64)
 
     def work(piece: slice) -> None:
-        rows = np.ascontiguousarray(columns[:, piece].T, dtype=np.float64)
+        rows = channel_rows(columns, piece, np.float64)
         METHODS[method](rows, result[piece], counts[piece])
 
     for_each(work, chunks(columns.shape[1], max(1, _CHUNK_VALUES // max(1, columns.shape[0]))), n_threads)

@@ -40,16 +40,22 @@ _TERMS = 16  # of so many terms
 
 
 @kernel("float64(float64[::1], intp, float64)", fused=True)
-def _mean(y, n, y_max):
-    """The mean, without overflow."""
-    total, scale = 0.0, 1.0 / y_max
-    if not 1e-300 < y_max < 1e300:
+def _sum_of_shares(y, n, y_max):
+    """Σ y/y_max, which overflows for no y."""
+    total, inverse = 0.0, 1.0 / y_max
+    if 1e-300 < y_max < 1e300:
         for i in range(n):
-            total += y[i] / y_max
+            total += y[i] * inverse
     else:
         for i in range(n):
-            total += y[i] * scale
-    return y_max * (total / n)
+            total += y[i] / y_max
+    return total
+
+
+@kernel("float64(float64[::1], intp, float64)")
+def _mean(y, n, y_max):
+    """The mean, without overflow; apart from the sum, lest the product be taken first."""
+    return y_max * (_sum_of_shares(y, n, y_max) / n)
 
 
 @kernel("void(float64[::1], intp, float64, float64[:, :, ::1])")

@@ -1,0 +1,326 @@
+"""Tail: a peaks-over-threshold model of one or many channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit import gpd
+from evtkit._files import read_arrays, write_arrays
+from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit.ranking import Ranking
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Tail"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
+
+    P(X > x) = (N_u/n) · S(x − u) for x > u (Pickands 1975); at and below u, the share of observations above x. Made by
+    `fit_tail` or `TailSketch.fit`. Every array has one entry a channel, and is 0-d for 1-D input. With ``side="lower"``
+    everything is about the lower tail: `sf` is P(X < x), `isf` and `return_level` are low levels.
+
+    Attributes
+    ----------
+    threshold : ndarray of float64
+        u, in the units of the data.
+    xi, sigma : ndarray of float64
+        Shape and scale of the excesses x − u; NaN where there is no fit (see `status`).
+    n, n_excess : ndarray of int64
+        Observations, and those strictly beyond u.
+    status : ndarray of int64
+        A `FitStatus` each.
+    mean, std : ndarray of float64
+        Of all observations; std with ddof = 1.
+    mean_excess : ndarray of float64
+        Mean of x − u over the excesses; NaN without any.
+    loglik, se_xi, se_sigma, cov : ndarray of float64
+        As in `GpdFit`.
+    largest : ndarray, shape (channels, kept) or (kept,)
+        The most extreme observations of each channel that are kept, all excesses among them, ascending (of −x for the
+        lower side), NaN in front where a channel has fewer.
+    sample : ndarray, shape (channels, n) or (n,), or None
+        All observations (of −x for the lower side), if they were kept.
+    side : str
+        "upper" or "lower".
+    method : str
+        The estimator, as in `fit_gpd`.
+    """
+
+    threshold: Float
+    xi: Float
+    sigma: Float
+    n: NDArray[np.int64]
+    n_excess: NDArray[np.int64]
+    status: NDArray[np.int64]
+    mean: Float
+    std: Float
+    mean_excess: Float
+    loglik: Float
+    se_xi: Float
+    se_sigma: Float
+    cov: Float
+    largest: NDArray[Any]
+    sample: NDArray[Any] | None = None
+    side: str = "upper"
+    method: str = "mle"
+
+    # -- probabilities -------------------------------------------------------------------------------------------------
+
+    def logsf(self, x: ArrayLike) -> Float:
+        """Logarithm of P(X > x), which orders values long after `sf` has underflowed.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., channels); any shape for a tail of one channel
+            Levels, in the units of the data.
+
+        Returns
+        -------
+        ndarray of float64
+            Shape of `x`. −inf beyond the endpoint of a tail with ξ < 0. Where x is at or below u, the empirical
+            survival function; below the smallest value that a sketch has kept it is known only to lie between that and
+            1, and 0 (the logarithm of 1) is returned: never less than the truth. NaN above u in a channel without a fit.
+
+        Raises
+        ------
+        ValueError
+            If x holds NaN or no numbers, or its last axis is not the channels.
+        """
+        levels = self._levels(x)
+        sign = self._sign
+        excess = sign * levels - sign * self.threshold
+        out = np.empty(levels.shape)
+        above = excess > 0.0
+        xi, sigma = (np.broadcast_to(np.where(self.is_fitted, a, np.nan), levels.shape) for a in (self.xi, self.sigma))
+        rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
+        with np.errstate(divide="ignore"):
+            out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
+            out[~above] = np.log(self._empirical(sign * levels)[~above])
+        return out[()] if out.ndim else np.asarray(out)
+
+    def sf(self, x: ArrayLike) -> Float:
+        """P(X > x), the tail probability. Shapes, values below the threshold and errors as in `logsf`."""
+        with np.errstate(under="ignore"):
+            return np.exp(self.logsf(x))
+
+    def isf(self, p: ArrayLike) -> Float:
+        """The level that an observation exceeds with probability `p`: the inverse of `sf`.
+
+        Parameters
+        ----------
+        p : array_like, shape (..., channels) or scalar; any shape for a tail of one channel
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        ndarray of float64
+            x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else an observation: sorted(x)[n − 1 − floor(p n)]. At
+            p = 0 the endpoint, or inf. NaN in a channel without a fit where p ≤ N_u/n.
+
+        Raises
+        ------
+        ValueError
+            If p is outside [0, 1], or so large that it asks for values that were not kept.
+        """
+        prob = numbers(p, "p").astype(np.float64)
+        if np.any(bad := ~((prob >= 0.0) & (prob <= 1.0))):
+            raise ValueError(f"p must lie in [0, 1], got {float(prob[bad].flat[0])}")
+        if self.threshold.ndim and prob.ndim and prob.shape[-1] != self.threshold.size:
+            raise ValueError(
+                f"p must be a scalar or have {self.threshold.size} channels on its last axis, got {prob.shape}"
+            )
+        shape = np.broadcast_shapes(prob.shape, self.threshold.shape)
+        prob = np.broadcast_to(prob, shape)
+        u, xi, sigma, n, n_excess = (
+            np.broadcast_to(np.asarray(a, dtype=np.float64), shape)
+            for a in (self._sign * self.threshold, self.xi, self.sigma, self.n, self.n_excess)
+        )
+        fitted = np.broadcast_to(self.is_fitted, shape)
+        out = np.empty(shape)
+        tail = prob * n <= n_excess
+        ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
+        excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
+        out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
+        if not np.all(tail):
+            out[~tail] = self._order_statistic(prob, ~tail)
+        out *= self._sign
+        return out[()] if out.ndim else np.asarray(out)
+
+    def return_level(self, period: ArrayLike) -> Float:
+        """The level exceeded once in `period` observations, on average: isf(1/period).
+
+        Parameters
+        ----------
+        period : array_like
+            Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
+        """
+        m = numbers(period, "period").astype(np.float64)
+        if np.any(bad := ~(m > 1.0)):
+            raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
+        return self.isf(1.0 / m)
+
+    def rank(
+        self,
+        x: ArrayLike,
+        by: str = "pot",
+        *,
+        rng: np.random.Generator | int | None = None,
+        names: ArrayLike | None = None,
+    ) -> Ranking:
+        """Rank the channels by how improbable their values are, most improbable first.
+
+        Parameters
+        ----------
+        x : array_like, shape (channels,) or (queries, channels)
+            One value a channel, or several queries to be ranked apart.
+        by : str
+            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see `Ranking`.
+        rng : numpy.random.Generator or int
+            For ``by="random"``.
+        names : array_like of str, optional
+            Names of the channels.
+
+        Returns
+        -------
+        Ranking
+        """
+        from evtkit.ranking import rank
+
+        return rank(self, x, by, rng=rng, names=names)
+
+    # -- what was fitted -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_fitted(self) -> NDArray[np.bool_]:
+        """Whether each channel has a fitted tail (status OK or BOUNDARY)."""
+        return np.asarray(self.status <= FitStatus.BOUNDARY)
+
+    @property
+    def endpoint(self) -> Float:
+        """The upper endpoint u − σ/ξ where ξ < 0, else inf (the lower one, else −inf, for the lower side)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.where(self.xi < 0.0, -self.sigma / self.xi, np.where(np.isnan(self.xi), np.nan, np.inf))
+        return np.asarray(self.threshold + self._sign * reach)
+
+    @cached_property
+    def excesses(self) -> Float:
+        """The excesses, shape (most excesses of a channel, channels) or (n_excess,), NaN-padded: `fit_gpd`'s input."""
+        rows = np.atleast_2d(self.largest).astype(np.float64)
+        rows = rows - np.atleast_1d(self._sign * self.threshold)[:, None]
+        rows[~(rows > 0.0)] = np.nan
+        widest = int(np.max(self.n_excess, initial=0))
+        out = rows[:, rows.shape[1] - widest :].T
+        return out if self.threshold.ndim else out[:, 0]
+
+    @cached_property
+    def gpd(self) -> GpdFit:
+        """The fit as `fit_gpd` returns it."""
+        return GpdFit(self.xi, self.sigma, self.loglik, self.n_excess, self.status,
+                      self.se_xi, self.se_sigma, self.cov, self.method)  # fmt: skip
+
+    @cached_property
+    def published(self) -> GpdFit:
+        """The same excesses fitted by ``method="published"``, for the ranking of that name."""
+        return fit_gpd(self.excesses, method="published")
+
+    def __len__(self) -> int:
+        return self.threshold.size
+
+    def __getitem__(self, channel: int) -> Tail:
+        """One channel as a tail of its own."""
+        if not self.threshold.ndim:
+            raise TypeError("this tail has one channel already")
+        picked = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in picked.items():
+            if isinstance(value, np.ndarray):
+                picked[name] = value[channel] if value.ndim > 1 else np.asarray(value[channel])
+        return Tail(**picked)
+
+    def __repr__(self) -> str:
+        beyond = ">" if self.side == "upper" else "<"
+        if self.threshold.ndim == 0:
+            return (
+                f"Tail(x {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
+                f"xi={self.xi:.4g} ± {self.se_xi:.2g}, sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, "
+                f"{FitStatus(int(self.status)).name})"
+            )
+        states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
+        low, middle, high = np.nanpercentile(self.xi, [5, 50, 95]) if np.any(self.is_fitted) else [np.nan] * 3
+        return (
+            f"Tail({len(self)} channels, {self.side} side, {np.sum(self.n_excess)} excesses: {', '.join(states)}; "
+            f"xi {middle:.3g}, 90 % of channels in {low:.3g} … {high:.3g})"
+        )
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to an .npz file, atomically; `Tail.load` restores it bit for bit."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
+        write_arrays(path, "Tail", arrays, {"side": self.side, "method": self.method})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tail:
+        """Read what `save` wrote. Raises ValueError if the file is anything else."""
+        arrays, attributes = read_arrays(path, "Tail")
+        return cls(**arrays, **attributes)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.side == "upper" else -1.0
+
+    def _levels(self, x: ArrayLike) -> Float:
+        levels = numbers(x, "x").astype(np.float64)
+        if np.any(np.isnan(levels)):
+            raise ValueError("x holds NaN; a level must be a number")
+        if self.threshold.ndim and (levels.ndim == 0 or levels.shape[-1] != self.threshold.size):
+            raise ValueError(f"x must have {self.threshold.size} channels on its last axis, got shape {levels.shape}")
+        return levels
+
+    def _empirical(self, levels: Float) -> Float:
+        """The share of observations above each level, or 1 where it is unknown."""
+        from evtkit._tops import count_above
+
+        tops = np.ascontiguousarray(np.atleast_2d(self.largest))
+        samples = np.empty((tops.shape[0], 0), tops.dtype) if self.sample is None else np.atleast_2d(self.sample)
+        queries = np.ascontiguousarray(levels.reshape(-1, tops.shape[0]))
+        counts = np.empty(queries.shape, dtype=np.int64)
+        count_above(tops, np.ascontiguousarray(samples), queries, counts)
+        share = counts / np.atleast_1d(self.n)
+        if self.sample is None:
+            share[counts >= np.count_nonzero(~np.isnan(tops), axis=1)] = 1.0
+        return share.reshape(levels.shape)
+
+    def _order_statistic(self, prob: Float, wanted: NDArray[np.bool_]) -> Float:
+        """The observations at the ranks that the wanted probabilities, all above N_u/n, ask for."""
+        known = np.atleast_2d(self.largest if self.sample is None else self.sample)
+        n = np.atleast_1d(self.n)
+        ordered: dict[int, Float] = {}
+        channels = np.broadcast_to(np.arange(known.shape[0]) if self.threshold.ndim else 0, prob.shape)[wanted]
+        out = np.empty(channels.shape)
+        for i, (channel, p) in enumerate(zip(channels.tolist(), prob[wanted].tolist(), strict=True)):
+            if channel not in ordered:
+                values = np.sort(known[channel].astype(np.float64))
+                ordered[channel] = values[~np.isnan(values)]
+            values = ordered[channel]
+            above = min(int(p * n[channel]), int(n[channel]) - 1)
+            if above >= values.size:
+                raise ValueError(
+                    f"p = {p} asks for values that were not kept; wanted p < {values.size / n[channel]:.6g}"
+                )
+            out[i] = values[values.size - 1 - above]
+        return out
