@@ -123,7 +123,7 @@ class Capture(TorchFunctionMode):
         if (
             not output.requires_grad
         ):  # nothing upstream asks for a gradient: it starts here, and the input's is never computed
-            output = _Root.apply(output, self.anchor)  # type: ignore[no-untyped-call]
+            output = root(output, self.anchor)
         output.register_hook(partial(self._arrive, call))
         return output
 
@@ -191,10 +191,14 @@ class Capture(TorchFunctionMode):
                 f"got weights in operations without a rule: {uses}. Wanted a rule for the layer (register), "
                 "or a choice of units that leaves it out"
             )
+        if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
+            raise RuntimeError(
+                "got reentrant checkpointing, wanted use_reentrant=False: its layers run without a gradient first, and unseen later"
+            )
         if not total.requires_grad:
             raise RuntimeError(
-                "got a loss that no unit's gradient reaches, wanted units between input and loss (a graph cut by "
-                "detach or no_grad, or reentrant checkpointing around the whole network, cuts them off)"
+                "got a loss that no unit's gradient reaches, wanted units between input and loss, not cut off by detach, no_grad "
+                "or reentrant checkpointing"
             )
         self._backward = True
         total.backward()  # type: ignore[no-untyped-call]
@@ -242,6 +246,25 @@ class _Root(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
         return None, None
+
+
+def root(x: Tensor, anchor: Tensor) -> Tensor:
+    """Let gradients flow to a tensor, as if something upstream asked for them."""
+    return _Root.apply(x, anchor)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _mentions(node: Any, name: str) -> bool:
+    """Whether a graph holds a node of that name."""
+    seen, waiting = set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == name:
+            return True
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+    return False
 
 
 def _values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:

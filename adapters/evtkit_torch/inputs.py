@@ -31,6 +31,12 @@ class Batch:
         for start in range(0, self.size, step):
             yield slice(start, min(start + step, self.size)), self[start : start + step]
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor changed."""
+        args = tuple(change(value) if isinstance(value, Tensor) else value for value in self.args)
+        kwargs = {key: change(value) if isinstance(value, Tensor) else value for key, value in self.kwargs.items()}
+        return Batch(args, kwargs, self.size)
+
     def __getitem__(self, some: slice | list[int]) -> Batch:
         cut = [value[some] if _is_batched(value) else value for value in self.args]
         named = {key: value[some] if _is_batched(value) else value for key, value in self.kwargs.items()}

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
-from evtkit_torch.capture import Call, Capture
+from evtkit_torch.capture import Call, Capture, root
 from evtkit_torch.inputs import Batch, Loss, per_sample_losses
 from evtkit_torch.plan import Plan
 from evtkit_torch.reduce import Workspace, lane_sums
@@ -55,6 +56,8 @@ class Profiler:
         For each weight, the batch-norm scales its output goes straight into.
     unused : set
         Weights that entered no operation in the last pass.
+    grad_inputs : bool
+        Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
     """
 
     model: nn.Module
@@ -67,6 +70,7 @@ class Profiler:
     batch_axes: dict[str, int] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
+    grad_inputs: bool = False
 
     def forward(self, batch: Batch) -> Any:
         """Run the network on a batch."""
@@ -81,14 +85,25 @@ class Profiler:
 
     def profile(self, batch: Batch, target: Any) -> Tensor:
         """Return the profile of a batch that fits in memory, shape (batch, units), on the network's device."""
+        try:
+            return self._profile(batch, target)
+        except CheckpointError:
+            if self.grad_inputs:
+                raise
+            self.grad_inputs = True  # the first layers are recomputed in the backward pass, where nothing can be put after them
+            return self._profile(batch, target)
+
+    def _profile(self, batch: Batch, target: Any) -> Tensor:
         parameters = dict(self.model.named_parameters())
         tracked = {name: parameters[name] for name in self.plan.parameters}
         reducer = _Reducer(self, batch.size, tracked)
         with torch.inference_mode(False), torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
             capture = Capture(self.model, tracked, reducer.take)
+            if self.grad_inputs:
+                batch = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
             with capture.following():
                 losses = self.losses(batch, target)
-                capture.backward(losses.sum() * self.loss_scale)
+            capture.backward(losses.sum() * self.loss_scale)
         for weight, scales in capture.followers.items():
             self.followers.setdefault(weight, set()).update(scales)
         self.unused = capture.unused
