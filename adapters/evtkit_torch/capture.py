@@ -74,7 +74,7 @@ class Capture(TorchFunctionMode):
         self._delivered: set[str] = set()
         self._foreign: dict[str, str] = {}
         self._own: set[str] = set()  # parameters inside their layer's own rule at the moment
-        self._backward = self._busy = False
+        self._backward = False
         self._anchor: Tensor | None = None
 
     @property
@@ -87,8 +87,6 @@ class Capture(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
         kwargs = kwargs or {}
-        if self._busy:
-            return func(*args, **kwargs)
         operation = find_operation(func)
         if operation is not None and operation.arguments[1:3] == ("running_mean", "running_var"):
             self._refuse_mixing(operation.bind(args, kwargs))
@@ -226,12 +224,8 @@ class Capture(TorchFunctionMode):
     def _hand_over(self, name: str) -> None:
         self._delivered.add(name)
         calls, self._arrived[name] = self._arrived[name], []
-        self._busy = True
-        try:
-            with torch.autocast(calls[0].input.device.type, enabled=False), torch.no_grad():
-                self._deliver(name, calls)
-        finally:
-            self._busy = False
+        with torch.autocast(calls[0].input.device.type, enabled=False), torch.no_grad():
+            self._deliver(name, calls)
         for call in calls:  # autograd keeps the hook, and with it the call, until the graph goes: free the tensors now
             call.input = call.gradient = None  # type: ignore[assignment]
 

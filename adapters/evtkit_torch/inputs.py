@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,12 @@ class Batch:
     kwargs: Mapping[str, Any]
     size: int
 
-    def parts(self, micro_batch: int | None) -> Iterator[tuple[slice, Batch]]:
-        """Consecutive parts of at most ``micro_batch`` samples."""
-        step = micro_batch or max(self.size, 1)
+    def parts(self, micro_batch: int | None, target: Any = None) -> Iterator[tuple[Batch, Any]]:
+        """Consecutive parts of at most ``micro_batch`` samples, with their targets."""
+        step = micro_batch or self.size
         for start in range(0, self.size, step):
-            yield slice(start, min(start + step, self.size)), self[start : start + step]
+            some = slice(start, start + step)
+            yield self[some], target[some] if isinstance(target, Tensor) else target
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Every tensor changed."""
@@ -59,14 +60,12 @@ def make_batch(x: Any, device: torch.device, dtype: torch.dtype) -> Batch:
         If there is no tensor, no sample, or the tensors disagree on their number.
     """
     place = _Placer(device, dtype)
-    args = (
-        tuple(place(value) for value in x)
-        if isinstance(x, (tuple, list))
-        else ()
-        if isinstance(x, Mapping)
-        else (place(x),)
-    )
-    kwargs = {str(key): place(value) for key, value in x.items()} if isinstance(x, Mapping) else {}
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if isinstance(x, Mapping):
+        kwargs = {str(key): place(value) for key, value in x.items()}
+    else:
+        args = tuple(place(value) for value in (x if isinstance(x, (tuple, list)) else (x,)))
     sizes = [len(value) for value in (*args, *kwargs.values()) if _is_batched(value)]
     if not sizes:
         raise ValueError(
@@ -184,6 +183,6 @@ def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
     return F.cross_entropy(wide, target.long(), reduction="none")
 
 
-def stack_numpy(parts: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[Any]]:
+def stack_numpy(parts: Iterable[Tensor]) -> np.ndarray[Any, np.dtype[Any]]:
     """Concatenate along the samples, on the CPU, as an array."""
     return torch.cat([part.detach().cpu() for part in parts]).numpy()

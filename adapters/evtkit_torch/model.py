@@ -171,15 +171,14 @@ class TorchModel:
             If a weight is used in a way without a rule, an input is changed in place after its use, gradients are not finite,
             or the first samples' profiles differ from ordinary gradients.
         """
-        check_no_mixing(self._model)
-        batch, target = self._batch(x, y)
-        if self._verify:
-            verify_profiles(self._profiler, batch, target)
-            self._verify = False
-        parts = []
-        for some, part in batch.parts(self._micro_batch):
-            parts.append(self._profiler.profile(part, target[some] if isinstance(target, Tensor) else target).cpu())
-        result = stack_numpy(parts)
+        with torch.inference_mode(False):  # what is made in inference mode has no gradient, ever
+            batch, target = self._batch(x, y)
+            if self._verify:
+                verify_profiles(self._profiler, batch, target)
+                self._verify = False
+            result = stack_numpy(
+                self._profiler.profile(part, labels).cpu() for part, labels in batch.parts(self._micro_batch, target)
+            )
         bad = np.flatnonzero(~np.isfinite(result).all(axis=1)).tolist()
         if bad:
             raise RuntimeError(
@@ -190,11 +189,10 @@ class TorchModel:
 
     def logits(self, x: Any) -> NDArray[np.floating[Any]]:
         """Class scores, shape (batch, classes), in evaluation mode and without a gradient."""
-        check_no_mixing(self._model)
         batch, _ = self._batch(x, None)
         parts = []
         with torch.no_grad(), eager(), evaluation(self._model):
-            for _, part in batch.parts(self._micro_batch):
+            for part, _ in batch.parts(self._micro_batch):
                 scores = logits_of(self._profiler.forward(part))
                 parts.append(scores if scores.dtype == torch.float64 else scores.float())
         return stack_numpy(parts)
@@ -224,16 +222,15 @@ class TorchModel:
         TorchUnitGradient
             With ``selection`` and the ``norms`` of its units.
         """
-        check_no_mixing(self._model)
         chosen = self._resolve(selection)
-        batch, target = self._batch(x, y)
         names = list(dict.fromkeys(lanes.parameter for unit in chosen.tolist() for lanes, _ in self._plan.pieces[unit]))
         total: dict[str, Tensor] = {}
-        for some, part in batch.parts(self._micro_batch):
-            labels = target[some] if isinstance(target, Tensor) else target
-            for name, gradient in ordinary_gradient(self._profiler, part, labels, names).items():
-                total[name] = gradient if name not in total else total[name] + gradient
-        mean = {name: gradient / batch.size for name, gradient in total.items()}
+        with torch.inference_mode(False):
+            batch, target = self._batch(x, y)
+            for part, labels in batch.parts(self._micro_batch, target):
+                for name, gradient in ordinary_gradient(self._profiler, part, labels, names).items():
+                    total[name] = gradient if name not in total else total[name] + gradient
+            mean = {name: gradient / batch.size for name, gradient in total.items()}
         return TorchUnitGradient(chosen, self._patches.norms(chosen, mean), mean)
 
     @contextmanager
@@ -340,6 +337,7 @@ class TorchModel:
         return np.arange(len(self.units)) if selection is None else self.units.resolve(selection)
 
     def _batch(self, x: Any, y: Any) -> tuple[Batch, Any]:
+        check_no_mixing(self._model)
         parameter = next(self._model.parameters())
         batch = make_batch(x, parameter.device, parameter.dtype)
         return batch, labels_of(y, batch.size, parameter.device)

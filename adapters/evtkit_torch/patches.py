@@ -90,10 +90,9 @@ class Patches:
         try:
             yield
         finally:
-            self._saved.remove(saved)
-            with torch.no_grad():
-                for block, weights in reversed(saved):
-                    self.view(block).copy_(weights)
+            for block, weights in reversed(saved):
+                self.view(block).copy_(weights)
+            self._saved = [other for other in self._saved if other is not saved]
 
     def export(self) -> dict[str, Tensor]:
         """All changes in force, as a flat dictionary of tensors; see `TorchModel.export`."""

@@ -83,7 +83,7 @@ def lane_sums(
         result[start:stop] = rows.view(stop - start, lanes, -1).sum(-1)
         if start == 0:
             held = sum(_new_bytes(made, use) for made, use in zip(blocks, uses, strict=True))
-            count = max(1, workspace.factor_bytes(result.device) // held) if held else samples
+            count = max(1, workspace.factor_bytes(result.device) // (2 * held)) if held else samples  # padding, casts
         start = stop
     return result
 

@@ -1,0 +1,143 @@
+"""What goes in: tensors, arrays, tuples, dicts; labels and losses; and what is refused."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from evtkit_torch import TorchModel
+
+GENERATOR = torch.Generator().manual_seed(3)
+X = torch.randn(5, 6, generator=GENERATOR)
+Y = np.array([0, 1, 2, 1, 0])
+
+
+class Net(nn.Module):
+    def __init__(self, output=lambda logits: logits):
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.output = output
+
+    def forward(self, left, right=None):
+        return self.output(self.head(torch.tanh(self.inner(left if right is None else left + right))))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return TorchModel(Net().eval(), units="rows")
+
+
+def test_tensors_arrays_tuples_and_dicts_are_one(net):
+    want = net.profile(X, Y)
+    assert want.shape == (5, 7)
+    assert want.dtype == np.float32
+    half = X / 2
+    same = [X.numpy(), X.double(), X.numpy().astype(np.float64), (X,), [X], {"left": X}, (half, half.numpy())]
+    same += [{"left": half, "right": half}]
+    for x in same:
+        np.testing.assert_allclose(net.profile(x, Y), want, rtol=1e-6)
+    for y in (Y.tolist(), torch.from_numpy(Y), Y.astype(np.uint8), Y.astype(np.int32)):
+        np.testing.assert_array_equal(net.profile(X, y), want)
+
+
+def test_the_input_is_left_alone(net):
+    x = X.clone().requires_grad_()
+    net.profile(x, Y)
+    assert x.grad is None
+    assert x.requires_grad
+
+
+def test_it_works_under_no_grad_and_inference_mode(net):
+    want = net.profile(X, Y)
+    with torch.no_grad():
+        np.testing.assert_array_equal(net.profile(X, Y), want)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(net.profile(X * 1, Y), want)
+        np.testing.assert_array_equal(net.predict(X), net.predict(X))
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5, 99])
+def test_micro_batches_change_nothing(net, micro_batch):
+    part = TorchModel(net.model, units="rows", micro_batch=micro_batch)
+    for x in (X, (X / 2, X / 2), {"left": X}):
+        np.testing.assert_allclose(part.profile(x, Y), net.profile(x, Y), rtol=1e-5)
+        np.testing.assert_allclose(part.predict(x), net.predict(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("output", [lambda z: SimpleNamespace(logits=z), lambda z: {"logits": z, "loss": 0}])
+def test_logits_inside_an_output(net, output):
+    other = TorchModel(Net(output).eval(), units="rows")
+    other.model.load_state_dict(net.model.state_dict())
+    np.testing.assert_array_equal(other.profile(X, Y), net.profile(X, Y))
+    np.testing.assert_array_equal(other.predict(X), net.predict(X))
+
+
+def test_predictions_are_the_softmax_of_logits(net):
+    with torch.no_grad():
+        want = net.model(X)
+    np.testing.assert_array_equal(net.logits(X), want.numpy())
+    np.testing.assert_allclose(net.predict(X), want.softmax(1).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(net.predict(X).sum(1), 1, rtol=1e-6)
+
+
+def test_the_predicted_label(net):
+    np.testing.assert_array_equal(net.profile(X, "predicted"), net.profile(X, net.predict(X).argmax(1)))
+
+
+def test_a_loss_of_ones_own(net):
+    def squared(output, target):
+        return (output - target).square().sum(1)
+
+    target = torch.randn(5, 3, generator=GENERATOR)
+    got = TorchModel(net.model, squared, units="rows").profile(X, target)
+    for i in range(5):
+        loss = (net.model(X[i : i + 1]) - target[i]).square().sum()
+        want = torch.cat([g.abs().mean(1) for g in torch.autograd.grad(loss, [net.model.inner.weight, net.model.head.weight])])
+        np.testing.assert_allclose(got[i], want.numpy(), rtol=1e-5)
+
+    def confidence(output, target):  # needs no target
+        return output.logsumexp(1)
+
+    assert TorchModel(net.model, confidence, units="rows").profile(X).shape == (5, 7)
+
+
+def test_a_summed_loss_under_reduction_none_is_the_default(net):
+    other = TorchModel(net.model, lambda o, t: functional.cross_entropy(o, t, reduction="none"), units="rows")
+    np.testing.assert_allclose(other.profile(X, Y), net.profile(X, Y), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X, Y + 1, "got labels from 1 to 3, wanted 0 to 2"),
+        (X, Y - 1, "got labels from -1 to 0"),
+        (X, Y[:3], "got 3 targets, wanted 5"),
+        (X, Y.astype(float), "wanted integers"),
+        (X, None, "got no labels"),
+        (X, "true", "or 'predicted'"),
+        (X, (Y, Y), "got y of type tuple"),
+        (X[:0], Y[:0], "wanted one number above 0"),
+        ((X, X[:3]), Y, "got \\[5, 3\\] samples"),
+        ("x", Y, "without an array"),
+        (X * float("nan"), Y, "not finite for samples"),
+    ],
+    ids=["too large", "negative", "too few", "floats", "none", "unknown word", "tuple", "empty", "ragged", "text", "nan"],
+)
+def test_bad_input_is_refused(net, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        net.profile(x, y)
+
+
+def test_outputs_that_are_no_logits_are_refused():
+    with pytest.raises(ValueError, match="wanted a tensor or an object with `logits`"):
+        TorchModel(Net(lambda z: (z, z)).eval(), units="rows").profile(X, Y)
+    with pytest.raises(ValueError, match="wanted \\(batch, classes\\)"):
+        TorchModel(Net(lambda z: z[:, :, None]).eval(), units="rows").profile(X, Y)
+
+
+def test_the_device_may_be_given(net):
+    assert TorchModel(net.model, units="rows", device="cpu").profile(X, Y).shape == (5, 7)

@@ -1,0 +1,50 @@
+"""Published weights: they load, reach their accuracy, and their profiles are exact."""
+
+import csv
+
+import networks
+import numpy as np
+import pytest
+import torch
+from oracles import assert_profile_exact
+
+from evtkit_torch import TorchModel
+
+pytest.importorskip("safetensors")
+
+
+def cifar(data, count):
+    with np.load(data / "images" / "cifar10_test.npz") as file:
+        return networks.standardise_cifar(torch.from_numpy(file["x"][:count])), file["y"][:count].astype(np.int64)
+
+
+@pytest.mark.parametrize(("depth", "accuracy"), [(20, 0.9173), (56, 0.9339)])
+def test_cifar_networks_reach_their_accuracy(data, depth, accuracy):
+    model = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors")
+    x, y = cifar(data, 1000)
+    got = (TorchModel(model, micro_batch=250).predict(x).argmax(1) == y).mean()
+    assert abs(got - accuracy) < 0.025  # three standard errors of 1,000 images
+
+
+@pytest.mark.parametrize("depth", [20, 56])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
+def test_cifar_profiles_equal_the_loop(data, depth, dtype, rtol):
+    model = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors").to(dtype)
+    x, y = cifar(data, 3)
+    assert_profile_exact(TorchModel(model), model, x.to(dtype), torch.from_numpy(y), vmap=dtype == torch.float64, rtol=rtol)
+
+
+def test_imagenet_resnet50_loads_and_knows_its_images(data):
+    image = pytest.importorskip("PIL.Image")
+    model = networks.load(networks.resnet50(), data / "weights" / "imagenet_resnet50_v1.safetensors")
+    net = TorchModel(model, micro_batch=8)
+    assert len(net.units) == 26560
+    folder = data / "images" / "imagenet_val650"
+    with (folder / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))[:40]
+    pixels = np.stack([np.asarray(image.open(folder / row["file"]).convert("RGB"))[1:225, 1:225] for row in rows])
+    x, y = networks.standardise_imagenet(torch.from_numpy(pixels)), np.array([int(row["class_index"]) for row in rows])
+    assert (net.predict(x).argmax(1) == y).mean() > 0.6  # about 0.81 on all 650
+    profile = net.profile(x[:2], y[:2])  # the first profile is checked against ordinary gradients
+    assert profile.shape == (2, 26560)
+    assert (profile > 0).mean() > 0.95

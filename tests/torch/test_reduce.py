@@ -1,0 +1,71 @@
+"""The primitive: how it is cut up changes nothing, and what it holds stays within bounds."""
+
+import networks
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evtkit_torch import Block, TorchModel
+from evtkit_torch import reduce as reduce_module
+from evtkit_torch.reduce import Workspace, lane_sums, row_sums
+
+extents = st.integers(1, 6)
+
+
+@given(n=extents, groups=extents, rows=extents, q=extents, k=extents, uses=st.integers(1, 3), blocks=st.integers(1, 3),
+       bound=st.sampled_from([1e-6, 1e-4, 1]), power=st.sampled_from([1, 2]))  # fmt: skip
+@settings(deadline=None, max_examples=200)
+def test_row_sums_equal_the_whole_product(n, groups, rows, q, k, uses, blocks, bound, power):
+    generator = torch.Generator().manual_seed(n + 7 * q)
+    shape_left, shape_right = (n, groups, rows, q), (n, groups, q, k)
+    made = [
+        tuple(
+            Block(*(torch.randn(s, generator=generator, dtype=torch.float64) for s in (shape_left, shape_right)))
+            for _ in range(blocks)
+        )
+        for _ in range(uses)
+    ]
+    want = sum(sum(use[b].left @ use[b].right for use in made).abs().pow(power).sum(-1) for b in range(blocks))
+    got = row_sums(made, power, Workspace(bound))
+    torch.testing.assert_close(got, want.flatten(1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bound", [1e-3, 0.1, 1, 256])
+def test_the_workspace_changes_nothing(bound):
+    model = networks.cifar_resnet(8).double()
+    x, y = torch.randn(5, 3, 16, 16), np.arange(5)
+    want = TorchModel(model).profile(x, y)
+    np.testing.assert_allclose(TorchModel(model, max_workspace_mib=bound, verify=False).profile(x, y), want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("bound", [2, 8])  # one sample of the first layers needs 0.8 MiB
+def test_the_workspace_bounds_factors_and_products(bound, monkeypatch):
+    sizes = []
+    original_new, original_block = reduce_module._new_bytes, Workspace.block
+    blocks_of = reduce_module._blocks
+
+    def blocks(rule, use, start, stop, samples, dtype):
+        made = blocks_of(rule, use, start, stop, samples, dtype)
+        sizes.append(original_new(made, use))
+        return made
+
+    def block(self, shape, like):
+        sizes.append(int(np.prod(shape)) * like.element_size())
+        return original_block(self, shape, like)
+
+    monkeypatch.setattr(reduce_module, "_blocks", blocks)
+    monkeypatch.setattr(Workspace, "block", block)
+    TorchModel(networks.resnet18(), max_workspace_mib=bound, verify=False).profile(torch.randn(8, 3, 32, 32), [0] * 8)
+    assert max(sizes) <= bound * 2**20 / 2
+
+
+def test_lane_sums_are_in_float32_for_half_precision():
+    from evtkit_torch.rules import Use
+    from evtkit_torch.rules.linear import linear
+
+    a, g = torch.randn(3, 4, 5).bfloat16(), torch.randn(3, 4, 2).bfloat16()
+    use = Use(torch.empty(2, 5), a, g, {})
+    got = lane_sums([linear], [use], 3, 2, 1, Workspace(1))
+    torch.testing.assert_close(got, torch.einsum("nto,nti->noi", g.float(), a.float()).abs().sum(2))
