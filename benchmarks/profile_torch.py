@@ -1,10 +1,11 @@
-"""Per-sample profiles in PyTorch against the alternatives: ratios within one process, and memory against the workspace's bound.
+"""Per-sample profiles in PyTorch against the alternatives: ratios in one process, memory against its bound.
 
     python benchmarks/profile_torch.py [--threads 1] [--repeats 7]
 
-CPU: ResNet-18 at 32×32 (first convolution 3×3, no pooling after it), batch 32. GPU, where there is one: ResNet-50 at 224×224,
-batch 64. Every round times all candidates in turn, so that a slow moment of the machine hits them alike; printed are the medians
-over rounds of the ratio to the same round's plain training pass (forward and backward, weight gradients included).
+CPU: ResNet-18 at 32×32 (first convolution 3×3, no pooling after it), batch 32. GPU, where there is one: ResNet-50 at
+224×224, batch 64. Every round times all candidates in turn, so that a slow moment of the machine hits them alike;
+printed are the medians over rounds of the ratio to the same round's plain training pass (forward and backward, weight
+gradients included).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +28,6 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import networks
-
 from evtkit_torch import TorchModel
 
 Candidate = Callable[[], object]
@@ -93,7 +94,9 @@ def opacus_hooks(model: nn.Module, x: Tensor, y: Tensor) -> Candidate | None:
     return run
 
 
-def compare(candidates: dict[str, Candidate], repeats: int, wait: Callable[[], None] = lambda: None) -> dict[str, list[float]]:
+def compare(
+    candidates: dict[str, Candidate], repeats: int, wait: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
     """Seconds of every candidate in every round, after one round of warming up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for round_ in range(repeats + 1):
@@ -159,7 +162,8 @@ def cuda(repeats: int) -> None:
 
         net.profile(x, y)
         print(f"GPU {torch.cuda.get_device_name()}, ResNet-50 at 224×224, batch 64, {name}")
-        candidates: dict[str, Candidate] = {"plain forward + backward": step, "evtkit profile": lambda: net.profile(x, y)}
+        candidates: dict[str, Candidate] = {"plain forward + backward": step}
+        candidates["evtkit profile"] = partial(net.profile, x, y)
         seconds = compare(candidates, repeats, torch.cuda.synchronize)
         report(seconds, len(x))
         hours = 50_000 / len(x) * statistics.median(seconds["evtkit profile"]) / 3600

@@ -1,6 +1,7 @@
 """Residual networks (He et al. 2015, arXiv 1512.03385) as the examples, tests and benchmarks use them.
 
-Module names follow the weight files at hand: torchvision's for the ImageNet networks, ``linear`` for the head of the CIFAR ones.
+Module names follow the weight files at hand: torchvision's for the ImageNet networks, ``linear`` for the head of the
+CIFAR ones.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Bottleneck(nn.Module):
         return functional.relu(self.bn3(self.conv3(y)) + shortcut, inplace=True)
 
 
-def _stages(block: type[BasicBlock | Bottleneck], widths: list[int], depths: list[int], padded: bool) -> dict[str, nn.Module]:
+def _stages(
+    block: type[BasicBlock | Bottleneck], widths: list[int], depths: list[int], padded: bool
+) -> dict[str, nn.Module]:
     inputs, stages = widths[0], {}
     for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         blocks = []
@@ -89,7 +92,7 @@ def _stages(block: type[BasicBlock | Bottleneck], widths: list[int], depths: lis
 
 
 def cifar_resnet(depth: int = 20, classes: int = 10) -> nn.Sequential:
-    """ResNet of 6n + 2 layers for 32×32 images (§4.2), with shortcut A; depth 20 has 688 filters, depth 56 has 2,032."""
+    """ResNet of 6n + 2 layers for 32×32 images (§4.2), shortcut A; depth 20 has 688 filters, depth 56 has 2,032."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise ValueError(f"got depth={depth}, wanted 6n + 2")
@@ -109,14 +112,20 @@ def resnet50(classes: int = 1000) -> nn.Sequential:
     return _imagenet_resnet(Bottleneck, [3, 4, 6, 3], classes, small=False)
 
 
-def _imagenet_resnet(block: type[BasicBlock | Bottleneck], depths: list[int], classes: int, small: bool) -> nn.Sequential:
+def _imagenet_resnet(
+    block: type[BasicBlock | Bottleneck], depths: list[int], classes: int, small: bool
+) -> nn.Sequential:
     widths = [64, 128, 256, 512]
     first = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
     parts: dict[str, nn.Module] = {"conv1": first, "bn1": nn.BatchNorm2d(64), "relu": nn.ReLU(inplace=True)}
     if not small:
         parts["maxpool"] = nn.MaxPool2d(3, 2, 1)
     parts |= _stages(block, widths, depths, padded=False)
-    parts |= {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(512 * block.expansion, classes)}
+    parts |= {
+        "avgpool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "fc": nn.Linear(512 * block.expansion, classes),
+    }
     return nn.Sequential(OrderedDict(parts)).eval()
 
 
@@ -125,7 +134,9 @@ def load(network: nn.Module, path: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     state = network.state_dict()
-    weights = {name: tensor.to(state[name].dtype) if name in state else tensor for name, tensor in load_file(path).items()}
+    weights = {
+        name: tensor.to(state[name].dtype) if name in state else tensor for name, tensor in load_file(path).items()
+    }
     missing = network.load_state_dict(weights, strict=False).missing_keys
     if unfilled := [name for name in missing if not name.endswith("num_batches_tracked")]:
         raise ValueError(f"got no weights for {unfilled[:3]}, wanted all")

@@ -1,8 +1,8 @@
 """Capture: every use of a tracked weight in one forward pass, with the gradient that comes back to it.
 
-Weights are followed into the torch functions they enter (`TorchFunctionMode`), not into the modules they belong to. So a subclass with
-a forward of its own, padding done beforehand, functional use and attention's hidden projections are all seen as they happen,
-and whatever else is done with a weight is noticed too.
+Weights are followed into the torch functions they enter (`TorchFunctionMode`), not into the modules they belong to.
+So a subclass with a forward of its own, padding done beforehand, functional use and attention's hidden projections
+are all seen as they happen, and whatever else is done with a weight is noticed too.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Capture(TorchFunctionMode):
 
     Attributes
     ----------
-    unused : set of str
-        After `backward`: tracked parameters that entered no operation with a gradient.
+    used : set of str
+        Tracked parameters that have entered an operation.
     followers : dict of str to set of str
         For a weight, the batch-norm scales its output goes straight into ("" for a batch norm without scale).
     """
@@ -78,11 +78,9 @@ class Capture(TorchFunctionMode):
         self._anchor: Tensor | None = None
 
     @property
-    def unused(self) -> set[str]:
-        """Tracked parameters that entered no operation."""
-        return {name for name in self._tracked if not self._expected[name]}
-
-    # Forward -----------------------------------------------------------------------------------------------------------
+    def used(self) -> set[str]:
+        """Tracked parameters that have entered an operation."""
+        return {name for name, calls in self._expected.items() if calls}
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
@@ -122,7 +120,7 @@ class Capture(TorchFunctionMode):
             not output.requires_grad
         ):  # nothing upstream asks for a gradient: it starts here, and the input's is never computed
             output = root(output, self.anchor)
-        output.register_hook(partial(self._arrive, call))
+        output.register_hook(partial(self._arrive, call))  # type: ignore[no-untyped-call]
         return output
 
     @property
@@ -172,16 +170,14 @@ class Capture(TorchFunctionMode):
                 "got a batch norm that normalises by its batch, wanted evaluation mode: samples would mix"
             )
 
-    # Backward ----------------------------------------------------------------------------------------------------------
-
     def backward(self, total: Tensor) -> None:
         """Run the backward pass of a scalar, delivering each weight's uses on the way.
 
         Raises
         ------
         RuntimeError
-            If a tracked weight entered a function without a rule, no tracked weight takes part in ``total``, or an input
-            was changed in place after its use.
+            If a tracked weight entered a function without a rule, no tracked weight takes part in ``total``, or an
+            input was changed in place after its use.
         """
         if self._foreign:
             uses = ", ".join(f"{name} enters {function}" for name, function in list(self._foreign.items())[:5])
@@ -191,12 +187,13 @@ class Capture(TorchFunctionMode):
             )
         if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
             raise RuntimeError(
-                "got reentrant checkpointing, wanted use_reentrant=False: its layers run without a gradient first, and unseen later"
+                "got reentrant checkpointing, wanted use_reentrant=False: its layers run without a gradient first, "
+                "and unseen later"
             )
         if not total.requires_grad:
             raise RuntimeError(
-                "got a loss that no unit's gradient reaches, wanted units between input and loss, not cut off by detach, no_grad "
-                "or reentrant checkpointing"
+                "got a loss that no unit's gradient reaches, wanted units between input and loss, not cut off by "
+                "detach, no_grad or reentrant checkpointing"
             )
         self._backward = True
         total.backward()  # type: ignore[no-untyped-call]

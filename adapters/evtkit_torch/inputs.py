@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["Batch", "Loss", "labels_of", "logits_of", "make_batch", "per_sample_losses"]
 
@@ -50,7 +50,8 @@ def make_batch(x: Any, device: torch.device, dtype: torch.dtype) -> Batch:
     Parameters
     ----------
     x : tensor, array, tuple or dict
-        A tuple becomes positional arguments, a dict keyword arguments. Everything with an axis has samples along axis 0.
+        A tuple becomes positional arguments, a dict keyword arguments. Everything with an axis has samples along axis
+        0.
     device, dtype
         The network's.
 
@@ -122,7 +123,7 @@ def labels_of(y: Any, size: int, device: torch.device) -> Any:
     """
     if y is None or (isinstance(y, str) and y == "predicted"):
         return y
-    if isinstance(y, (Mapping, tuple)) or isinstance(y, str):
+    if isinstance(y, (Mapping, tuple, str)):
         raise ValueError(f"got y of type {type(y).__name__}, wanted an array with one target a sample, or 'predicted'")
     target = y.detach().to(device) if isinstance(y, Tensor) else torch.as_tensor(np.array(y), device=device)
     target = target.reshape(1) if target.ndim == 0 else target
@@ -152,10 +153,7 @@ def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) ->
     """
     if isinstance(target, str):
         target = logits_of(output).detach().argmax(1)
-    if loss is None:
-        losses = _cross_entropy(logits_of(output), target)
-    else:
-        losses = loss(output, target)
+    losses = _cross_entropy(logits_of(output), target) if loss is None else loss(output, target)
     if not isinstance(losses, Tensor) or losses.shape != (size,):
         got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise ValueError(f"got a loss of shape {got}, wanted ({size},): one number a sample, so reduction='none'")
@@ -180,7 +178,7 @@ def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
     if low < 0 or high >= logits.shape[1]:
         raise ValueError(f"got labels from {low} to {high}, wanted 0 to {logits.shape[1] - 1}")
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(wide, target.long(), reduction="none")
+    return functional.cross_entropy(wide, target.long(), reduction="none")
 
 
 def stack_numpy(parts: Iterable[Tensor]) -> np.ndarray[Any, np.dtype[Any]]:

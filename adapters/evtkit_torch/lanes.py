@@ -1,7 +1,7 @@
 """Lanes: the slices of one parameter that units are made of.
 
-A convolution's filter is one lane of its weight, an attention head many lanes of several weights. A rule delivers one number
-a lane; adding a unit's lanes is all that remains.
+A convolution's filter is one lane of its weight, an attention head many lanes of several weights. A rule delivers one
+number a lane; adding a unit's lanes is all that remains.
 """
 
 from __future__ import annotations

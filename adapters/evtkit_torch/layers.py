@@ -106,7 +106,7 @@ def fused_heads(
 
     def holder(attention: nn.Module) -> list[Lanes]:
         heads = int(getattr(attention, num_heads))
-        rows = attention.get_submodule(qkv).weight.shape[0]  # type: ignore[union-attr, index]
+        rows = attention.get_submodule(qkv).weight.shape[0]  # type: ignore[index]
         if rows % (3 * heads):
             raise ValueError(
                 f"got {rows} rows of {qkv!r} in {type(attention).__name__}, wanted a multiple of 3 × {heads} heads"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from evtkit.saliency.units import Coverage, Units, stage_of
 from evtkit_torch.inputs import Batch, Loss, labels_of, logits_of, make_batch, stack_numpy
-from evtkit_torch.patches import Block, Patches, TorchUnitGradient
+from evtkit_torch.patches import Patches, TorchUnitGradient
 from evtkit_torch.plan import Chooser, make_plan
 from evtkit_torch.profiles import Profiler, Reduction, ordinary_gradient
-from evtkit_torch.state import check_no_mixing, eager, evaluation
+from evtkit_torch.state import check_no_mixing, eager, evaluation, unwrap
 from evtkit_torch.verify import verify as verify_profiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit.saliency.protocol import UnitGradient
@@ -29,21 +31,21 @@ __all__ = ["TorchModel"]
 class TorchModel:
     """A network's units, their per-sample saliency, and temporary changes to them.
 
-    The profile of a labelled sample holds, for every unit, the mean absolute gradient of the loss with respect to the unit's
-    weights (Levin et al. 2021, arXiv 2108.01335), exact, from one forward and one backward pass over the whole batch. The
-    network is run in evaluation mode; its modes, gradients and flags are afterwards what they were.
+    The profile of a labelled sample holds, for every unit, the mean absolute gradient of the loss with respect to the
+    unit's weights (Levin et al. 2021, arXiv 2108.01335), exact, from one forward and one backward pass over the whole
+    batch. The network is run in evaluation mode; its modes, gradients and flags are afterwards what they were.
 
     Parameters
     ----------
     model : nn.Module
-        A classifier: its output is a tensor of logits (batch, classes), or has one as ``logits``. Wrapped models (compiled,
-        data parallel) are unwrapped.
+        A classifier: its output is a tensor of logits (batch, classes), or has one as ``logits``. Wrapped models
+        (compiled, data parallel) are unwrapped.
     loss : callable, optional
         ``loss(output, target) -> (batch,)``, one number a sample. By default the cross-entropy to the target.
     units : str, callable, or sequence of them
-        Kinds of layers (``"filters"`` of convolutions, ``"rows"`` of linear layers, ``"channels"`` of normalisation scales,
-        ``"heads"`` of attention), globs over module names, or predicates of (name, module). A glob or predicate takes every
-        layer it matches, whatever its kind.
+        Kinds of layers (``"filters"`` of convolutions, ``"rows"`` of linear layers, ``"channels"`` of normalisation
+        scales, ``"heads"`` of attention), globs over module names, or predicates of (name, module). A glob or
+        predicate takes every layer it matches, whatever its kind.
     max_workspace_mib : float
         Bound of the memory used beyond the activations, in MiB.
     micro_batch : int, optional
@@ -74,7 +76,8 @@ class TorchModel:
     ...     torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 10)).eval()
     >>> net = TorchModel(cnn)
     >>> net
-    TorchModel(Sequential: 4 filters in 1 layers; 2.4 % of 1,490 parameters covered; left out: 1,440 rows not selected, 14 bias)
+    TorchModel(Sequential: 4 filters in 1 layers; 2.4 % of 1,490 parameters covered;
+    left out: 1,440 rows not selected, 14 bias)
     >>> x, y = torch.randn(3, 1, 8, 8), [1, 2, 3]
     >>> net.profile(x, y).shape
     (3, 4)
@@ -106,13 +109,14 @@ class TorchModel:
             raise ValueError(f"got micro_batch={micro_batch}, wanted at least 1, or None")
         if not 0 < loss_scale < float("inf"):
             raise ValueError(f"got loss_scale={loss_scale}, wanted a finite number above 0")
-        model = _unwrap(model)
+        model = unwrap(model)
         self._plan = make_plan(model, units, stage)
         self._model = model if device is None else model.to(device)
         self._profiler = Profiler(self._model, self._plan, loss, reduction, max_workspace_mib, autocast, loss_scale)
         self._patches = Patches(self._model, self._plan)
         self._micro_batch = micro_batch
         self._verify = verify
+        self._warned = False
 
     @property
     def model(self) -> nn.Module:
@@ -136,8 +140,8 @@ class TorchModel:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Weights of units that the last profile's forward pass did not use; their profile is zero."""
-        return tuple(name for name in self._plan.parameters if name in self._profiler.unused)
+        """Weights of units that no profile's forward pass has used so far: a profile warns, and is zero there."""
+        return tuple(name for name in self._plan.parameters if name not in self._profiler.used)
 
     def __repr__(self) -> str:
         kinds: dict[str, int] = {}
@@ -155,8 +159,8 @@ class TorchModel:
         x : tensor, array, tuple or dict
             The network's input, samples along axis 0; a tuple is positional, a dict keyword arguments.
         y : array of int, or "predicted"
-            Labels, one a sample (whatever the loss takes, if it is one's own). "predicted" stands for the class that the
-            network ranks first.
+            Labels, one a sample (whatever the loss takes, if it is one's own). "predicted" stands for the class that
+            the network ranks first.
 
         Returns
         -------
@@ -166,10 +170,11 @@ class TorchModel:
         Raises
         ------
         ValueError
-            If a batch norm is in training mode, the input or labels are malformed, the loss is not one finite number a sample.
+            If a batch norm is in training mode, the input or labels are malformed, the loss is not one finite number
+            a sample.
         RuntimeError
-            If a weight is used in a way without a rule, an input is changed in place after its use, gradients are not finite,
-            or the first samples' profiles differ from ordinary gradients.
+            If a weight is used in a way without a rule, an input is changed in place after its use, gradients are not
+            finite, or the first samples' profiles differ from ordinary gradients.
         """
         with torch.inference_mode(False):  # what is made in inference mode has no gradient, ever
             batch, target = self._batch(x, y)
@@ -178,6 +183,11 @@ class TorchModel:
                 self._verify = False
             result = stack_numpy(
                 self._profiler.profile(part, labels).cpu() for part, labels in batch.parts(self._micro_batch, target)
+            )
+        if self.unused and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no forward pass has used {', '.join(self.unused[:5])} yet: the profile is zero there", stacklevel=2
             )
         bad = np.flatnonzero(~np.isfinite(result).all(axis=1)).tolist()
         if bad:
@@ -242,10 +252,10 @@ class TorchModel:
         selection : array-like
             Units, as in `Units.resolve`.
         bn : {"keep", "zero"}
-            What becomes of the batch norm that a filter's output goes straight into. ``"keep"``, the published protocol, changes
-            the filter's weights only: the batch norm still adds its shift, so the channel becomes a constant. ``"zero"`` also
-            zeroes that channel's scale and shift, so that nothing is left. Which batch norm follows is learned from a
-            profile, so one must have been taken.
+            What becomes of the batch norm that a filter's output goes straight into. ``"keep"``, the published
+            protocol, changes the filter's weights only: the batch norm still adds its shift, so the channel becomes a
+            constant. ``"zero"`` also zeroes that channel's scale and shift, so that nothing is left. Which batch norm
+            follows is learned from a profile, so one must have been taken.
 
         Yields
         ------
@@ -255,7 +265,9 @@ class TorchModel:
         if bn not in ("keep", "zero"):
             raise ValueError(f"got bn={bn!r}, wanted 'keep' or 'zero'")
         chosen = self._resolve(selection)
-        blocks = self._patches.blocks(chosen) + (self._following(chosen) if bn == "zero" else [])
+        blocks = self._patches.blocks(chosen)
+        if bn == "zero":
+            blocks += self._patches.following(chosen, self._profiler.followers)
         with self._patches.restoring(blocks):
             for block in blocks:
                 self._patches.view(block).zero_()
@@ -303,12 +315,9 @@ class TorchModel:
         taken = self.gradient(x, y, chosen) if gradient is None else gradient
         if not isinstance(taken, TorchUnitGradient):
             raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from TorchModel.gradient")
-        place = {unit: position for position, unit in enumerate(taken.selection.tolist())}
-        missing = [str(self.units.names[unit]) for unit in chosen.tolist() if unit not in place]
-        if missing:
-            raise ValueError(f"got a gradient without units {missing[:3]}, wanted all selected units in it")
+        norms = taken.norms[taken.places(chosen)]
         if length is not None:
-            whole = float(np.linalg.norm(taken.norms[[place[unit] for unit in chosen.tolist()]]))
+            whole = float(np.linalg.norm(norms))
             step = length / whole if whole > 0 else 0.0
         blocks = self._patches.blocks(chosen)
         with self._patches.restoring(blocks):
@@ -323,8 +332,9 @@ class TorchModel:
         Returns
         -------
         dict of str to Tensor
-            For every changed parameter ``<name>.index`` (flat positions), ``<name>.before`` and ``<name>.after``: small, and
-            savable by `torch.save` or safetensors. `apply_repair` writes it into a network, and checks that it fits.
+            For every changed parameter ``<name>.index`` (flat positions), ``<name>.before`` and ``<name>.after``:
+            small, and savable by `torch.save` or safetensors. `apply_repair` writes it into a network, and checks
+            that it fits.
 
         Raises
         ------
@@ -341,38 +351,3 @@ class TorchModel:
         parameter = next(self._model.parameters())
         batch = make_batch(x, parameter.device, parameter.dtype)
         return batch, labels_of(y, batch.size, parameter.device)
-
-    def _following(self, chosen: NDArray[np.intp]) -> list[Block]:
-        """Scales and shifts of the batch norms that selected filters go straight into."""
-        followers = self._profiler.followers
-        if not followers and any(
-            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self._model.modules()
-        ):
-            raise RuntimeError(
-                "got bn='zero' before any profile, wanted one taken first: it shows which batch norm follows"
-            )
-        blocks: dict[Block, None] = {}
-        for unit in chosen.tolist():
-            for lanes, lane in self._plan.pieces[unit]:
-                for scale in followers.get(lanes.parameter, ()):
-                    norm = self._model.get_submodule(scale.rpartition(".")[0]) if scale else None
-                    if norm is None or self.units.kind[unit] != "filters":
-                        raise ValueError(
-                            f"got bn='zero' for {self.units.names[unit]}, wanted a filter before a batch norm with a scale"
-                        )
-                    prefix = scale.rpartition(".")[0]
-                    blocks |= {
-                        (f"{prefix}.{name}".strip("."), (lane,)): None
-                        for name, _ in norm.named_parameters(recurse=False)
-                    }
-        return list(blocks)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """Return the network inside a compiled or data-parallel one."""
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        inner = inner.module
-    if not isinstance(inner, nn.Module) or isinstance(inner, torch.jit.ScriptModule):
-        raise ValueError(f"got a model of type {type(model).__name__}, wanted an nn.Module that Python runs")
-    return inner

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from evtkit_torch.plan import Plan
@@ -39,6 +41,20 @@ class TorchUnitGradient:
     selection: NDArray[np.intp]
     norms: NDArray[np.float64]
     parameters: Mapping[str, Tensor]
+
+    def places(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Where chosen units are in `selection`.
+
+        Raises
+        ------
+        ValueError
+            If one is not there.
+        """
+        place = {unit: position for position, unit in enumerate(self.selection.tolist())}
+        missing = [unit for unit in chosen.tolist() if unit not in place]
+        if missing:
+            raise ValueError(f"got a gradient without units {missing[:3]}, wanted all selected units in it")
+        return np.array([place[unit] for unit in chosen.tolist()], dtype=np.intp)
 
 
 class Patches:
@@ -82,6 +98,30 @@ class Patches:
                 np.add.at(squares, lanes.units, lengths)
         return np.sqrt(squares[selection])
 
+    def following(self, chosen: NDArray[np.intp], followers: Mapping[str, set[str]]) -> list[Block]:
+        """Scales and shifts of the batch norms that chosen filters go straight into.
+
+        Raises
+        ------
+        RuntimeError
+            If it is not known yet which batch norms follow.
+        ValueError
+            If a unit is no filter, or its batch norm has no scale.
+        """
+        if not followers and any(isinstance(module, _BatchNorm) for module in self._model.modules()):
+            raise RuntimeError("got bn='zero' before any profile, wanted one first: it shows what follows")
+        blocks: dict[Block, None] = {}
+        for unit in chosen.tolist():
+            for lanes, lane in self._plan.pieces[unit]:
+                for scale in followers.get(lanes.parameter, ()):
+                    if not scale or self._plan.units.kind[unit] != "filters":
+                        name = self._plan.units.names[unit]
+                        raise ValueError(f"got bn='zero' for {name}, wanted a filter before a batch norm with a scale")
+                    owner = scale.rpartition(".")[0]
+                    own = self._model.get_submodule(owner).named_parameters(recurse=False)
+                    blocks |= {(f"{owner}.{name}".strip("."), (lane,)): None for name, _ in own}
+        return list(blocks)
+
     @contextmanager
     def restoring(self, blocks: Sequence[Block]) -> Iterator[None]:
         """Context on leaving which these weights are what they were on entering, bit for bit."""
@@ -109,8 +149,8 @@ class Patches:
         delta: dict[str, Tensor] = {}
         for name, old in before.items():
             new = self._model.get_parameter(name).detach()
-            index = torch.nonzero((old != new).flatten()).flatten()
-            parts = {"index": index, "before": old.flatten()[index], "after": new.flatten()[index]}
+            changed = torch.nonzero((old != new).flatten()).flatten()
+            parts = {"index": changed, "before": old.flatten()[changed], "after": new.flatten()[changed]}
             delta |= {f"{name}.{part}": value.cpu() for part, value in parts.items()}
         return delta
 
@@ -130,7 +170,8 @@ def apply_repair(model: nn.Module, repair: Mapping[str, Tensor], *, revert: bool
     Raises
     ------
     ValueError
-        If the repair names no parameter of the network, or its weights are not those it was made for; nothing is changed then.
+        If the repair names no parameter of the network, or its weights are not those it was made for; nothing is
+        changed then.
     """
     parameters = dict(model.named_parameters())
     names = [key.removesuffix(".index") for key in repair if key.endswith(".index")]

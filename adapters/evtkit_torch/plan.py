@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from evtkit.saliency.units import Coverage, LeftOut, Units, stage_of
-from evtkit_torch.lanes import Lanes
 from evtkit_torch.layers import find_holder, kinds
+
+if TYPE_CHECKING:
+    from evtkit_torch.lanes import Lanes
 
 __all__ = ["Chooser", "Plan", "make_plan"]
 

@@ -1,11 +1,10 @@
-"""Profiles: one forward and one backward pass, each weight's gradient reduced to one number a unit and sample on the way."""
+"""Profiles: a forward and a backward pass, each weight's gradient reduced to a number a unit and sample on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,10 +13,14 @@ from torch.utils.checkpoint import CheckpointError
 
 from evtkit_torch.capture import Call, Capture, root
 from evtkit_torch.inputs import Batch, Loss, per_sample_losses
-from evtkit_torch.plan import Plan
 from evtkit_torch.reduce import Workspace, lane_sums
 from evtkit_torch.rules import Use
 from evtkit_torch.state import eager, evaluation, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evtkit_torch.plan import Plan
 
 __all__ = ["Profiler", "Reduction", "ordinary_gradient"]
 
@@ -54,8 +57,8 @@ class Profiler:
         Where each weight's input has its samples, found at first use.
     followers : dict
         For each weight, the batch-norm scales its output goes straight into.
-    unused : set
-        Weights that entered no operation in the last pass.
+    used : set
+        Weights that have entered an operation in some pass.
     grad_inputs : bool
         Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
     """
@@ -69,7 +72,7 @@ class Profiler:
     loss_scale: float = 1.0
     batch_axes: dict[str, int] = field(default_factory=dict)
     followers: dict[str, set[str]] = field(default_factory=dict)
-    unused: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     grad_inputs: bool = False
 
     def forward(self, batch: Batch) -> Any:
@@ -90,7 +93,8 @@ class Profiler:
         except CheckpointError:
             if self.grad_inputs:
                 raise
-            self.grad_inputs = True  # the first layers are recomputed in the backward pass, where nothing can be put after them
+            # The first layers are recomputed in the backward pass, where nothing can be put after them.
+            self.grad_inputs = True
             return self._profile(batch, target)
 
     def _profile(self, batch: Batch, target: Any) -> Tensor:
@@ -106,7 +110,7 @@ class Profiler:
             capture.backward(losses.sum() * self.loss_scale)
         for weight, scales in capture.followers.items():
             self.followers.setdefault(weight, set()).update(scales)
-        self.unused = capture.unused
+        self.used |= capture.used
         return reducer.finish()
 
 
@@ -147,8 +151,8 @@ class _Reducer:
             power: Literal[1, 2] = 1 if self._profiler.reduction == "mean-abs" else 2
             rules = [call.rule for call in calls]  # they may differ: a linear layer tied to an embedding
             sums = lane_sums(rules, uses, self._samples, len(lanes.units), power, self._workspace)
-            units = torch.from_numpy(lanes.units).to(sums.device)
-            self._sums.index_add_(1, units, sums.to(self._sums.dtype))
+            units = torch.from_numpy(lanes.units).to(self._sums.device)
+            self._sums.index_add_(1, units, sums.to(self._sums))
 
     def finish(self) -> Tensor:
         sizes = torch.from_numpy(np.array(self._profiler.plan.units.size)).to(self._sums)
@@ -166,7 +170,7 @@ class _Reducer:
         return Use(self._tracked[call.parameter], a, g, call.options, layout)
 
     def _batch_axis(self, call: Call, a: Tensor) -> int:
-        """Axis of the samples, remembered where only one was possible; 0 also where a sequence is folded into the batch."""
+        """Axis of the samples, remembered where only one was possible; 0 where a sequence is folded into the batch."""
         n, known = self._samples, self._profiler.batch_axes.get(call.parameter)
         leading = (a.ndim - a.is_floating_point()) if call.channels_last else 1
         possible = [axis for axis in range(leading) if a.shape[axis] == n]
@@ -175,7 +179,7 @@ class _Reducer:
             return 0
         if not possible:
             raise RuntimeError(
-                f"got an input of shape {tuple(a.shape)} where {call.parameter} is used, wanted {n} samples along one of its axes"
+                f"got an input of shape {tuple(a.shape)} where {call.parameter} is used, wanted an axis of {n} samples"
             )
         if known in possible:
             return known

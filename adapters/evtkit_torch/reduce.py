@@ -5,13 +5,15 @@ This is the seam at which a fused kernel would go: `row_sums` is all that it wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from evtkit_torch.rules import Block, Rule, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Power", "Workspace", "lane_sums"]
 
@@ -27,8 +29,8 @@ class Workspace:
     Parameters
     ----------
     mib : float
-        Bound in MiB. Half is for factors (patches, casts), half for blocks of the product. A CPU stays far below it, within its
-        caches; one sample's factors and one row of one sample's product are the least that is ever made.
+        Bound in MiB. Half is for factors (patches, casts), half for blocks of the product. A CPU stays far below it,
+        within its caches; one sample's factors and one row of one sample's product are the least that is ever made.
     """
 
     def __init__(self, mib: float) -> None:
@@ -103,7 +105,8 @@ def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspa
     columns = right.shape[3]
     flat = [[(block.left.flatten(0, 1), block.right.flatten(0, 1)) for block in blocks] for blocks in parts]
     sums = torch.zeros(n * groups, rows, dtype=left.dtype, device=left.device)
-    room = max(1, workspace.block_bytes(left.device) // (columns * left.element_size()))  # rows of the product at a time
+    row_bytes = columns * left.element_size()
+    room = max(1, workspace.block_bytes(left.device) // row_bytes)  # rows of the product at a time
     tall = min(rows, room)
     wide = min(n * groups, max(1, room // tall))
     for i in range(0, n * groups, wide):

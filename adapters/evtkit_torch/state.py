@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["check_no_mixing", "eager", "evaluation", "frozen"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["check_no_mixing", "eager", "evaluation", "frozen", "unwrap"]
 
 
 def check_no_mixing(model: nn.Module) -> None:
@@ -69,4 +71,20 @@ def eager() -> AbstractContextManager[Any]:
     """Run compiled parts of a network uncompiled: what is captured must be seen by Python."""
     if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and importing it takes seconds
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call, no-any-return]
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the network inside a compiled or data-parallel one.
+
+    Raises
+    ------
+    ValueError
+        If it is no module, or runs as TorchScript, where nothing can be captured.
+    """
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
+    if not isinstance(inner, nn.Module) or isinstance(inner, torch.jit.ScriptModule):
+        raise ValueError(f"got a model of type {type(model).__name__}, wanted an nn.Module that Python runs")
+    return inner

@@ -1,18 +1,20 @@
 """Verification: two samples' profiles against ordinary gradients, one sample at a time.
 
-What a rule cannot know (a weight that enters an autograd function of its own, a batch hidden among other axes, a model whose
-samples influence each other) shows here, once, rather than as a wrong number for ever.
+What a rule cannot know (a weight that enters an autograd function of its own, a batch hidden among other axes, a
+model whose samples influence each other) shows here, once, rather than as a wrong number for ever.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from evtkit_torch.inputs import Batch
 from evtkit_torch.profiles import Profiler, ordinary_gradient
+
+if TYPE_CHECKING:
+    from evtkit_torch.inputs import Batch
 
 __all__ = ["reduce_gradient", "verify"]
 
@@ -56,7 +58,7 @@ def verify(profiler: Profiler, batch: Batch, target: Any) -> None:
     weights = profiler.model.get_parameter(parameters[0]).dtype
     tolerance = (
         _HALF_TOLERANCE
-        if profiler.autocast or torch.is_autocast_enabled()
+        if profiler.autocast or torch.is_autocast_enabled(profile.device.type)
         else _TOLERANCE.get(weights, _HALF_TOLERANCE)
     )
     module = profiler.plan.units.module
@@ -68,7 +70,7 @@ def verify(profiler: Profiler, batch: Batch, target: Any) -> None:
             wrong.append(name)
     if wrong:
         raise RuntimeError(
-            f"got profiles that differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} of the modules), wanted "
-            "agreement: weights used where Python cannot see it, samples that influence each other, or a random forward pass; "
-            "leave those modules out by units=, or switch off this check by verify=False"
+            f"got profiles that differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} modules), "
+            "wanted agreement: weights used where Python cannot see it, samples that influence each other, or a random "
+            "forward pass; leave those modules out by units=, or switch off this check by verify=False"
         )

@@ -32,8 +32,8 @@ class UnitGradient(Protocol):
 class SaliencyModel(Protocol):
     """A classifier with units that can be profiled, zeroed and tuned.
 
-    Inputs ``x`` are whatever the framework's model takes (arrays, tensors, tuples or dicts of them) with samples along axis 0;
-    labels ``y`` are integers, one a sample. Everything returned is NumPy.
+    Inputs ``x`` are whatever the framework's model takes (arrays, tensors, tuples or dicts of them) with samples
+    along axis 0; labels ``y`` are integers, one a sample. Everything returned is NumPy.
     """
 
     @property
@@ -58,7 +58,7 @@ class SaliencyModel(Protocol):
         """Euclidean length of each selected unit's weights (all units by default), shape (selected,)."""
 
     def gradient(self, x: Any, y: Any, selection: ArrayLike | None = None) -> UnitGradient:
-        """Gradient of the batch's mean loss with respect to the selected units (all by default), at the present weights."""
+        """Gradient of the batch's mean loss with respect to selected units (default all), at the present weights."""
 
     def pruned(self, selection: ArrayLike) -> AbstractContextManager[Any]:
         """Context in which the selected units' weights are zero; on leaving they are restored bit for bit."""
@@ -75,6 +75,7 @@ class SaliencyModel(Protocol):
     ) -> AbstractContextManager[Any]:
         """Context in which the selected units have taken one gradient step.
 
-        The gradient is that of ``(x, y)`` at the weights on entry or, for a sweep, one that `gradient` returned earlier. With
-        ``length`` the update is rescaled to that Euclidean length over the whole selection, and ``step`` is ignored.
+        The gradient is that of ``(x, y)`` at the weights on entry or, for a sweep, one that `gradient` returned
+        earlier. With ``length`` the update is rescaled to that Euclidean length over the whole selection, and
+        ``step`` is ignored.
         """

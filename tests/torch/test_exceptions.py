@@ -5,16 +5,15 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.overrides import _get_current_function_mode_stack
-
 from evtkit_torch import Block, TorchModel, register
 from evtkit_torch.inputs import per_sample_losses
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
 
 X, Y = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(3)), np.array([0, 1, 2, 1])
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818 (it is no error)
     """What the tests inject."""
 
 

@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from evtkit_torch import TorchModel
 from torch import nn
 from torch.nn import functional
-
-from evtkit_torch import TorchModel
 
 GENERATOR = torch.Generator().manual_seed(3)
 X = torch.randn(5, 6, generator=GENERATOR)
@@ -96,7 +95,9 @@ def test_a_loss_of_ones_own(net):
     got = TorchModel(net.model, squared, units="rows").profile(X, target)
     for i in range(5):
         loss = (net.model(X[i : i + 1]) - target[i]).square().sum()
-        want = torch.cat([g.abs().mean(1) for g in torch.autograd.grad(loss, [net.model.inner.weight, net.model.head.weight])])
+        want = torch.cat(
+            [g.abs().mean(1) for g in torch.autograd.grad(loss, [net.model.inner.weight, net.model.head.weight])]
+        )
         np.testing.assert_allclose(got[i], want.numpy(), rtol=1e-5)
 
     def confidence(output, target):  # needs no target
@@ -125,7 +126,19 @@ def test_a_summed_loss_under_reduction_none_is_the_default(net):
         ("x", Y, "without an array"),
         (X * float("nan"), Y, "not finite for samples"),
     ],
-    ids=["too large", "negative", "too few", "floats", "none", "unknown word", "tuple", "empty", "ragged", "text", "nan"],
+    ids=[
+        "too large",
+        "negative",
+        "too few",
+        "floats",
+        "none",
+        "unknown word",
+        "tuple",
+        "empty",
+        "ragged",
+        "text",
+        "nan",
+    ],
 )
 def test_bad_input_is_refused(net, x, y, message):
     with pytest.raises(ValueError, match=message):

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from importlib import import_module
 
-import pytest
-
 import evtkit_torch
+import pytest
 
 MODULES = ["evtkit_torch", *(m.name for m in pkgutil.walk_packages(evtkit_torch.__path__, "evtkit_torch."))]
 

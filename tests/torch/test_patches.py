@@ -5,10 +5,9 @@ import io
 import numpy as np
 import pytest
 import torch
+from evtkit_torch import TorchModel, apply_repair
 from oracles import cross_entropy
 from torch import nn
-
-from evtkit_torch import TorchModel, apply_repair
 
 X = torch.randn(4, 2, 6, 6, generator=torch.Generator().manual_seed(3))
 Y = np.array([0, 1, 2, 1])
@@ -95,7 +94,9 @@ def test_tuning_subtracts_the_step_times_the_mean_losss_gradient(net, unchanged)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.zero_grad()
     with net.tuned(chosen, X, Y, step=0.5):
-        torch.testing.assert_close(model.conv.weight[1].detach(), before["conv.weight"][1] - 0.5 * gradients["conv.weight"][1])
+        torch.testing.assert_close(
+            model.conv.weight[1].detach(), before["conv.weight"][1] - 0.5 * gradients["conv.weight"][1]
+        )
         assert torch.equal(model.conv.weight[[0, 2, 3, 4, 5]], before["conv.weight"][[0, 2, 3, 4, 5]])
         want = before["up.weight"].clone()
         want[:3, 0] -= 0.5 * gradients["up.weight"][:3, 0]

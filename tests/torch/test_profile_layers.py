@@ -2,10 +2,9 @@
 
 import pytest
 import torch
+from evtkit_torch import TorchModel
 from oracles import assert_profile_exact
 from torch import nn
-
-from evtkit_torch import TorchModel
 
 CONV, TRANSPOSED = (
     {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d},
@@ -109,8 +108,14 @@ def test_euclidean_reduction(options):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True), nn.LayerNorm([4, 9, 7]), nn.RMSNorm([9, 7])]
-    + [nn.InstanceNorm2d(4, affine=True, track_running_stats=True)],
+    [
+        nn.BatchNorm2d(4),
+        nn.GroupNorm(2, 4),
+        nn.InstanceNorm2d(4, affine=True),
+        nn.LayerNorm([4, 9, 7]),
+        nn.RMSNorm([9, 7]),
+        nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("reduction", ["mean-abs", "l2"])

@@ -6,9 +6,8 @@ import networks
 import numpy as np
 import pytest
 import torch
-from oracles import assert_profile_exact
-
 from evtkit_torch import TorchModel
+from oracles import assert_profile_exact
 
 pytest.importorskip("safetensors")
 
@@ -29,9 +28,13 @@ def test_cifar_networks_reach_their_accuracy(data, depth, accuracy):
 @pytest.mark.parametrize("depth", [20, 56])
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
 def test_cifar_profiles_equal_the_loop(data, depth, dtype, rtol):
-    model = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors").to(dtype)
+    model = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors").to(
+        dtype
+    )
     x, y = cifar(data, 3)
-    assert_profile_exact(TorchModel(model), model, x.to(dtype), torch.from_numpy(y), vmap=dtype == torch.float64, rtol=rtol)
+    assert_profile_exact(
+        TorchModel(model), model, x.to(dtype), torch.from_numpy(y), vmap=dtype == torch.float64, rtol=rtol
+    )
 
 
 def test_imagenet_resnet50_loads_and_knows_its_images(data):

@@ -4,12 +4,11 @@ import networks
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from evtkit_torch import Block, TorchModel
 from evtkit_torch import reduce as reduce_module
 from evtkit_torch.reduce import Workspace, lane_sums, row_sums
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 extents = st.integers(1, 6)
 

@@ -1,29 +1,29 @@
 """Attention: torch's fused function hides its projections, so they are taken out of it and made visible.
 
-The projections become ordinary `F.linear` calls, samples first; what remains of attention (masks, heads, dropout, averaged
-weights) is still torch's own function, called with identity projections, which change no bit of finite numbers.
+The projections become ordinary `linear` calls, samples first; what remains of attention (masks, heads,
+dropout, averaged weights) is still torch's own function, called with identity projections, which change no bit of
+finite numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DECOMPOSITIONS"]
 
-_ARGUMENTS = (
-    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p "
-    "out_proj_weight out_proj_bias training key_padding_mask need_weights attn_mask use_separate_proj_weight q_proj_weight "
-    "k_proj_weight v_proj_weight static_k static_v average_attn_weights is_causal"
-).split()
+_ARGUMENTS = tuple(inspect.signature(functional.multi_head_attention_forward).parameters)
 
 
 def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    """Compute `F.multi_head_attention_forward` with its four projections as visible linear calls."""
+    """Compute torch's multi-head attention with its four projections as visible linear calls."""
     call = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
     q, k, v = _project(call)
     width = call["embed_dim_to_check"]
@@ -31,9 +31,10 @@ def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | No
     inner = {
         "query": q, "key": k, "value": v,
         "in_proj_weight": None, "in_proj_bias": None, "out_proj_weight": identity, "out_proj_bias": None,
-        "use_separate_proj_weight": True, "q_proj_weight": identity, "k_proj_weight": identity, "v_proj_weight": identity,
+        "use_separate_proj_weight": True, "q_proj_weight": identity, "k_proj_weight": identity, "v_proj_weight":
+        identity,
     }  # fmt: skip
-    mixed, weights = F.multi_head_attention_forward(**{**call, **inner})
+    mixed, weights = functional.multi_head_attention_forward(**{**call, **inner})
     return _linear(mixed, call["out_proj_weight"], call["out_proj_bias"]), weights
 
 
@@ -55,9 +56,9 @@ def _project(call: dict[str, Any]) -> list[Tensor]:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a linear map to (position, sample, feature) with the samples in front, as rules take them."""
     if x.ndim == 2:
-        return F.linear(x, weight, bias)
-    return F.linear(x.transpose(0, 1), weight, bias).transpose(0, 1)
+        return functional.linear(x, weight, bias)
+    return functional.linear(x.transpose(0, 1), weight, bias).transpose(0, 1)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {F.multi_head_attention_forward: multi_head_attention}
+DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {functional.multi_head_attention_forward: multi_head_attention}
 """Functions that hide weights, and the same computed from functions that have rules."""

@@ -1,24 +1,27 @@
 """Convolutions: windows of the padded input times the output gradient.
 
-Letters: m sample (or frame), G group, o output channel of a group, c input channel of a group, q output position (all axes),
-i kernel position along the first spatial axis, j along the others. Per-sample gradient, a block for every i:
+Letters: m sample (or frame), G group, o output channel of a group, c input channel of a group, q output position (all
+axes), i kernel position along the first spatial axis, j along the others. Per-sample gradient, a block for every i:
 W[m, G, o, (c j)] = Σ_q g[m, G, o, q] · U_i[m, G, q, (c j)].
 
-Windows along the first axis are never copied: where rows of the other axes' windows lie one after another in memory, the windows
-at all positions of the first axis are one stretch of it, and i only says where it begins. A 3×3 convolution copies 3
-times its input instead of 9.
+Windows along the first axis are never copied: where rows of the other axes' windows lie one after another in memory,
+the windows at all positions of the first axis are one stretch of it, and i only says where it begins. A 3×3
+convolution copies 3 times its input instead of 9.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from evtkit_torch.rules.registry import Block, Use, register
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CONVOLUTION = "input weight bias stride padding dilation groups"
 TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
@@ -33,9 +36,7 @@ def convolution(use: Use) -> tuple[Block, ...]:
     return tuple(Block(g, _grouped(u, groups).flatten(2, 3).transpose(2, 3)) for u in windows)
 
 
-@register(
-    functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d, arguments=TRANSPOSED
-)
+@register(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d, arguments=TRANSPOSED)
 def transposed_convolution(use: Use) -> tuple[Block, ...]:
     """Exchange the roles: windows of the padded output gradient, one row for every (o j), times the input."""
     groups = int(use.options.get("groups", 1))

@@ -6,12 +6,12 @@ Per-sample gradient W[n, o, i] = Σ_t g[n, t, o] a[n, t, i].
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from torch.nn import functional
 
 from evtkit_torch.rules.registry import Block, Use, register
 
 
-@register(F.linear, arguments="input weight bias", channels_last=True)
+@register(functional.linear, arguments="input weight bias", channels_last=True)
 def linear(use: Use) -> tuple[Block, ...]:
     """Outer product of gradient and input, summed over positions; columns exchange the two."""
     a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
@@ -21,7 +21,7 @@ def linear(use: Use) -> tuple[Block, ...]:
     return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1)),)
 
 
-@register(F.embedding, channels_last=True)
+@register(functional.embedding, channels_last=True)
 def embedding(use: Use) -> tuple[Block, ...]:
     """Sum the output gradient over the positions that hold a word; for weights tied to a linear layer."""
     if use.options.get("scale_grad_by_freq") or use.options.get("max_norm") is not None:
@@ -30,7 +30,7 @@ def embedding(use: Use) -> tuple[Block, ...]:
         )
     words, vocabulary = use.a.long().flatten(1), use.weight.shape[0]
     g = use.g.reshape(len(words), -1, use.weight.shape[1])  # (n, t, i)
-    hot = F.one_hot(words, vocabulary).to(g.dtype)  # (n, t, o)
+    hot = functional.one_hot(words, vocabulary).to(g.dtype)  # (n, t, o)
     padding = use.options.get("padding_idx")
     if padding is not None:
         hot[..., padding] = 0

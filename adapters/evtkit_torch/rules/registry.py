@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
-from evtkit_torch.lanes import Layout
 from evtkit_torch.layers import holds, single
+
+if TYPE_CHECKING:
+    from evtkit_torch.lanes import Layout
 
 __all__ = ["Block", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
 
@@ -56,8 +58,8 @@ class Use:
 
 
 Rule = Callable[[Use], tuple[Block, ...]]
-"""From a use to blocks that together hold every weight once: each lane's numbers are spread over the blocks in any order, but
-in the same one for all uses of a weight."""
+"""From a use to blocks that together hold every weight once: each lane's numbers are spread over the blocks in any
+order, but in the same one for all uses of a weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +106,9 @@ def register(
     """Register a rule for torch functions or for layer types of one's own.
 
     A rule for a function holds wherever a weight enters that function: in torch's layers, in subclasses that override
-    ``forward``, and in functional use. A layer type needs a rule of its own only if its forward does something else with
-    its weight; the rule then sees the layer's first input and its output, and must be exact for the layer as a whole.
+    ``forward``, and in functional use. A layer type needs a rule of its own only if its forward does something else
+    with its weight; the rule then sees the layer's first input and its output, and must be exact for the layer as a
+    whole.
 
     Parameters
     ----------
