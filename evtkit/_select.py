@@ -1,6 +1,6 @@
 """The k largest values of a row, sorted, and its mean and variance: what a tail model needs of the data.
 
-A pivot from a small sample separates a little more than k values in one branchless pass; those are sorted by
+A pivot from a small sample separates a little more than k values in one pass without branches; those are sorted by
 distributing them over four buckets a value on the scale of the bits of the floating-point number (in effect
 logarithmic), so that few collide and tails of every weight spread evenly. Both are exact whatever the data: a bad pivot
 is replaced, a crowded bucket is sorted by comparison.
@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from evtkit._compress import WIDTH, keep_from
 from evtkit._jit import kernel
 
 BUCKETS = 4  # a value, when sorting
@@ -94,22 +95,12 @@ def sort_into(x, n, out, place, ends):
         start = stop
 
 
-@kernel("intp(float32[::1], intp, float32, float32[::1])", "intp(float64[::1], intp, float64, float64[::1])")
-def keep_from(x, n, pivot, out):
-    """Copy the values ≥ pivot among the first n of x to out (≥ n + 1), in their order; return their number."""
-    count = 0
-    for i in range(n):
-        out[count] = x[i]
-        count += x[i] >= pivot
-    return count
-
-
 @kernel(
     "intp(float32[::1], intp, intp, float32[::1], float32[::1], int32[::1], int32[::1])",
     "intp(float64[::1], intp, intp, float64[::1], float64[::1], int32[::1], int32[::1])",
 )
 def keep_at_least(x, n, k, out, sample, place, ends):
-    """Copy at least the k largest of the first n values of x to out (≥ n + 1), hardly more; return how many.
+    """Copy at least the k largest of the first n values of x to out (≥ n + WIDTH), hardly more; return how many.
 
     All values equal to the smallest one kept are kept too. sample (≥ 1024), place and ends are workspace.
     """
@@ -137,7 +128,7 @@ def keep_at_least(x, n, k, out, sample, place, ends):
 def top_rows(rows, k, out):
     """The k largest values of every row, ascending, into the rows of out."""
     n = rows.shape[1]
-    kept, ordered, sample = np.empty(n + 1, rows.dtype), np.empty(n, rows.dtype), np.empty(1024, rows.dtype)
+    kept, ordered, sample = np.empty(n + WIDTH, rows.dtype), np.empty(n, rows.dtype), np.empty(1024, rows.dtype)
     place, ends = np.empty(max(n, 512), np.int32), np.empty(BUCKETS * max(n, 512) + 1, np.int32)
     for i in range(rows.shape[0]):
         count = keep_at_least(rows[i], n, k, kept, sample, place, ends)

@@ -14,9 +14,11 @@ from evtkit.tail import Tail
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit.sketch import TailSketch
+
     Float = NDArray[np.float64]
 
-__all__ = ["fit_tail", "tail_from_tops"]
+__all__ = ["fit_tail", "tail_from_sketch", "tail_from_tops"]
 
 _CHUNK_VALUES = 1 << 19  # values transposed at a time
 
@@ -120,6 +122,41 @@ def fit_tail(
     return tail_from_tops(
         largest, levels, np.full(n_channels, n), sign * moments[:, 0], moments[:, 1],
         sample=sample if keep_sample else None, side=side, method=method, scalar=values.ndim == 1, n_threads=n_threads,
+    )  # fmt: skip
+
+
+def tail_from_sketch(
+    sketch: TailSketch, *, quantile: float | None, threshold: ArrayLike | None, n_excess: int | None, method: str
+) -> Tail:
+    """The tail that `fit_tail` would fit to all that a sketch has seen; see `TailSketch.fit`."""
+    if not np.all(sketch.count > 0):
+        raise ValueError(f"{np.count_nonzero(sketch.count == 0)} of {sketch.n_channels} channels have no observation")
+    total = sketch.n_channels
+    levels: Float
+    least, most = int(sketch.count.min()), int(sketch.count.max())
+    _, fixed = _how_many(least, total, quantile, threshold, n_excess, 2)
+    ordered = sketch.largest()
+    held = np.minimum(sketch.count, sketch.capacity)
+    if fixed is not None:
+        levels = np.array(np.broadcast_to(fixed, total))
+        short = (sketch.count > sketch.capacity) & (ordered[:, 0] > levels)
+        if np.any(short):
+            raise ValueError(
+                f"a threshold below the {sketch.capacity} values kept in {np.count_nonzero(short)} channels; "
+                f"wanted at least {float(ordered[short, 0].max()):.6g}, or a larger capacity"
+            )
+        kept = max(1, int(np.max(np.count_nonzero(ordered > levels[:, None], axis=1))))
+        if np.all(np.nanmax(ordered, axis=1) <= levels):
+            raise ValueError(f"threshold {np.asarray(threshold)} leaves no excess; the largest is {np.nanmax(ordered)}")
+    else:
+        needed = sketch.count - (quantile * sketch.count).astype(np.int64) if quantile else np.full(total, n_excess) + 1
+        if np.any(needed > held):
+            raise ValueError(f"this fit needs the {int(needed.max())} largest of {most}; capacity is {sketch.capacity}")
+        levels = ordered[np.arange(total), ordered.shape[1] - needed].astype(np.float64)
+        kept = int(needed.max())
+    return tail_from_tops(
+        np.ascontiguousarray(ordered[:, ordered.shape[1] - kept :]), levels, sketch.count, sketch.mean, sketch._squares,
+        sample=None, side="upper", method=method, scalar=False, n_threads=sketch.n_threads,
     )  # fmt: skip
 
 

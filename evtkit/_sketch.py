@@ -1,0 +1,123 @@
+"""Kernels of TailSketch: a block's moments, and the largest values of every channel kept as blocks go by.
+
+A row of the buffer holds a channel's candidates, unordered, and a cutoff below which nothing can be among the k largest
+any more. New values from the cutoff upwards are appended; a full row is thinned to hardly more than k.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evtkit._compress import WIDTH, count_from, keep_from
+from evtkit._jit import kernel
+from evtkit._select import BUCKETS, keep_at_least, sort_into
+
+TILE_ROWS = 64
+SPARE = TILE_ROWS + WIDTH  # slots that an append may touch behind the values
+_TILE_CHANNELS = 128
+_SAMPLE = 64  # values that a cut is estimated from
+
+
+@kernel(
+    "void(float32[:, ::1], intp, intp, float64[::1], float64[:, ::1], float32[::1])",
+    "void(float64[:, ::1], intp, intp, float64[::1], float64[:, ::1], float64[::1])",
+    fused=True,
+)
+def block_moments(block, start, stop, shift, sums, low):
+    """Add up x − shift and its square, (2, channels), and find the minima of a block (rows, channels)."""
+    for first in range(start, stop, _TILE_CHANNELS):
+        width = min(_TILE_CHANNELS, stop - first)
+        total, square, base, small = sums[0, first:stop], sums[1, first:stop], shift[first:stop], low[first:stop]
+        for r in range(block.shape[0]):
+            x = block[r, first:stop]
+            for c in range(width):
+                deviation = x[c] - base[c]
+                total[c] += deviation
+                square[c] += deviation * deviation
+                small[c] = x[c] if x[c] < small[c] else small[c]
+
+
+@kernel(
+    "intp(float32[::1], intp, intp, intp, float32[::1], float32[::1], int32[::1], int32[::1])",
+    "intp(float64[::1], intp, intp, intp, float64[::1], float64[::1], int32[::1], int32[::1])",
+)
+def _thin(row, fill, k, room, scratch, sample, place, ends):
+    """Keep at least the k largest of the first `fill` values of row, at most `room`, in place; returns how many.
+
+    Everything kept is at least as large as the cut, which is left in sample[0].
+    """
+    step = fill // _SAMPLE
+    for i in range(_SAMPLE):
+        sample[_SAMPLE + i] = row[i * step]
+    sort_into(sample[_SAMPLE:], _SAMPLE, sample, place, ends)
+    share = k / fill
+    rank = int(_SAMPLE * share + 2.5 * math.sqrt(_SAMPLE * share * (1.0 - share)) + 1.0)
+    pivot = sample[max(_SAMPLE - 1 - rank, 0)]
+    count = count_from(row, fill, pivot)
+    # A closer cut, between sample values, from what the first one counted.
+    if count > k:
+        excess = (count - k - 0.01 * k) / fill * _SAMPLE  # sample values to go up, leaving a hundredth
+        position = max(_SAMPLE - 1 - rank, 0) + excess
+        below = int(position)
+        if excess > 0.0 and below + 1 < _SAMPLE:
+            closer = sample[below] + (position - below) * (sample[below + 1] - sample[below])
+            closer_count = count_from(row, fill, closer)
+            if closer_count >= k:
+                pivot, count = closer, closer_count
+    if k <= count <= room:
+        sample[0] = pivot
+        return keep_from(row, fill, pivot, row)
+    sort_into(row, fill, scratch, place, ends)
+    row[:k] = scratch[fill - k : fill]
+    sample[0] = row[0]
+    return k
+
+
+@kernel(
+    "void(float32[:, ::1], intp, intp, intp, float32[:, ::1], int64[::1], float32[::1])",
+    "void(float64[:, ::1], intp, intp, intp, float64[:, ::1], int64[::1], float64[::1])",
+)
+def keep_largest(block, start, stop, k, buffer, fill, cutoff):
+    """Append a block's values from the cutoff upwards to the channels' rows; NaN is never kept."""
+    width = buffer.shape[1]
+    scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * _SAMPLE, buffer.dtype)
+    place, ends = np.empty(width, np.int32), np.empty(BUCKETS * width + 1, np.int32)
+    tile = np.empty((_TILE_CHANNELS, TILE_ROWS + WIDTH), buffer.dtype)  # no power of two between channels
+    for top in range(0, block.shape[0], TILE_ROWS):
+        rows = min(TILE_ROWS, block.shape[0] - top)
+        for first in range(start, stop, _TILE_CHANNELS):
+            channels = min(_TILE_CHANNELS, stop - first)
+            for r in range(rows):
+                values = block[top + r, first:stop]
+                for c in range(channels):
+                    tile[c, r] = values[c]
+            for c in range(channels):
+                row, count, level = buffer[first + c], fill[first + c], cutoff[first + c]
+                if count + SPARE > width:
+                    count = _thin(row, count, k, width - SPARE, scratch, sample, place, ends)
+                    level = sample[0]
+                    cutoff[first + c] = level
+                fill[first + c] = count + keep_from(tile[c], rows, level, row[count:])
+
+
+@kernel(
+    "void(float32[:, ::1], intp, intp, intp, int64[::1], float32[::1])",
+    "void(float64[:, ::1], intp, intp, intp, int64[::1], float64[::1])",
+)
+def order_largest(buffer, start, stop, k, fill, cutoff):
+    """Reduce rows to their k largest values in ascending order: what a row is, however its values came."""
+    width = buffer.shape[1]
+    scratch, ordered = np.empty(width + WIDTH, buffer.dtype), np.empty(width, buffer.dtype)
+    sample = np.empty(1024, buffer.dtype)
+    place, ends = np.empty(max(width, 512), np.int32), np.empty(BUCKETS * max(width, 512) + 1, np.int32)
+    for c in range(start, stop):
+        row = buffer[c]
+        kept = min(k, fill[c])
+        count = keep_at_least(row, fill[c], kept, scratch, sample, place, ends)
+        sort_into(scratch, count, ordered, place, ends)
+        row[:kept] = ordered[count - kept : count]
+        fill[c] = kept
+        if kept == k:
+            cutoff[c] = row[0]

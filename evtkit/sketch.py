@@ -1,0 +1,334 @@
+"""TailSketch: what a tail model needs of a stream, in one pass and bounded memory, mergeable and exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit._files import read_arrays, write_arrays
+from evtkit._threads import chunks, for_each, thread_count
+from evtkit.fit import numbers
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from evtkit.tail import Tail
+
+    Float = NDArray[np.float64]
+
+__all__ = ["TailSketch"]
+
+
+class TailSketch:
+    """The k largest values of every channel of a stream, exactly, with count, mean, variance and minimum.
+
+    Blocks of any size go in by `update`; sketches of parts of a stream, filled anywhere, are joined by `merge`; `fit`
+    makes the `Tail` that `fit_tail` would have made of all the data at once. The k largest, and so every fit, are the
+    same to the last bit however the stream was cut and joined and on however many threads; mean and variance agree to
+    rounding.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels.
+    capacity : int
+        k, how many of the largest values of a channel are kept. A fit at quantile q of n observations needs
+        n − floor(q n); one with `n_excess` needs n_excess + 1.
+    dtype : dtype
+        float64, or float32 to halve the memory for float32 data.
+    nonfinite : str
+        What to do with NaN and infinities: "raise" a ValueError, or leave them out and "count" them.
+    n_threads : int, optional
+        Default EVTKIT_NUM_THREADS or all processors.
+
+    Attributes
+    ----------
+    count : ndarray of int64, shape (channels,)
+        Finite observations seen.
+    nonfinite_count : ndarray of int64, shape (channels,)
+        Observations left out.
+
+    Notes
+    -----
+    Memory is ``channels × (capacity · 5/4 + 80)`` values of `dtype`, allocated at once, plus six numbers a channel and
+    a workspace a thread; nothing grows with the stream.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import TailSketch
+    >>> rng = np.random.default_rng(0)
+    >>> sketch = TailSketch(n_channels=3, capacity=200)
+    >>> for _ in range(10):
+    ...     sketch.update(rng.standard_exponential((100, 3)))
+    >>> sketch.fit(quantile=0.9).xi.shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        capacity: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        nonfinite: str = "raise",
+        n_threads: int | None = None,
+    ) -> None:
+        from evtkit._sketch import SPARE
+
+        for name, value in (("n_channels", n_channels), ("capacity", capacity)):
+            if int(value) != value or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
+        if nonfinite not in ("raise", "count"):
+            raise ValueError(f"nonfinite must be 'raise' or 'count', got {nonfinite!r}")
+        if n_threads is not None:
+            thread_count(n_threads)
+        self.n_channels, self.capacity = int(n_channels), int(capacity)
+        self.nonfinite, self.n_threads = nonfinite, n_threads
+        width = self.capacity + max(self.capacity // 4, 0) + SPARE
+        self.count = np.zeros(self.n_channels, dtype=np.int64)
+        self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
+        self._mean = np.zeros(self.n_channels)
+        self._squares = np.zeros(self.n_channels)
+        self._minimum = np.full(self.n_channels, np.inf, dtype=self.dtype)
+        self._rows = np.empty((self.n_channels, width), dtype=self.dtype)
+        self._fill = np.zeros(self.n_channels, dtype=np.int64)
+        self._cutoff = np.full(self.n_channels, -np.inf, dtype=self.dtype)
+
+    # -- what it knows -----------------------------------------------------------------------------------------------
+
+    @property
+    def mean(self) -> Float:
+        """Mean of each channel's observations, NaN before the first."""
+        return np.where(self.count > 0, self._mean, np.nan)
+
+    @property
+    def variance(self) -> Float:
+        """Variance with ddof = 1, 0 for a single observation, NaN before the first."""
+        return np.where(self.count > 0, self._squares / np.maximum(self.count - 1, 1), np.nan)
+
+    @property
+    def std(self) -> Float:
+        """Square root of `variance`."""
+        return np.sqrt(self.variance)
+
+    @property
+    def minimum(self) -> Float:
+        """Smallest observation of each channel, NaN before the first."""
+        return np.where(self.count > 0, self._minimum.astype(np.float64), np.nan)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+    def largest(self) -> NDArray[Any]:
+        """The largest observations, shape (channels, min(most seen, capacity)), ascending, NaN in front of fewer."""
+        self._order()
+        widest = int(self._fill.max())
+        out = np.full((self.n_channels, widest), np.nan, dtype=self.dtype)
+        if np.all(self._fill == widest):
+            out[:] = self._rows[:, :widest]
+        else:
+            for channel, kept in enumerate(self._fill.tolist()):
+                out[channel, widest - kept :] = self._rows[channel, :kept]
+        return out
+
+    # -- data in -----------------------------------------------------------------------------------------------------
+
+    def update(self, block: ArrayLike) -> None:
+        """Take in a block of observations.
+
+        Parameters
+        ----------
+        block : array_like, shape (rows, channels)
+            Any number of rows. A float64 block does not go into a float32 sketch: it would be rounded.
+
+        Raises
+        ------
+        ValueError
+            If the shape or type is wrong, or (with ``nonfinite="raise"``) a value is NaN or infinite; the sketch is
+            then as it was.
+        """
+        values = self._checked(block)
+        if values.shape[0] == 0:
+            return
+        from evtkit._sketch import block_moments, keep_largest
+
+        shift = np.where(self.count > 0, self._mean, np.nan_to_num(values[0], nan=0.0, posinf=0.0, neginf=0.0))
+        sums, low = np.zeros((2, self.n_channels)), np.full(self.n_channels, np.inf, dtype=self.dtype)
+        pieces = self._pieces()
+        for_each(lambda p: block_moments(values, p.start, p.stop, shift, sums, low), pieces, self.n_threads)
+        fresh = np.full(self.n_channels, values.shape[0])
+        moments = shift + sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
+        if not np.all(np.isfinite(sums[0])):
+            values, fresh, moments, low = self._without_nonfinite(values, shift)
+        self._add_moments(fresh, *moments)
+        np.minimum(self._minimum, low, out=self._minimum)
+        for_each(
+            lambda p: keep_largest(values, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff),
+            pieces,
+            self.n_threads,
+        )
+
+    def merge(self, other: TailSketch) -> None:
+        """Take in all that another sketch has seen; the other one's kept values are put in order, else it is unchanged.
+
+        Raises
+        ------
+        ValueError
+            If channels, capacity or dtype differ.
+        """
+        mine, theirs = (self.n_channels, self.capacity, self.dtype), (other.n_channels, other.capacity, other.dtype)
+        if mine != theirs:
+            raise ValueError(f"sketches must agree in channels, capacity and dtype, got {theirs} for {mine}")
+        if other is self:
+            raise ValueError("a sketch cannot be merged into itself")
+        from evtkit._sketch import TILE_ROWS, keep_largest
+
+        block = other.largest()
+        self._add_moments(other.count, other._mean, other._squares)
+        self.nonfinite_count += other.nonfinite_count
+        np.minimum(self._minimum, other._minimum, out=self._minimum)
+        for piece in chunks(block.shape[1], 16 * TILE_ROWS):
+            part = np.ascontiguousarray(block[:, piece].T)
+            for_each(
+                lambda p, part=part: keep_largest(  # type: ignore[misc]
+                    part, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff
+                ),
+                self._pieces(),
+                self.n_threads,
+            )
+
+    # -- a model out -------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        *,
+        quantile: float | None = None,
+        threshold: ArrayLike | None = None,
+        n_excess: int | None = None,
+        method: str = "mle",
+    ) -> Tail:
+        """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three.
+
+        Parameters
+        ----------
+        quantile, threshold, n_excess, method
+            As in `fit_tail`.
+
+        Returns
+        -------
+        Tail
+            Without the sample below the kept values, so `Tail.sf` is only bounded there.
+
+        Raises
+        ------
+        ValueError
+            If nothing was seen, the fit needs more than `capacity` values of a channel, or as in `fit_tail`.
+        """
+        from evtkit.peaks import tail_from_sketch
+
+        return tail_from_sketch(self, quantile=quantile, threshold=threshold, n_excess=n_excess, method=method)
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to an .npz file, atomically; a loaded sketch goes on as this one would."""
+        arrays = {
+            "largest": self.largest(),
+            "count": self.count,
+            "nonfinite_count": self.nonfinite_count,
+            "mean": self._mean,
+            "squares": self._squares,
+            "minimum": self._minimum,
+            "cutoff": self._cutoff,
+        }
+        write_arrays(path, "TailSketch", arrays, {"capacity": self.capacity, "nonfinite": self.nonfinite})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> TailSketch:
+        """Read what `save` wrote. Raises ValueError if the file is anything else."""
+        arrays, attributes = read_arrays(path, "TailSketch")
+        largest = arrays["largest"]
+        sketch = cls(largest.shape[0], attributes["capacity"], dtype=largest.dtype, nonfinite=attributes["nonfinite"],
+                     n_threads=n_threads)  # fmt: skip
+        kept = np.count_nonzero(~np.isnan(largest), axis=1)
+        for channel, number in enumerate(kept.tolist()):
+            sketch._rows[channel, :number] = largest[channel, largest.shape[1] - number :]
+        sketch._fill[:] = kept
+        sketch.count, sketch.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
+        sketch._mean, sketch._squares = arrays["mean"], arrays["squares"]
+        sketch._minimum, sketch._cutoff = arrays["minimum"], arrays["cutoff"]
+        return sketch
+
+    def __repr__(self) -> str:
+        least, most = self.count.min(), self.count.max()
+        seen = f"{least}" if least == most else f"{least}–{most}"
+        left_out = f", {self.nonfinite_count.sum()} left out" if self.nonfinite_count.any() else ""
+        return (
+            f"TailSketch({self.n_channels} channels, the {self.capacity} largest of {seen} observations each{left_out}, "
+            f"{self.dtype}, {self.nbytes / 2**20:.1f} MiB)"
+        )
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _checked(self, block: ArrayLike) -> NDArray[Any]:
+        values = numbers(block, "block")
+        if values.ndim != 2 or values.shape[1] != self.n_channels:
+            raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
+        if values.dtype.itemsize > self.dtype.itemsize:
+            raise ValueError(f"got a {values.dtype} block for a {self.dtype} sketch; cast it, or use dtype=np.float64")
+        values = np.ascontiguousarray(values, dtype=self.dtype)
+        return values if values.flags.writeable else values.copy()
+
+    def _without_nonfinite(
+        self, values: NDArray[Any], shift: Float
+    ) -> tuple[NDArray[Any], NDArray[np.int64], tuple[Float, Float], NDArray[Any]]:
+        """A block with NaN for all that is not finite, the number, moments and minima of the rest; or a ValueError."""
+        finite = np.isfinite(values)
+        fresh = np.count_nonzero(finite, axis=0)
+        if np.all(finite):  # a sum may overflow where no value does
+            mean = (values.astype(np.float64) * 2.0**-100).mean(axis=0) * 2.0**100
+            return values, fresh, (mean, np.full(self.n_channels, np.inf)), values.min(axis=0)
+        if self.nonfinite == "raise":
+            row, channel = np.argwhere(~finite)[0].tolist()
+            raise ValueError(
+                f"observations must be finite, got {values[row, channel]} in row {row} of channel {channel}; "
+                "TailSketch(…, nonfinite='count') leaves such values out"
+            )
+        self.nonfinite_count += values.shape[0] - fresh
+        deviations = np.where(finite, values - shift, 0.0)
+        share = deviations.sum(axis=0) / np.maximum(fresh, 1)
+        squares = np.where(finite, deviations - share, 0.0) ** 2
+        low = np.where(finite, values, np.array(np.inf, dtype=self.dtype)).min(axis=0)
+        cleaned = np.where(finite, values, np.array(np.nan, dtype=self.dtype))
+        return cleaned, fresh, (shift + share, squares.sum(axis=0)), low
+
+    def _pieces(self) -> list[slice]:
+        size = -(-self.n_channels // (4 * thread_count(self.n_threads)) // 128) * 128
+        return list(chunks(self.n_channels, max(size, 128)))
+
+    def _add_moments(self, count: NDArray[np.int64], mean: Float, squares: Float) -> None:
+        """Join counts, means and sums of squared deviations (Chan, Golub & LeVeque 1983)."""
+        total = np.maximum(self.count + count, 1)
+        gap = np.where(self.count > 0, mean - self._mean, 0.0)
+        share = count / total
+        self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
+        self._mean = np.where(self.count > 0, self._mean + gap * share, mean)
+        self.count = self.count + count
+
+    def _order(self) -> None:
+        from evtkit._sketch import order_largest
+
+        for_each(
+            lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),
+            chunks(self.n_channels, 64),
+            self.n_threads,
+        )
