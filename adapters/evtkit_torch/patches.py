@@ -87,7 +87,7 @@ class Patches:
         return self._model.get_parameter(name).detach()[index]
 
     def norms(self, selection: NDArray[np.intp], of: Mapping[str, Tensor] | None = None) -> NDArray[np.float64]:
-        """Euclidean length of each selected unit's weights, or of its part of other tensors shaped like the parameters."""
+        """Euclidean length of each selected unit's weights, or of its part of tensors shaped like the parameters."""
         squares = np.zeros(len(self._plan.units))
         chosen = np.zeros(len(squares), dtype=bool)
         chosen[selection] = True

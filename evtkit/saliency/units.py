@@ -69,9 +69,16 @@ class Units:
 
     Examples
     --------
-    >>> units = Units(["conv1", "conv1", "fc"], ["filters", "filters", "rows"], [0, 1, 0], [27, 27, 8], ["conv1",
-    "conv1", "fc"]) >>> units Units(3: 2 filters, 1 rows; 2 modules, 2 stages) >>> list(units.names) ['conv1[0]',
-    'conv1[1]', 'fc[0]'] >>> units.resolve(["fc[0]", "conv1[0]"]) array([2, 0]) >>> units.stages {'conv1': 2, 'fc': 1}
+    >>> modules = ["conv1", "conv1", "fc"]
+    >>> units = Units(modules, ["filters", "filters", "rows"], [0, 1, 0], [27, 27, 8], modules)
+    >>> units
+    Units(3: 2 filters, 1 rows; 2 modules, 2 stages)
+    >>> list(units.names) == ["conv1[0]", "conv1[1]", "fc[0]"]
+    True
+    >>> units.resolve(["fc[0]", "conv1[0]"])
+    array([2, 0])
+    >>> units.stages
+    {'conv1': 2, 'fc': 1}
     """
 
     module: NDArray[np.str_]
