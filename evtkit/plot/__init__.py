@@ -1,0 +1,44 @@
+"""Pictures of tails with Matplotlib (``pip install 'evtkit[plot]'``).
+
+Every function draws into the Axes it is given, or into a new figure, and returns the Axes; the figure is ``ax.figure``.
+New figures belong to no window and to no global list, so nothing needs closing: save them, or name them on a notebook's
+last line. Nothing here calls ``pyplot``, shows a window or changes Matplotlib's settings; text takes the colour of the
+style in force, and the other colours hold on light and dark.
+
+============================ ===========================================================================================
+`diagnostics`                the next four on one figure: can the fit be believed?
+`probability`                share of excesses against the model's: right near the threshold?
+`quantile`                   observations against the model's quantiles: right far out?
+`density`                    histogram of the excesses, and fitted density
+`return_level`               what is exceeded once in how many observations, with its confidence band and the data
+`threshold_choice`           the next two on one figure: where does the tail begin?
+`mean_residual_life`         mean excess against threshold: where does it become a line?
+`stability`                  shape and modified scale against threshold: where do they become constant?
+`ranking`                    the most improbable channels
+============================ ===========================================================================================
+"""
+
+from __future__ import annotations
+
+try:
+    import matplotlib as _matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError("evtkit.plot needs Matplotlib; install it with: pip install 'evtkit[plot]'") from error
+
+from evtkit.plot.fitted import density, probability, quantile
+from evtkit.plot.panels import diagnostics
+from evtkit.plot.ranked import ranking
+from evtkit.plot.returns import return_level
+from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice
+
+__all__ = [
+    "density",
+    "diagnostics",
+    "mean_residual_life",
+    "probability",
+    "quantile",
+    "ranking",
+    "return_level",
+    "stability",
+    "threshold_choice",
+]

@@ -1,0 +1,47 @@
+"""What all pictures share: axes that belong to no global state, colours, labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
+    from numpy.typing import NDArray
+
+# Two hues that stay apart under every common colour blindness and are legible on white and on black.
+MODEL = "#2f86c8"
+MARK = "#d9822b"
+BAND = 0.22  # opacity of confidence bands
+
+
+def axes(ax: Axes | None, width: float = 6.4, height: float = 4.4) -> Axes:
+    """The axes given, or those of a new figure that pyplot does not know of."""
+    if ax is None:
+        ax = Figure(figsize=(width, height), layout="constrained").add_subplot()
+    return ax
+
+
+def ink(ax: Axes) -> ColorType:
+    """The colour of text in the style in force: black on light, white on dark."""
+    return ax.xaxis.label.get_color()
+
+
+def quiet(ax: Axes) -> None:
+    """A faint grid behind the data, and no box around them."""
+    ax.set_axisbelow(True)
+    ax.grid(visible=True, color=ink(ax), alpha=0.12, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def quantity(label: str, unit: str) -> str:
+    """An axis label, with its unit in brackets if it has one."""
+    return f"{label} [{unit}]" if unit else label
+
+
+def points(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str | None = None) -> None:
+    """Observations: small discs in the colour of text, so that they show on light and dark."""
+    ax.plot(x, y, "o", color=ink(ax), markersize=3.5, markeredgewidth=0, alpha=0.65, label=label)
