@@ -1,0 +1,68 @@
+"""Parameter saliency: which parts of a network made this mistake, and what happens if they are changed.
+
+Framework-free: a network is known through the few methods of `SaliencyModel`, which `evtkit_torch.TorchModel` provides
+for PyTorch. The way data takes:
+
+    calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .plot() .enrichment()
+                                      └──► evaluate(model, reference, mistakes) ──► Results ──► .table() .plot()
+
+The names below are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evtkit.saliency.batches import Batches as Batches
+    from evtkit.saliency.batches import held_out_split as held_out_split
+    from evtkit.saliency.calibration import calibrate as calibrate
+    from evtkit.saliency.combine import combine_p_values as combine_p_values
+    from evtkit.saliency.evaluation import evaluate as evaluate
+    from evtkit.saliency.families import FamilyComparison as FamilyComparison
+    from evtkit.saliency.families import compare_families as compare_families
+    from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
+    from evtkit.saliency.protocol import UnitGradient as UnitGradient
+    from evtkit.saliency.rankings import Enrichment as Enrichment
+    from evtkit.saliency.rankings import UnitRanking as UnitRanking
+    from evtkit.saliency.reference import Reference as Reference
+    from evtkit.saliency.reporting import report as report
+    from evtkit.saliency.results import RepairCurves as RepairCurves
+    from evtkit.saliency.results import Results as Results
+    from evtkit.saliency.units import Coverage as Coverage
+    from evtkit.saliency.units import Units as Units
+
+_HOME = {
+    "Batches": "batches",
+    "Coverage": "units",
+    "Enrichment": "rankings",
+    "FamilyComparison": "families",
+    "Reference": "reference",
+    "RepairCurves": "results",
+    "Results": "results",
+    "SaliencyModel": "protocol",
+    "UnitGradient": "protocol",
+    "UnitRanking": "rankings",
+    "Units": "units",
+    "calibrate": "calibration",
+    "combine_p_values": "combine",
+    "compare_families": "families",
+    "evaluate": "evaluation",
+    "held_out_split": "batches",
+    "report": "reporting",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'evtkit.saliency' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"evtkit.saliency.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

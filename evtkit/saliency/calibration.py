@@ -1,0 +1,185 @@
+"""Calibrate: from a network and labelled samples to a Reference, in one pass that can be stopped and resumed."""
+
+from __future__ import annotations
+
+import time
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from evtkit.estimators import METHODS
+from evtkit.saliency.batches import labels_of
+from evtkit.saliency.checkpoint import Checkpoint
+from evtkit.saliency.reference import NORMALIZE, Reference, normalized
+from evtkit.sketch import TailSketch
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from evtkit.saliency.protocol import SaliencyModel
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    model: SaliencyModel,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    quantile: float = 0.90,
+    which: str = "all",
+    normalize: str | None = None,
+    method: str = "mle",
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    n_samples: int | None = None,
+) -> Reference:
+    """Learn what every unit's saliency usually is.
+
+    Profiles go into a `TailSketch`, which keeps the largest (1 − quantile) share of every unit's values and their mean
+    and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951).
+    Memory: about (1 − quantile) · n · units values.
+
+    Parameters
+    ----------
+    model : SaliencyModel
+        The network, for instance an `evtkit_torch.TorchModel`.
+    batches : iterable of (x, y)
+        Labelled samples: a list, a `Batches`, a PyTorch DataLoader, a generator, … Mistakes that will be ranked should
+        not be among them, see `held_out_split`.
+    quantile : float in (0, 1)
+        Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
+    which : {"all", "correct"}
+        Use all samples, or those whose label the network predicts.
+    normalize : {None, "sample"}
+        "sample" divides each profile by its mean over the units: a unit then stands out against the other units, not
+        because the sample's loss is large. Profiles ranked later are treated alike.
+    method : str
+        The estimator, as in `evtkit.fit_gpd`.
+    progress : bool
+        Show a bar (on a terminal's standard error).
+    checkpoint : path, optional
+        File that holds the state, written atomically. If it exists, calibration continues from it, and the result is
+        the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
+        done.
+    checkpoint_every : float
+        Seconds between checkpoints; 0 writes one after every batch.
+    n_samples : int, optional
+        How many samples there are, or an upper bound, which must be known beforehand to keep enough of each unit's
+        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples`` or a
+        ``dataset`` of known length.
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range; the number of samples cannot be known, or there are more than promised; a
+        batch is no pair of samples and labels, or its profile has another shape or is not finite; the quantile leaves
+        nothing; or the checkpoint was made by another network, other settings or other batches.
+    """
+    _check(quantile, which, normalize, method, checkpoint_every)
+    bound = _count(batches, n_samples)
+    settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": bound}
+    settings |= {"reduction": model.reduction}
+    state = Checkpoint.begin(checkpoint, model, settings)
+    skipped = state.batches
+    digest, seen, number = b"", 0, 0
+    saved_at = time.monotonic()
+    with tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar:
+        for number, batch in enumerate(batches, start=1):
+            x, y, size = _pair(batch, number)
+            seen += size
+            digest = _digest(digest, y)
+            bar.update(size)
+            if number <= skipped:
+                if number == skipped:
+                    state.check(digest.hex(), seen)
+                continue
+            if seen > bound:
+                raise ValueError(f"got more than n_samples={bound} samples, wanted at most as many as announced")
+            profiles = _usable(model, x, y, size, which)
+            if len(profiles):
+                if state.sketch is None:
+                    capacity = max(2, bound - int(quantile * bound))
+                    state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
+                state.sketch.update(normalized(profiles, normalize))
+            state.batches, state.seen, state.digest = number, seen, digest.hex()
+            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
+                state.save(checkpoint)
+                saved_at = time.monotonic()
+        bar.total = seen
+        bar.refresh()
+    if number < skipped:
+        raise ValueError(
+            f"got {number} batches, fewer than the {skipped} behind the checkpoint; wanted the same batches"
+        )
+    if state.sketch is None:
+        raise ValueError(f"got {seen} samples, none of them {'usable' if which == 'all' else 'correct'}, wanted some")
+    if checkpoint is not None and state.batches > skipped:
+        state.save(checkpoint)
+    tail = state.sketch.fit(quantile=quantile, method=method)
+    return Reference(
+        tail, model.units, quantile, which, normalize, model.reduction, n_seen=seen, coverage=str(model.coverage)
+    )
+
+
+def _check(quantile: float, which: str, normalize: str | None, method: str, every: float) -> None:
+    if not 0.0 < quantile < 1.0:
+        raise ValueError(f"got quantile={quantile}, wanted a number strictly between 0 and 1")
+    if which not in ("all", "correct"):
+        raise ValueError(f"got which={which!r}, wanted 'all' or 'correct'")
+    if normalize not in NORMALIZE:
+        raise ValueError(f"got normalize={normalize!r}, wanted None or 'sample'")
+    if method not in METHODS:
+        raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, METHODS))}")
+    if not every >= 0.0:
+        raise ValueError(f"got checkpoint_every={every}, wanted a number of seconds, 0 or more")
+
+
+def _count(batches: Any, n_samples: int | None) -> int:
+    """How many samples there are at most."""
+    if n_samples is not None:
+        if n_samples < 2:
+            raise ValueError(f"got n_samples={n_samples}, wanted at least 2")
+        return int(n_samples)
+    if isinstance(batches, (list, tuple)):
+        return sum(_pair(batch, number)[2] for number, batch in enumerate(batches, start=1))
+    for owner, name in ((batches, "n_samples"), (batches, "dataset")):
+        if (found := getattr(owner, name, None)) is not None:
+            return int(found) if name == "n_samples" else len(found)
+    raise ValueError(
+        f"got batches of type {type(batches).__name__}, whose number of samples is unknown before they are drawn; "
+        "wanted n_samples=, their number or an upper bound"
+    )
+
+
+def _pair(batch: Any, number: int) -> tuple[Any, Any, int]:
+    """x, y and how many."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise ValueError(f"got batch {number} of type {type(batch).__name__}, wanted a pair (samples, labels)")
+    x, y = batch
+    return x, y, len(y)
+
+
+def _digest(before: bytes, y: Any) -> bytes:
+    """A fingerprint of all labels so far and how they were cut into batches."""
+    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "cpu") else y))
+    return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
+
+
+def _usable(model: SaliencyModel, x: Any, y: Any, size: int, which: str) -> NDArray[np.floating[Any]]:
+    """Profiles of a batch, checked; of its correct samples only if so asked."""
+    profiles = np.asarray(model.profile(x, y))
+    if profiles.shape != (size, len(model.units)):
+        raise ValueError(f"got profiles of shape {profiles.shape}, wanted ({size}, {len(model.units)})")
+    if which == "correct":
+        profiles = profiles[np.argmax(model.predict(x), axis=1) == labels_of(y)]
+    return profiles

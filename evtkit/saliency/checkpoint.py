@@ -1,0 +1,95 @@
+"""Checkpoint: a half-done calibration as one file, replaced atomically."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from evtkit._files import read_arrays, write_arrays
+from evtkit.sketch import TailSketch
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from evtkit.saliency.protocol import SaliencyModel
+
+__all__ = ["Checkpoint"]
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """How far a calibration has come.
+
+    Parameters
+    ----------
+    settings : dict
+        What must be the same when it goes on; JSON values.
+    names : ndarray of str, shape (units,)
+        The units.
+    norms : ndarray of float64, shape (units,)
+        Length of each unit's weights, by which other weights of the same architecture are told.
+    sketch : TailSketch or None
+        None before the first usable sample.
+    batches, seen : int
+        Batches and samples that are in it.
+    digest : str
+        Fingerprint of their labels.
+    """
+
+    settings: dict[str, Any]
+    names: NDArray[np.str_]
+    norms: NDArray[np.float64]
+    sketch: TailSketch | None = None
+    batches: int = 0
+    seen: int = 0
+    digest: str = ""
+
+    @classmethod
+    def begin(cls, path: str | os.PathLike[str] | None, model: SaliencyModel, settings: dict[str, Any]) -> Checkpoint:
+        """Where to start: from the file if there is one, else from nothing.
+
+        Raises
+        ------
+        ValueError
+            If the file is no checkpoint, or one of another network or other settings.
+        """
+        fresh = cls(settings, model.units.names, np.asarray(model.unit_norms(), dtype=np.float64))
+        if path is None or not Path(path).exists():
+            return fresh
+        arrays, found = read_arrays(path, "Checkpoint")
+        if found["settings"] != settings:
+            raise ValueError(f"got checkpoint {path} made with {found['settings']}, wanted {settings}")
+        same = np.array_equal(arrays["names"], fresh.names)
+        if not same or not np.allclose(arrays["norms"], fresh.norms, rtol=1e-6, atol=0.0):
+            raise ValueError(f"got checkpoint {path} of other {'weights' if same else 'units'}, wanted this network's")
+        stored = arrays["sketch"]
+        fresh.sketch = TailSketch.load(cast("Any", io.BytesIO(stored.tobytes()))) if stored.size else None
+        fresh.batches, fresh.seen, fresh.digest = found["batches"], found["seen"], found["digest"]
+        return fresh
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Replace the file by the present state; a reader, or a killed process, sees the old one or the new one."""
+        target = Path(path)
+        stored = np.empty(0, dtype=np.uint8)
+        beside = target.with_name(f".{target.name}.sketch")
+        if self.sketch is not None:
+            self.sketch.save(beside)
+            stored = np.fromfile(beside, dtype=np.uint8)
+        arrays = {"names": self.names, "norms": self.norms, "sketch": stored}
+        progress = {"batches": self.batches, "seen": self.seen, "digest": self.digest}
+        write_arrays(target, "Checkpoint", arrays, {"settings": self.settings, **progress})
+        beside.unlink(missing_ok=True)
+
+    def check(self, digest: str, seen: int) -> None:
+        """Refuse to go on with other batches than those that are in already."""
+        if (digest, seen) != (self.digest, self.seen):
+            raise ValueError(
+                f"got other labels or sizes in the first {self.batches} batches than those behind the checkpoint, "
+                "wanted the same batches in the same order (a loader that shuffles?)"
+            )

@@ -1,0 +1,166 @@
+"""Combine: many mistakes, one ranking; mean ranks, combined p-values, and shares of exceedances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import gammaln, log_ndtr, logsumexp, xlogy
+
+from evtkit.ranking import rank
+from evtkit.saliency.rankings import UnitRanking
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit.saliency.units import Units
+    from evtkit.tail import Tail
+
+    Float = NDArray[np.float64]
+
+__all__ = ["COMBINE", "combine_p_values", "rank_set"]
+
+COMBINE = ("mean-rank", "fisher", "harmonic", "cauchy", "exceedance", "each")
+_P_METHODS = ("fisher", "harmonic", "cauchy")
+_CHUNK_VALUES = 1 << 22  # profile values ranked at a time
+_STEEP = 600.0  # −log p beyond which cot(πp) nears overflow
+
+
+def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
+    """Combine p-values along axis 0, in logarithms, so that none underflows.
+
+    Parameters
+    ----------
+    log_p : array_like, shape (n, ...)
+        Logarithms of p-values; −inf stands for p = 0.
+    method : {"fisher", "harmonic", "cauchy"}
+        ``"fisher"``: P(χ²₂ₙ > −2 Σ log p), for independent p-values (Fisher 1932). ``"harmonic"``: the harmonic mean p
+        itself, n / Σ 1/p, which below 0.05 is close to a probability also under dependence (Wilson 2019).
+        ``"cauchy"``: P(C > mean cot πp) for a Cauchy variable C, right in the tail whatever the dependence (Liu & Xie
+        2020).
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        Logarithms of the combined p-values.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or above 0, there are none, or the method is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.exp(combine_p_values(np.log([[0.01, 0.5], [0.02, 0.5], [0.5, 0.5]]))).round(4)
+    array([0.0053, 0.6559])
+    """
+    values = np.asarray(log_p, dtype=np.float64)
+    if values.ndim == 0 or values.shape[0] == 0:
+        raise ValueError(f"got p-values of shape {values.shape}, wanted at least one along axis 0")
+    if not np.all(values <= 0.0):
+        raise ValueError("got a logarithm of a p-value that is NaN or above 0, wanted p-values in [0, 1]")
+    n = values.shape[0]
+    if method == "fisher":
+        half = -values.sum(axis=0)  # half of χ²; for 2n degrees of freedom its law is a Poisson sum
+        i = np.arange(n).reshape(n, *[1] * half.ndim)
+        with np.errstate(invalid="ignore"):
+            log_sf = logsumexp(xlogy(i, half) - gammaln(i + 1.0), axis=0) - half
+        return np.asarray(np.minimum(np.where(np.isinf(half), -np.inf, log_sf), 0.0))
+    harmonic = np.log(n) - logsumexp(-values, axis=0)
+    if method == "harmonic":
+        return np.asarray(np.minimum(harmonic, 0.0))
+    if method == "cauchy":
+        steep = np.min(values, axis=0) < -_STEEP  # there 1/(πp) is cot(πp) to every digit, and the mean p is harmonic
+        gentle = np.where(steep, -1.0, values)
+        mean = np.mean(1.0 / np.tan(np.pi * np.exp(gentle)), axis=0)
+        return np.asarray(np.where(steep, harmonic, np.log(np.arctan2(1.0, mean) / np.pi)))
+    raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, _P_METHODS))}")
+
+
+def rank_set(
+    tail: Tail,
+    units: Units,
+    profiles: Float,
+    by: str = "pot",
+    combine: str = "mean-rank",
+    *,
+    correct: Float | None = None,
+    rng: np.random.Generator | int | None = None,
+) -> UnitRanking:
+    """One ranking of the units for a set of samples; see `Reference.rank`, which calls this.
+
+    Parameters
+    ----------
+    tail : Tail
+        The reference's.
+    units : Units
+        The table of its channels.
+    profiles : ndarray, shape (n, units)
+        Profiles of the samples, n > 1.
+    by, combine, correct, rng
+        As in `Reference.rank`.
+    """
+    if combine not in COMBINE:
+        raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+    if combine in (*_P_METHODS, "exceedance") and by != "pot":
+        raise ValueError(f"got combine={combine!r} with by={by!r}, wanted by='pot': it works on its probabilities")
+    if correct is not None and combine != "exceedance":
+        raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
+    generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
+    if combine == "each":
+        return UnitRanking.of(rank(tail, profiles, by, rng=generator), units)
+
+    n, n_units = profiles.shape
+    places, above = np.zeros(n_units), np.zeros(n_units)
+    rate = tail.n_excess / tail.n
+    log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
+    for rows in _chunks(n, n_units):
+        each = rank(tail, profiles[rows], by, rng=generator)
+        place = np.empty(each.order.shape)
+        np.put_along_axis(place, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
+        places += place.sum(axis=0)
+        above += np.count_nonzero(each.above, axis=0)
+        if combine in _P_METHODS:  # at or below the threshold p is only known to lie between the rate and 1
+            log_p[rows] = np.where(each.above, each.log_sf, np.log(0.5 * (rate + 1.0)))
+    fitted = tail.is_fitted
+    mean_place = places / n
+    share = above / n
+    if combine == "mean-rank":
+        score = (n_units - mean_place) / max(n_units - 1, 1)
+        spread = np.sqrt((n_units**2 - 1.0) / (12.0 * n))
+        log_sf = log_ndtr((mean_place - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
+        keys: tuple[Float, ...] = (mean_place,)
+    elif combine == "exceedance":
+        other, log_sf = _exceedance(tail, above, n, correct)
+        score = np.where(fitted, share - other, -np.inf)
+        keys = (mean_place, -score)
+    else:
+        log_sf = combine_p_values(log_p, combine)
+        score = np.where(fitted, -log_sf, -np.inf)
+        keys = (mean_place, -score)
+    log_sf = np.where(fitted, log_sf, 0.0)
+    return UnitRanking(
+        order=np.lexsort(keys), score=score, log_sf=log_sf, p_value=np.exp(log_sf), above=(share > rate) & fitted,
+        fitted=fitted, value=profiles.mean(axis=0, dtype=np.float64), by=f"{by}, {combine}", names=units.names,
+        units=units, exceedance=share, n_samples=n,
+    )  # fmt: skip
+
+
+def _exceedance(tail: Tail, above: Float, n: int, correct: Float | None) -> tuple[Float, Float]:
+    """The share to compare with, and log P(at least as many exceedances) if mistakes were like the others."""
+    from scipy.stats import binom, hypergeom
+
+    if correct is None:
+        rate = tail.n_excess / tail.n
+        return rate, np.minimum(binom.logsf(above - 1.0, n, rate), 0.0)
+    others = np.zeros(above.shape)
+    for rows in _chunks(*correct.shape):
+        others += np.count_nonzero((correct[rows] > tail.threshold) & tail.is_fitted, axis=0)
+    m = correct.shape[0]
+    return others / m, np.minimum(hypergeom.logsf(above - 1.0, n + m, above + others, n), 0.0)
+
+
+def _chunks(n: int, n_units: int) -> list[slice]:
+    step = max(1, _CHUNK_VALUES // max(n_units, 1))
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]

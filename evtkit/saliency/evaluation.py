@@ -1,0 +1,257 @@
+"""Evaluate: do the units that a ranking puts first matter? Change them, one mistake at a time, and look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from evtkit.ranking import BY
+from evtkit.saliency.batches import Batches, labels_of, take
+from evtkit.saliency.results import METRICS, RepairCurves, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from evtkit.saliency.protocol import SaliencyModel
+    from evtkit.saliency.reference import Reference
+
+    Float = NDArray[np.float64]
+
+__all__ = ["evaluate"]
+
+_PRUNE = tuple(range(1, 51))
+_TUNE = tuple(range(1, 26))
+
+
+def evaluate(
+    model: SaliencyModel,
+    reference: Reference,
+    samples: tuple[Any, Any],
+    *,
+    held_out: tuple[Any, Any] | None = None,
+    by: Sequence[str] = BY,
+    prune: Sequence[int] | None = None,
+    tune: Sequence[int] | None = None,
+    step: float = 1e-3,
+    equal_norm: bool = False,
+    collateral_k: Sequence[int] = (1, 5, 25),
+    batch_size: int = 64,
+    n_boot: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Results:
+    """Repair each mistake by changing its first k units, for every ranking, and report what that does.
+
+    The protocol of Wang & Sato (2023, arXiv 2310.17951): each sample has rankings of its own; its first k units are set
+    to zero ("prune"), or take one gradient step on the sample's own loss ("tune"), with the gradient taken once at the
+    original weights; what the network then says of the sample is recorded, and the weights are put back. Beyond the
+    paper: what the same change does to held-out samples that were right, bootstrap bands, and updates of equal length.
+
+    Parameters
+    ----------
+    model : SaliencyModel
+        The network. Its weights are afterwards what they were, bit for bit.
+    reference : Reference
+        From `calibrate` on the same network; not on these samples.
+    samples : (x, y)
+        Labelled samples. Those that the network gets right are left out and counted.
+    held_out : (x, y), optional
+        Samples on which to measure collateral: the share of those right before that a repair gets wrong. Costs a
+        prediction of all of them for every sample, ranking and k of ``collateral_k``.
+    by : sequence of str
+        Rankings to compare; see `evtkit.Ranking`.
+    prune, tune : sequence of int, optional
+        How many units to change; by default 1 to 50 and 1 to 25, up to the number of units. Empty: none.
+    step : float
+        Multiple of the gradient that is subtracted when tuning.
+    equal_norm : bool
+        Also tune with updates of equal Euclidean length ("tune_equal"): at each k, that of the equal-step update of the
+        k units with the largest gradients, the longest that any ranking could have had. At equal step, a ranking that
+        picks large gradients changes more, whatever it means.
+    collateral_k : sequence of int
+        The k at which collateral is measured.
+    batch_size : int
+        Samples profiled, or held-out samples predicted, at a time. Does not change the results, but for rounding.
+    n_boot, seed : int
+        Bootstrap resamples; seed of these and of the random ranking.
+    progress : bool
+        Show a bar (on a terminal's standard error).
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ValueError
+        If the reference is another network's, no sample is a mistake, a ranking is unknown, a k is out of its range, or
+        a step is not positive.
+    """
+    plan = _Plan.of(model, reference, by, prune, tune, step, equal_norm, collateral_k, seed)
+    if n_boot < 1:
+        raise ValueError(f"got n_boot={n_boot}, wanted at least 1")
+    mistakes = Batches(*samples, batch_size)
+    held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size))
+    sweeps: list[_Outcome] = []
+    with tqdm(total=mistakes.n_samples, unit="sample", desc="evaluate", disable=None if progress else True) as bar:
+        for x, y in mistakes:
+            labels = labels_of(y)
+            wrong = [i for i, label in enumerate(labels) if int(np.argmax(model.predict(_one(x, i))[0])) != label]
+            if wrong:
+                tops, n_above = plan.tops(np.asarray(model.profile(x, y)), bar.n)
+                sweeps += [_sweep(model, plan, _one(x, i), _one(y, i), tops[:, i], n_above[i], held) for i in wrong]
+            bar.update(len(labels))
+    if not sweeps:
+        raise ValueError(f"got {mistakes.n_samples} samples, all of them classified right, wanted mistakes")
+    curves = {
+        repair: RepairCurves(np.array(ks), *(np.stack([s.values[repair][m] for s in sweeps], axis=1) for m in METRICS))
+        for repair, ks in plan.ks.items()
+    }
+    n_above, wrong_before, true_before = (
+        np.array([getattr(s, a) for s in sweeps]) for a in ("n_above", "wrong", "true")
+    )
+    return Results(
+        plan.by, curves, n_above, wrong_before, true_before, mistakes.n_samples - len(sweeps),
+        0 if held is None else held.n, n_boot, seed, {"step": step},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to do with every sample."""
+
+    reference: Reference
+    by: tuple[str, ...]
+    ks: dict[str, tuple[int, ...]]
+    step: float
+    collateral_k: frozenset[int]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        model: SaliencyModel,
+        reference: Reference,
+        by: Sequence[str],
+        prune: Sequence[int] | None,
+        tune: Sequence[int] | None,
+        step: float,
+        equal_norm: bool,
+        collateral_k: Sequence[int],
+        seed: int,
+    ) -> _Plan:
+        n_units = len(model.units)
+        if reference.units != model.units or reference.reduction != model.reduction:
+            raise ValueError(
+                f"got a reference for {reference.units!r} by {reference.reduction}, wanted this network's "
+                f"{model.units!r} by {model.reduction}"
+            )
+        names = (by,) if isinstance(by, str) else tuple(by)
+        if not names or len(set(names)) < len(names) or not set(names) <= set(BY):
+            raise ValueError(f"got by={names}, wanted some of {', '.join(map(repr, BY))}, each once")
+        if not 0.0 < step < float("inf"):
+            raise ValueError(f"got step={step}, wanted a finite number above 0")
+        grids = {"prune": _grid("prune", prune, _PRUNE, n_units), "tune": _grid("tune", tune, _TUNE, n_units)}
+        if equal_norm:
+            grids["tune_equal"] = grids["tune"]
+        ks = {repair: grid for repair, grid in grids.items() if grid}
+        if not ks:
+            raise ValueError("got neither prune nor tune, wanted at least one number of units")
+        return cls(reference, names, ks, step, frozenset(int(k) for k in collateral_k), seed)
+
+    def tops(self, profiles: NDArray[Any], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first units of every sample (rankings, samples, k), and how many are above their threshold."""
+        longest = max(max(grid) for grid in self.ks.values())
+        tops = np.empty((len(self.by), len(profiles), longest), dtype=np.int64)
+        above: Any = None
+        for r, name in enumerate(self.by):
+            if name == "random":  # each sample's own generator: the same units whatever the batch size
+                for i in range(len(profiles)):
+                    order = np.random.default_rng([self.seed, first + i]).permutation(profiles.shape[1])
+                    tops[r, i] = order[:longest]
+            else:
+                ranking = self.reference.rank(profiles, name, combine="each")
+                tops[r], above = ranking.top(longest), ranking.n_above
+        if above is None:
+            above = self.reference.rank(profiles, "gradient", combine="each").n_above
+        return tops, above
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One sample's values of each metric, (rankings, ks), for every repair; and what was before."""
+
+    values: dict[str, dict[str, Float]]
+    n_above: int
+    wrong: float
+    true: float
+
+
+class _HeldOut:
+    """Samples on which collateral is measured."""
+
+    def __init__(self, model: SaliencyModel, batches: Batches) -> None:
+        self._model, self._batches = model, batches
+        self._labels = labels_of(batches.y)
+        self._right = self._predictions() == self._labels
+        self.n = int(np.count_nonzero(self._right))
+        if not self.n:
+            raise ValueError(f"got {len(self._labels)} held-out samples, none classified right, wanted some that are")
+
+    def lost(self) -> float:
+        """Share of those right before that are wrong now."""
+        return float(np.count_nonzero((self._predictions() != self._labels) & self._right)) / self.n
+
+    def _predictions(self) -> NDArray[np.int64]:
+        return np.concatenate([np.argmax(self._model.predict(x), axis=1) for x, _ in self._batches])
+
+
+def _sweep(
+    model: SaliencyModel, plan: _Plan, x: Any, y: Any, tops: NDArray[np.int64], n_above: int, held: _HeldOut | None
+) -> _Outcome:
+    """Every repair of one sample."""
+    before = np.asarray(model.predict(x)[0], dtype=np.float64)
+    wrong, true = int(np.argmax(before)), int(labels_of(y)[0])
+    gradient = model.gradient(x, y) if "tune" in plan.ks else None
+    longest = np.sqrt(np.cumsum(np.sort(gradient.norms**2)[::-1])) if gradient is not None else np.empty(0)
+
+    def change(repair: str, units: NDArray[np.int64]) -> AbstractContextManager[Any]:
+        if repair == "prune":
+            return model.pruned(units)
+        if repair == "tune":
+            return model.tuned(units, step=plan.step, gradient=gradient)
+        return model.tuned(units, gradient=gradient, length=float(plan.step * longest[len(units) - 1]))
+
+    values = {}
+    for repair, ks in plan.ks.items():
+        out = {metric: np.full((len(plan.by), len(ks)), np.nan) for metric in METRICS}
+        for r in range(len(plan.by)):
+            for j, k in enumerate(ks):
+                with change(repair, tops[r, :k]):
+                    after = np.asarray(model.predict(x)[0], dtype=np.float64)
+                    if held is not None and k in plan.collateral_k:
+                        out["collateral"][r, j] = held.lost()
+                out["wrong"][r, j], out["true"][r, j] = after[wrong] - before[wrong], after[true] - before[true]
+                out["corrected"][r, j] = float(np.argmax(after) == true)
+        values[repair] = out
+    return _Outcome(values, int(n_above), float(before[wrong]), float(before[true]))
+
+
+def _one(x: Any, i: int) -> Any:
+    return take(x, slice(i, i + 1))
+
+
+def _grid(name: str, given: Sequence[int] | None, default: tuple[int, ...], n_units: int) -> tuple[int, ...]:
+    """Numbers of units, ascending; the default as far as there are units."""
+    if given is None:
+        return tuple(k for k in default if k <= n_units)
+    grid = tuple(int(k) for k in given)
+    if any(not 1 <= k <= n_units for k in grid) or sorted(set(grid)) != list(grid):
+        raise ValueError(f"got {name}={grid}, wanted ascending numbers of units from 1 to {n_units}")
+    return grid

@@ -1,0 +1,197 @@
+"""Reference: what every unit's saliency usually is, to hold a mistake's against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit._files import read_arrays, write_arrays
+from evtkit.fit import FitStatus, numbers
+from evtkit.saliency.combine import COMBINE, rank_set
+from evtkit.saliency.rankings import UnitRanking
+from evtkit.saliency.units import Units
+from evtkit.tail import Tail
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit.saliency.families import FamilyComparison
+
+__all__ = ["NORMALIZE", "Reference", "normalized"]
+
+NORMALIZE = (None, "sample")
+
+
+def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
+    """Profiles (n, units) as they are, or each divided by its mean over the units (an all-zero one stays so)."""
+    if how is None:
+        return profiles
+    if how not in NORMALIZE:
+        raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
+    mean = profiles.mean(axis=1, dtype=np.float64, keepdims=True)
+    scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean > 0.0)
+    return np.asarray(scaled, dtype=profiles.dtype)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reference:
+    """The usual saliency of a network's units: a fitted tail each, made by `calibrate`.
+
+    Attributes
+    ----------
+    tail : Tail
+        One channel a unit, with mean and standard deviation.
+    units : Units
+        The units, in the tail's order.
+    quantile : float
+        Of the threshold.
+    which : str
+        "all" or "correct": which calibration samples were used.
+    normalize : str or None
+        "sample" if each profile was divided by its mean over the units, and so will be those that are ranked.
+    reduction : str
+        How a unit's gradient became one number, see `SaliencyModel.reduction`.
+    n_seen : int
+        Calibration samples seen; ``tail.n`` of them were used.
+    coverage : str
+        What share of the network's parameters the units cover, in words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
+    >>> usual = np.random.default_rng(0).exponential([1.0, 10.0, 0.0], size=(500, 3))
+    >>> reference = Reference(fit_tail(usual, quantile=0.9, keep_sample=False), units, 0.9)
+    >>> reference
+    Reference(3 units, 500 of 500 samples, threshold at the 0.9 quantile: 2 OK, 1 EMPTY)
+    >>> print(reference.rank([8.0, 20.0, 0.0]).table(3))
+       channel   value  pot  P(X > x)
+    ...
+    """
+
+    tail: Tail
+    units: Units
+    quantile: float
+    which: str = "all"
+    normalize: str | None = None
+    reduction: str = "mean-abs"
+    n_seen: int = 0
+    coverage: str = ""
+
+    def __post_init__(self) -> None:
+        if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
+            raise ValueError(f"got a tail of {len(self.tail)} channels for {len(self.units)} units, wanted one a unit")
+        if self.n_seen < self.n_samples:
+            object.__setattr__(self, "n_seen", self.n_samples)
+
+    @property
+    def n_samples(self) -> int:
+        """Calibration samples that were used."""
+        return int(self.tail.n[0])
+
+    def __repr__(self) -> str:
+        status = self.tail.status
+        states = ", ".join(f"{np.count_nonzero(status == s):,} {s.name}" for s in FitStatus if np.any(status == s))
+        return (
+            f"Reference({len(self.units):,} units, {self.n_samples:,} of {self.n_seen:,} samples, "
+            f"threshold at the {self.quantile:g} quantile: {states})"
+        )
+
+    def rank(
+        self,
+        profile: ArrayLike,
+        by: str = "pot",
+        *,
+        combine: str = "mean-rank",
+        correct: ArrayLike | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> UnitRanking:
+        """Rank the units by how improbable their saliency is, most improbable first.
+
+        Parameters
+        ----------
+        profile : array_like, shape (units,) or (n, units)
+            Saliency of one sample, or of a set of mistakes that are combined into one ranking.
+        by : str
+            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see
+            `evtkit.Ranking`. Ties and units without a fitted tail are treated as there.
+        combine : str
+            How n > 1 samples become one ranking. Ties keep the order of the units.
+
+            ``"mean-rank"`` (default)
+                by the mean place over the samples' own rankings; ``score`` is the mean share of the units that it
+                outranks. The p-value is that of so small a mean place if no unit stood out, in the normal approximation
+                (conservative for few samples). A p-value's size cannot let one sample decide, so it found planted
+                faults most often.
+            ``"fisher"``, ``"harmonic"``, ``"cauchy"``
+                by the combined p-value, see `combine_p_values`; ``score`` is −log p. A value at or below the threshold,
+                of which the reference only knows that its probability lies between N_u/n and 1, counts as the middle of
+                the two.
+            ``"exceedance"``
+                by the share of the samples in which the unit exceeds its threshold, minus that share among ``correct``
+                samples (Fisher's exact test gives the p-value) or, without them, in calibration (binomial test).
+            ``"each"``
+                not combined: n rankings, every array with a leading axis.
+        correct : array_like, shape (m, units), optional
+            Profiles of samples the network gets right, for ``combine="exceedance"``.
+        rng : numpy.random.Generator or int
+            For ``by="random"``.
+
+        Returns
+        -------
+        UnitRanking
+
+        Raises
+        ------
+        ValueError
+            If a profile has the wrong shape or is not finite, or an argument is unknown or does not go with another.
+        """
+        values = self._profiles(profile, "profile")
+        others = None if correct is None else self._profiles(correct, "correct profiles")
+        if combine not in COMBINE:
+            raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+        if np.ndim(profile) == 1 or (len(values) == 1 and combine not in ("each", "exceedance")):
+            return UnitRanking.of(self.tail.rank(values[0], by, rng=rng), self.units)
+        return rank_set(self.tail, self.units, values, by, combine, correct=others, rng=rng)
+
+    def goodness(self) -> FamilyComparison:
+        """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
+        from evtkit.saliency.families import compare_families
+
+        return compare_families(self.tail.excesses, names=self.units.names)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one .npz file, atomically; `Reference.load` restores it bit for bit, and executes nothing."""
+        arrays = {f"units.{part.name}": getattr(self.units, part.name) for part in fields(Units)}
+        words = {}
+        for part in fields(Tail):
+            value = getattr(self.tail, part.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"tail.{part.name}"] = value
+            elif value is not None:
+                words[part.name] = value
+        own = {part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("tail", "units")}
+        write_arrays(path, "Reference", arrays, own | {"tail": words})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Reference:
+        """Read what `save` wrote. Raises ValueError if the file is anything else."""
+        arrays, own = read_arrays(path, "Reference")
+        parts = {
+            kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
+            for kind in ("tail.", "units.")
+        }
+        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own)
+
+    def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
+        values = numbers(profile, name)
+        if values.ndim not in (1, 2) or values.shape[-1] != len(self.units) or values.size == 0:
+            raise ValueError(f"got a {name} of shape {values.shape}, wanted ({len(self.units)},) or (n, same)")
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"got a {name} with NaN or inf, wanted finite saliency")
+        return normalized(np.atleast_2d(values), self.normalize)
