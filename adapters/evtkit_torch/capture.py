@@ -107,9 +107,8 @@ class Capture(TorchFunctionMode):
     def _record(self, name: str, operation: Operation, bound: Mapping[str, Any], output: Tensor) -> Tensor:
         source = bound[operation.input]
         options = {key: value for key, value in bound.items() if key not in (operation.input, operation.weight)}
-        return self._follow(
-            Call(name, operation.rule, options, source, source._version, operation.channels_last), output
-        )
+        call = Call(name, operation.rule, options, source, source._version, operation.channels_last)
+        return self._follow(call, output)
 
     def _follow(self, call: Call, output: Tensor) -> Tensor:
         if not self._backward:
@@ -118,7 +117,7 @@ class Capture(TorchFunctionMode):
             return output
         if (
             not output.requires_grad
-        ):  # nothing upstream asks for a gradient: it starts here, and the input's is never computed
+        ):  # nothing upstream asks for a gradient: it starts here, the input's is never computed
             output = root(output, self.anchor)
         output.register_hook(partial(self._arrive, call))  # type: ignore[no-untyped-call]
         return output
@@ -151,9 +150,8 @@ class Capture(TorchFunctionMode):
 
     def _leave_layer(self, name: str, rule: Rule, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         self._own.discard(name)
-        return self._follow(
-            Call(name, rule, {"module": module}, args[0], args[0]._version, channels_last=False), output
-        )
+        call = Call(name, rule, {"module": module}, args[0], args[0]._version, channels_last=False)
+        return self._follow(call, output)
 
     def _link(self, bound: Mapping[str, Any], output: Any) -> None:
         """Remember which weight's output goes straight into which batch norm."""
@@ -197,12 +195,8 @@ class Capture(TorchFunctionMode):
             )
         self._backward = True
         total.backward()  # type: ignore[no-untyped-call]
-        for (
-            name,
-            calls,
-        ) in self._arrived.items():  # uses without a path to the loss have gradient zero: nothing to wait for
-            if calls:
-                self._hand_over(name)
+        for name in [name for name, calls in self._arrived.items() if calls]:
+            self._hand_over(name)  # its other uses have no path to the loss: their gradient is zero
 
     def _arrive(self, call: Call, gradient: Tensor) -> None:
         if call.input._version != call.version:

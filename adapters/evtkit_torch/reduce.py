@@ -48,10 +48,11 @@ class Workspace:
     def block(self, shape: tuple[int, int, int], like: Tensor) -> Tensor:
         """Uninitialised block, the same memory every time."""
         size = shape[0] * shape[1] * shape[2]
-        if self._buffer is None or self._buffer.numel() < size or self._buffer.dtype != like.dtype:
-            self._buffer = None
-            self._buffer = torch.empty(size, dtype=like.dtype, device=like.device)
-        return self._buffer[:size].view(shape)
+        kept = self._buffer
+        if kept is None or kept.numel() < size or (kept.dtype, kept.device) != (like.dtype, like.device):
+            kept = self._buffer = None  # freed before the new one is made
+            kept = self._buffer = torch.empty(size, dtype=like.dtype, device=like.device)
+        return kept[:size].view(shape)
 
 
 def lane_sums(

@@ -1,8 +1,8 @@
 """Attention: torch's fused function hides its projections, so they are taken out of it and made visible.
 
-The projections become ordinary `linear` calls, samples first; what remains of attention (masks, heads,
-dropout, averaged weights) is still torch's own function, called with identity projections, which change no bit of
-finite numbers.
+The projections become ordinary `linear` calls, samples first; what remains of attention (masks, heads, dropout,
+averaged weights) is still torch's own function, called with identity projections, which change no bit of finite
+numbers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,9 @@ def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | No
     q, k, v = _project(call)
     width = call["embed_dim_to_check"]
     identity = torch.eye(width, dtype=q.dtype, device=q.device)
-    inner = {
-        "query": q, "key": k, "value": v,
-        "in_proj_weight": None, "in_proj_bias": None, "out_proj_weight": identity, "out_proj_bias": None,
-        "use_separate_proj_weight": True, "q_proj_weight": identity, "k_proj_weight": identity, "v_proj_weight":
-        identity,
-    }  # fmt: skip
+    projections = dict.fromkeys(("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj_weight"), identity)
+    biases = {"in_proj_weight": None, "in_proj_bias": None, "out_proj_bias": None, "use_separate_proj_weight": True}
+    inner = {"query": q, "key": k, "value": v, **projections, **biases}
     mixed, weights = functional.multi_head_attention_forward(**{**call, **inner})
     return _linear(mixed, call["out_proj_weight"], call["out_proj_bias"]), weights
 
