@@ -24,7 +24,7 @@ WIDTH = 16
 HAS_COMPRESS = (
     llvmlite.binding.llvm_version_info >= (19,)
     and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
-    and not (config.CPU_NAME or config.CPU_FEATURES)
+    and not (getattr(config, "CPU_NAME", None) or getattr(config, "CPU_FEATURES", None))
 )
 
 

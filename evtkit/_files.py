@@ -49,7 +49,7 @@ def write_arrays(
 def read_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays and attributes of a file that `write_arrays` wrote; ValueError if it is anything else."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         attributes = json.loads(str(arrays.pop("header")))
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:

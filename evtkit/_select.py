@@ -45,7 +45,7 @@ def _insertion(x, start, stop):
     "void(float64[::1], intp, float64[::1], int32[::1], int32[::1])",
 )
 def sort_into(x, n, out, place, ends):
-    """Sort the first n values of x into out, ascending; place (≥ n) and ends (≥ 4n + 1) are workspace."""
+    """Sort the first n values of x, none NaN, into out, ascending; place (≥ n) and ends (≥ 4n + 1) are workspace."""
     if n <= _SMALL:
         for i in range(n):
             out[i] = x[i]
@@ -63,15 +63,19 @@ def sort_into(x, n, out, place, ends):
     buckets = BUCKETS * n
     for i in range(buckets + 1):
         ends[i] = 0
+    if low == -np.inf or high == np.inf:
+        out[:n] = np.sort(x[:n])
+        return
     if (low > 0.0) == (high > 0.0):
-        base = _key(low)
-        scale = (buckets - 1) / np.float64(_key(high) - base)
+        lowest = _key(low)
+        scale = (buckets - 1) / np.float64(_key(high) - lowest)
         for i in range(n):
-            place[i] = np.int32(np.float64(_key(x[i]) - base) * scale)
+            place[i] = np.int32(np.float64(_key(x[i]) - lowest) * scale)
     else:  # the bits crowd around 0; take the numbers
-        scale = (buckets - 1) / (np.float64(high) - np.float64(low))
+        base = 0.5 * low  # halves, for the difference may overflow
+        scale = (buckets - 1) / (0.5 * high - base)
         for i in range(n):
-            place[i] = np.int32((np.float64(x[i]) - np.float64(low)) * scale)
+            place[i] = np.int32((0.5 * x[i] - base) * scale)
     for i in range(n):
         ends[place[i] + 1] += 1
     fullest = 0

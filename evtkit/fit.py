@@ -165,8 +165,8 @@ def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], met
         loglik=loglik,
         n=counts.reshape(shape),
         status=status.astype(np.int64),
-        se_xi=np.sqrt(var_xi),
-        se_sigma=np.sqrt(var_sigma),
+        se_xi=np.asarray(np.sqrt(var_xi)),
+        se_sigma=np.asarray(np.sqrt(var_sigma)),
         cov=cov,
         method=method,
     )

@@ -106,6 +106,8 @@ def fit_tail(
             rows = -rows
         if not moments_rows(rows, moments[piece]):
             finite[piece] = np.isfinite(rows).all(axis=1)
+            if not np.all(finite[piece]):
+                return
             moments_rows(rows * 2.0**-100, moments[piece])  # a sum may overflow where no value does
             moments[piece] *= 2.0**100, np.inf
         top_rows(rows, kept, largest[piece])

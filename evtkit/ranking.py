@@ -126,7 +126,7 @@ class Ranking:
         return "\n".join(line.rstrip() for line in lines)
 
     def __len__(self) -> int:
-        return self.order.shape[-1]
+        return int(self.order.shape[-1])
 
     def __getitem__(self, query: int) -> Ranking:
         """One query's ranking."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TailSketch"]
 
+_WORTH_A_THREAD = 1 << 18  # values
+
 
 class TailSketch:
     """The k largest values of every channel of a stream, exactly, with count, mean, variance and minimum.
@@ -94,7 +96,8 @@ class TailSketch:
         width = self.capacity + max(self.capacity // 4, 0) + SPARE
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
-        self._mean = np.zeros(self.n_channels)
+        # The mean is origin + offset, apart: what is added to it would round away where the spread is far below the mean.
+        self._origin, self._offset = np.zeros(self.n_channels), np.zeros(self.n_channels)
         self._squares = np.zeros(self.n_channels)
         self._minimum = np.full(self.n_channels, np.inf, dtype=self.dtype)
         self._rows = np.empty((self.n_channels, width), dtype=self.dtype)
@@ -106,7 +109,7 @@ class TailSketch:
     @property
     def mean(self) -> Float:
         """Mean of each channel's observations, NaN before the first."""
-        return np.where(self.count > 0, self._mean, np.nan)
+        return np.where(self.count > 0, self._origin + self._offset, np.nan)
 
     @property
     def variance(self) -> Float:
@@ -161,12 +164,16 @@ class TailSketch:
             return
         from evtkit._sketch import block_moments, keep_largest
 
-        shift = np.where(self.count > 0, self._mean, np.nan_to_num(values[0], nan=0.0, posinf=0.0, neginf=0.0))
+        # Deviations from about the mean: from that of a few rows, so that their squares do not cancel.
+        with np.errstate(invalid="ignore", over="ignore"):
+            shift = values[:: max(1, values.shape[0] // 16)].mean(axis=0, dtype=np.float64)
+        shift = np.where(np.isfinite(shift), shift, 0.0)
         sums, low = np.zeros((2, self.n_channels)), np.full(self.n_channels, np.inf, dtype=self.dtype)
-        pieces = self._pieces()
+        pieces = self._pieces(values.size)
         for_each(lambda p: block_moments(values, p.start, p.stop, shift, sums, low), pieces, self.n_threads)
         fresh = np.full(self.n_channels, values.shape[0])
-        moments = shift + sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
+        with np.errstate(invalid="ignore", over="ignore"):
+            moments = shift, sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
         if not np.all(np.isfinite(sums[0])):
             values, fresh, moments, low = self._without_nonfinite(values, shift)
         self._add_moments(fresh, *moments)
@@ -193,7 +200,7 @@ class TailSketch:
         from evtkit._sketch import TILE_ROWS, keep_largest
 
         block = other.largest()
-        self._add_moments(other.count, other._mean, other._squares)
+        self._add_moments(other.count, other._origin, other._offset, other._squares)
         self.nonfinite_count += other.nonfinite_count
         np.minimum(self._minimum, other._minimum, out=self._minimum)
         for piece in chunks(block.shape[1], 16 * TILE_ROWS):
@@ -202,7 +209,7 @@ class TailSketch:
                 lambda p, part=part: keep_largest(  # type: ignore[misc]
                     part, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff
                 ),
-                self._pieces(),
+                self._pieces(part.size),
                 self.n_threads,
             )
 
@@ -245,7 +252,8 @@ class TailSketch:
             "largest": self.largest(),
             "count": self.count,
             "nonfinite_count": self.nonfinite_count,
-            "mean": self._mean,
+            "origin": self._origin,
+            "offset": self._offset,
             "squares": self._squares,
             "minimum": self._minimum,
             "cutoff": self._cutoff,
@@ -264,7 +272,7 @@ class TailSketch:
             sketch._rows[channel, :number] = largest[channel, largest.shape[1] - number :]
         sketch._fill[:] = kept
         sketch.count, sketch.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
-        sketch._mean, sketch._squares = arrays["mean"], arrays["squares"]
+        sketch._origin, sketch._offset, sketch._squares = arrays["origin"], arrays["offset"], arrays["squares"]
         sketch._minimum, sketch._cutoff = arrays["minimum"], arrays["cutoff"]
         return sketch
 
@@ -273,8 +281,8 @@ class TailSketch:
         seen = f"{least}" if least == most else f"{least}–{most}"
         left_out = f", {self.nonfinite_count.sum()} left out" if self.nonfinite_count.any() else ""
         return (
-            f"TailSketch({self.n_channels} channels, the {self.capacity} largest of {seen} observations each{left_out}, "
-            f"{self.dtype}, {self.nbytes / 2**20:.1f} MiB)"
+            f"TailSketch({self.n_channels} channels, the {self.capacity} largest of {seen} observations each"
+            f"{left_out}, {self.dtype}, {self.nbytes / 2**20:.1f} MiB)"
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -290,13 +298,18 @@ class TailSketch:
 
     def _without_nonfinite(
         self, values: NDArray[Any], shift: Float
-    ) -> tuple[NDArray[Any], NDArray[np.int64], tuple[Float, Float], NDArray[Any]]:
+    ) -> tuple[NDArray[Any], NDArray[np.int64], tuple[Float, Float, Float], NDArray[Any]]:
         """A block with NaN for all that is not finite, the number, moments and minima of the rest; or a ValueError."""
         finite = np.isfinite(values)
         fresh = np.count_nonzero(finite, axis=0)
         if np.all(finite):  # a sum may overflow where no value does
             mean = (values.astype(np.float64) * 2.0**-100).mean(axis=0) * 2.0**100
-            return values, fresh, (mean, np.full(self.n_channels, np.inf)), values.min(axis=0)
+            return (
+                values,
+                fresh,
+                (mean, np.zeros(self.n_channels), np.full(self.n_channels, np.inf)),
+                values.min(axis=0),
+            )
         if self.nonfinite == "raise":
             row, channel = np.argwhere(~finite)[0].tolist()
             raise ValueError(
@@ -309,19 +322,23 @@ class TailSketch:
         squares = np.where(finite, deviations - share, 0.0) ** 2
         low = np.where(finite, values, np.array(np.inf, dtype=self.dtype)).min(axis=0)
         cleaned = np.where(finite, values, np.array(np.nan, dtype=self.dtype))
-        return cleaned, fresh, (shift + share, squares.sum(axis=0)), low
+        return cleaned, fresh, (shift, share, squares.sum(axis=0)), low
 
-    def _pieces(self) -> list[slice]:
+    def _pieces(self, work: int) -> list[slice]:
+        """Channels to be done together: a few pieces a thread, or one where the work is not worth a thread."""
+        if work < _WORTH_A_THREAD:
+            return [slice(0, self.n_channels)]
         size = -(-self.n_channels // (4 * thread_count(self.n_threads)) // 128) * 128
         return list(chunks(self.n_channels, max(size, 128)))
 
-    def _add_moments(self, count: NDArray[np.int64], mean: Float, squares: Float) -> None:
-        """Join counts, means and sums of squared deviations (Chan, Golub & LeVeque 1983)."""
-        total = np.maximum(self.count + count, 1)
-        gap = np.where(self.count > 0, mean - self._mean, 0.0)
-        share = count / total
+    def _add_moments(self, count: NDArray[np.int64], origin: Float, offset: Float, squares: Float) -> None:
+        """Join counts, means (origin + offset) and sums of squared deviations (Chan, Golub & LeVeque 1983)."""
+        first = (self.count == 0) & (count > 0)
+        self._origin, self._offset = np.where(first, origin, self._origin), np.where(first, offset, self._offset)
+        gap = np.where(count > 0, (origin - self._origin) + (offset - self._offset), 0.0)
+        share = count / np.maximum(self.count + count, 1)
         self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
-        self._mean = np.where(self.count > 0, self._mean + gap * share, mean)
+        self._offset = self._offset + gap * share * (self.count > 0)
         self.count = self.count + count
 
     def _order(self) -> None:

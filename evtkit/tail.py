@@ -92,7 +92,8 @@ class Tail:
         ndarray of float64
             Shape of `x`. −inf beyond the endpoint of a tail with ξ < 0. Where x is at or below u, the empirical
             survival function; below the smallest value that a sketch has kept it is known only to lie between that and
-            1, and 0 (the logarithm of 1) is returned: never less than the truth. NaN above u in a channel without a fit.
+            1, and 0 (the logarithm of 1) is returned: never less than the truth. NaN above u in a channel without
+            a fit.
 
         Raises
         ------

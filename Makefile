@@ -1,0 +1,50 @@
+# make demo    the main job on real data, with pictures, in demo-output/
+# make test    every test
+# Both build their own environment in .venv from pinned versions; nothing else is needed but Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTRAS := plot,testing,test
+
+.PHONY: demo test lint docs bench clean
+
+demo: $(VENV)/.test
+	$(BIN)/evtkit demo --output demo-output
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(VENV)/.bench
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),lint]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),docs]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-output docs/_build docs/api build dist .pytest_cache .mypy_cache .ruff_cache

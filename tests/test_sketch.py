@@ -1,0 +1,228 @@
+"""TailSketch: streaming equals batch, merged equals one, loaded equals never saved; selection kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from evtkit import TailSketch, fit_tail
+from evtkit._compress import WIDTH, count_from, keep_from
+from evtkit._select import BUCKETS, sort_into, top_rows
+
+FIELDS = ("threshold", "xi", "sigma", "n", "n_excess", "status", "loglik", "se_xi", "se_sigma", "cov", "largest")
+
+
+def assert_same_fit(a, b) -> None:
+    for name in FIELDS:
+        left, right = getattr(a, name), getattr(b, name)
+        assert left.dtype == right.dtype
+        assert np.array_equal(left, right, equal_nan=True), name
+
+
+def assert_same_moments(sketch, x) -> None:
+    x = x.astype(np.float64)
+    spread = np.abs(x).max(axis=0) + 1e-300
+    assert np.all(np.abs(sketch.mean - x.mean(axis=0)) <= 1e-12 * spread)
+    assert np.allclose(sketch.variance, x.var(axis=0, ddof=1) if len(x) > 1 else 0.0, rtol=1e-12, atol=1e-300)
+    assert np.array_equal(sketch.minimum, x.min(axis=0))
+    assert np.all(sketch.count == len(x))
+
+
+def filled(x, cuts=(), *, capacity=None, **options) -> TailSketch:
+    sketch = TailSketch(x.shape[1], capacity or len(x) - int(0.9 * len(x)), dtype=x.dtype, **options)
+    for block in np.split(x, cuts):
+        sketch.update(block)
+    return sketch
+
+
+def channels(dtype, n=2000) -> np.ndarray:
+    """Heavy, tied, constant, sorted, far-off and huge channels, and enough others for several tiles."""
+    rng = np.random.default_rng(4)
+    x = rng.standard_t(3, size=(n, 300))
+    x[:, 3] = np.round(x[:, 3])
+    x[:, 4] = 0.0
+    x[:, 5] = np.sort(x[:, 5])
+    x[:, 6] = np.sort(x[:, 6])[::-1]
+    x[:, 7] += 1e6
+    x[:, 8] *= 1e30
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "cuts", [(), range(1, 2000), range(64, 2000, 64), (7, 71, 72, 572), (1999,)], ids=lambda c: f"{len(c)} cuts"
+)
+def test_blocks_of_any_size_equal_the_whole(dtype, cuts):
+    x = channels(dtype)
+    sketch = filled(x, list(cuts))
+    assert_same_fit(sketch.fit(quantile=0.9), fit_tail(x, quantile=0.9))
+    assert_same_moments(sketch, x)
+
+
+@given(
+    st.integers(1, 400), st.integers(1, 12), st.integers(1, 500), st.lists(st.integers(0, 400), max_size=6),
+    st.integers(0, 2**32 - 1), st.booleans(),
+)  # fmt: skip
+def test_the_k_largest_are_exact(n, width, capacity, cuts, seed, rounded):
+    x = np.random.default_rng(seed).standard_cauchy((n, width))
+    x = np.round(x) if rounded else x
+    sketch = filled(x, sorted(cuts), capacity=capacity)
+    assert np.array_equal(sketch.largest(), np.sort(x, axis=0)[max(0, n - capacity) :].T)
+    assert_same_moments(sketch, x)
+
+
+def test_long_streams_thin_their_rows_without_loss():
+    x = np.random.default_rng(0).standard_exponential((30_000, 5))
+    for order in (x, np.sort(x, axis=0), np.sort(x, axis=0)[::-1].copy()):
+        sketch = filled(order, range(100, 30_000, 100), capacity=300)
+        assert np.array_equal(sketch.largest(), np.sort(x, axis=0)[-300:].T)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_merging_in_any_order_is_one_sketch(order):
+    x = channels(np.float32)
+    parts = [filled(part, capacity=200) for part in np.split(x, [300, 1700])]
+    first, *others = (parts[i] for i in order)
+    for other in others:
+        first.merge(other)
+    assert_same_fit(first.fit(quantile=0.9), fit_tail(x, quantile=0.9))
+    assert_same_moments(first, x)
+
+
+def test_merging_an_empty_sketch_changes_nothing():
+    x = channels(np.float64, 300)
+    sketch = filled(x)
+    before = sketch.fit(quantile=0.9)
+    sketch.merge(TailSketch(300, sketch.capacity))
+    assert_same_fit(sketch.fit(quantile=0.9), before)
+    empty = TailSketch(300, sketch.capacity)
+    empty.merge(sketch)
+    assert_same_fit(empty.fit(quantile=0.9), before)
+    assert np.array_equal(empty.variance, sketch.variance)
+
+
+def test_threads_do_not_change_a_bit():
+    x = channels(np.float64)
+    one, three = filled(x, [500], n_threads=1), filled(x, [500], n_threads=3)
+    assert np.array_equal(one.largest(), three.largest())
+    assert np.array_equal(one.variance, three.variance)
+
+
+def test_a_loaded_sketch_goes_on_as_the_saved_one(tmp_path):
+    x = channels(np.float32)
+    straight, stopped = filled(x[:1200], [500], capacity=200), filled(x[:1200], [500], capacity=200)
+    stopped.save(tmp_path / "s.npz")
+    resumed = TailSketch.load(tmp_path / "s.npz")
+    for sketch in (straight, resumed):
+        sketch.update(x[1200:])
+    assert_same_fit(resumed.fit(quantile=0.9), straight.fit(quantile=0.9))
+    assert np.array_equal(resumed.variance, straight.variance)
+    assert np.array_equal(resumed.mean, straight.mean)
+
+
+def test_thresholds_and_numbers_of_excesses():
+    x = channels(np.float64)[:, 10:]
+    sketch = filled(x)
+    assert_same_fit(sketch.fit(n_excess=100), fit_tail(x, n_excess=100))
+    assert_same_fit(sketch.fit(threshold=5.0), fit_tail(x, threshold=5.0))
+
+
+def test_ragged_channels_where_values_are_left_out():
+    x = channels(np.float64)[:, :20]
+    holes = np.random.default_rng(1).random(x.shape) < 0.2
+    holes[:, 9:] = False
+    holed = np.where(holes, np.random.default_rng(2).choice([np.nan, np.inf, -np.inf], x.shape), x)
+    sketch = filled(holed, [64, 1000], capacity=250, nonfinite="count")
+    assert np.array_equal(sketch.nonfinite_count, holes.sum(axis=0))
+    fit = sketch.fit(quantile=0.9)
+    for channel in range(20):
+        alone = fit_tail(x[~holes[:, channel], channel], quantile=0.9)
+        assert alone.threshold == fit.threshold[channel]
+        assert np.array_equal(alone.xi, fit.xi[channel], equal_nan=True)
+        assert np.isclose(alone.std, fit.std[channel], rtol=1e-12)
+
+
+def test_memory_does_not_grow():
+    sketch = TailSketch(1000, 400, dtype=np.float32)
+    before = sketch.nbytes
+    for _ in range(50):
+        sketch.update(np.random.default_rng(0).standard_exponential((100, 1000), dtype=np.float32))
+    assert sketch.nbytes == before
+    assert before < 1000 * (400 * 5 / 4 + 80 + 12) * 4 + 1000 * 6 * 8
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ([[1.0, np.nan]], "finite, got nan in row 0 of channel 1"),
+        ([[1.0, 2.0], [np.inf, 2.0]], "finite, got inf in row 1 of channel 0"),
+        ([[1.0, 2.0, 3.0]], "shape"),
+        ([1.0, 2.0], "shape"),
+        ([["a", "b"]], "real numbers"),
+    ],
+)
+def test_bad_blocks_change_nothing(block, message):
+    sketch = filled(np.random.default_rng(0).random((50, 2)), capacity=10)
+    before = sketch.largest(), sketch.mean, sketch.variance, sketch.count.copy()
+    with pytest.raises(ValueError, match=message):
+        sketch.update(block)
+    after = sketch.largest(), sketch.mean, sketch.variance, sketch.count
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.fit(quantile=0.1), "capacity is 10"),
+        (lambda s: s.fit(n_excess=10), "capacity is 10"),
+        (lambda s: s.fit(threshold=0.0), "larger capacity"),
+        (lambda s: s.fit(threshold=7.0), "leaves no excess"),
+        (lambda s: s.fit(), "give one of"),
+        (lambda s: TailSketch(2, 10).fit(quantile=0.9), "no observation"),
+        (lambda s: s.merge(TailSketch(3, 10)), "must agree"),
+        (lambda s: s.merge(TailSketch(2, 10, dtype=np.float32)), "must agree"),
+        (lambda s: s.merge(s), "itself"),
+        (lambda s: TailSketch(0, 10), "n_channels"),
+        (lambda s: TailSketch(2, 2.5), "capacity"),
+        (lambda s: TailSketch(2, 10, dtype=np.int32), "dtype"),
+        (lambda s: TailSketch(2, 10, nonfinite="drop"), "nonfinite"),
+        (lambda s: TailSketch(2, 10, dtype=np.float32).update(np.zeros((1, 2))), "float64 block"),
+    ],
+)
+def test_bad_requests(call, message):
+    sketch = filled(np.random.default_rng(0).random((50, 2)), capacity=10)
+    with pytest.raises(ValueError, match=message):
+        call(sketch)
+
+
+@given(hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 300), elements={"allow_nan": False}))
+def test_sorting_kernel_sorts_anything(x):
+    n, out = x.size, np.empty_like(x)
+    sort_into(x, n, out, np.empty(n, np.int32), np.empty(BUCKETS * n + 1, np.int32))
+    assert np.array_equal(out, np.sort(x))
+
+
+@given(
+    hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 3000), elements=st.sampled_from([-2.0, 0.0, 0.5, 3.0])),
+    st.floats(0, 1),
+)  # fmt: skip
+def test_selection_kernel_with_many_ties(x, share):
+    k = max(1, int(share * x.size))
+    out = np.empty((1, k), x.dtype)
+    top_rows(x[None].copy(), k, out)
+    assert np.array_equal(out[0], np.sort(x)[x.size - k :])
+
+
+@given(hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 200)))
+def test_filter_kernel_keeps_in_order_and_in_place(x):
+    pivot = x[0] if not np.isnan(x[0]) else x.dtype.type(0)
+    with np.errstate(invalid="ignore"):
+        expected = x[x >= pivot]
+    out = np.empty(x.size + WIDTH, x.dtype)
+    assert np.array_equal(out[: keep_from(x, x.size, pivot, out)], expected)
+    assert count_from(x, x.size, pivot) == expected.size
+    out[: x.size] = x
+    assert np.array_equal(out[: keep_from(out, x.size, pivot, out)], expected)

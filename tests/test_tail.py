@@ -1,0 +1,249 @@
+"""Tail: probabilities, levels, thresholds, files, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evtkit import FitStatus, Tail, fit_gpd, fit_tail, gpd
+
+
+def assert_same(a: Tail, b: Tail, *, skip: tuple[str, ...] = ()) -> None:
+    for name in Tail.__dataclass_fields__:
+        left, right = getattr(a, name), getattr(b, name)
+        if name in skip:
+            continue
+        if isinstance(left, np.ndarray):
+            assert left.dtype == right.dtype
+            assert np.array_equal(left, right, equal_nan=True), name
+        else:
+            assert left == right, name
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(1).standard_t(4, size=(3000, 5))
+
+
+def test_threshold_is_the_order_statistic_and_excesses_are_strict(x):
+    tail = fit_tail(x, quantile=0.9)
+    ordered = np.sort(x, axis=0)
+    assert np.array_equal(tail.threshold, ordered[int(0.9 * 3000)])
+    assert np.array_equal(tail.n_excess, (x > tail.threshold).sum(axis=0))
+
+
+def test_ties_at_the_threshold_are_not_excesses():
+    tail = fit_tail([1.0, 2, 2, 2, 3, 4, 5], threshold=2.0)
+    assert tail.n_excess == 3
+    assert np.array_equal(tail.excesses, [1.0, 2.0, 3.0])
+
+
+def test_tail_fit_is_fit_gpd_of_the_excesses(x):
+    tail = fit_tail(x, quantile=0.95)
+    fit = fit_gpd(tail.excesses)
+    for name in ("xi", "sigma", "loglik", "status", "se_xi", "se_sigma", "cov"):
+        assert np.array_equal(getattr(tail, name), getattr(fit, name)), name
+
+
+@pytest.mark.parametrize("method", ["pwm", "zhang-stephens", "moments"])
+def test_other_estimators(x, method):
+    tail = fit_tail(x, quantile=0.9, method=method)
+    assert np.array_equal(tail.xi, fit_gpd(tail.excesses, method=method).xi)
+    assert tail.method == method
+
+
+def test_quantile_and_n_excess_agree(x):
+    assert_same(fit_tail(x, quantile=0.9), fit_tail(x, n_excess=299))
+
+
+def test_sf_below_the_threshold_is_the_empirical_share(x):
+    tail = fit_tail(x, quantile=0.9)
+    levels = np.linspace(-6, 1, 40)[:, None] * np.ones(5)
+    share = (x[None] > levels[:, None]).mean(axis=1)
+    assert np.allclose(tail.sf(np.minimum(levels, tail.threshold)), np.maximum(share, tail.n_excess / 3000), rtol=1e-14)
+
+
+def test_sf_above_is_the_rate_times_the_gpd(x):
+    tail = fit_tail(x, quantile=0.9)
+    levels = tail.threshold + np.array([0.5, 1, 2, 4, 8])
+    expected = tail.n_excess / tail.n * gpd.sf([0.5, 1, 2, 4, 8], tail.xi, tail.sigma)
+    assert np.allclose(tail.sf(levels), expected, rtol=1e-12)
+
+
+def test_isf_inverts_sf(x):
+    tail = fit_tail(x, quantile=0.9)
+    p = np.array([0.09, 1e-2, 1e-4, 1e-9, 1e-200])[:, None] * np.ones(5)
+    assert np.allclose(np.log(p), tail.logsf(tail.isf(p)), rtol=1e-12)
+
+
+def test_isf_in_the_body_is_an_observation(x):
+    tail = fit_tail(x[:, 0], quantile=0.9)
+    level = tail.isf(0.5)
+    assert level in x[:, 0]
+    assert np.mean(x[:, 0] > level) == 0.5
+
+
+def test_return_level_is_exceeded_once_a_period(x):
+    tail = fit_tail(x, quantile=0.9)
+    assert np.allclose(tail.sf(tail.return_level(1e5)), 1e-5, rtol=1e-10)
+
+
+def test_bounded_tails_end():
+    tail = fit_tail(np.random.default_rng(0).random(5000), quantile=0.9)
+    assert tail.xi < 0
+    assert tail.isf(0.0) == pytest.approx(float(tail.endpoint))
+    assert tail.sf(tail.endpoint + 1) == 0.0
+    assert tail.logsf(tail.endpoint + 1) == -np.inf
+
+
+def test_lower_side_mirrors_the_upper(x):
+    upper, lower = fit_tail(-x, quantile=0.9), fit_tail(x, quantile=0.9, side="lower")
+    assert np.array_equal(lower.threshold, -upper.threshold)
+    assert np.array_equal(lower.sf(x[:7]), upper.sf(-x[:7]))
+    assert np.array_equal(lower.return_level(1e4), -upper.return_level(1e4))
+    assert np.array_equal(lower.endpoint, -upper.endpoint)
+    assert np.allclose(lower.mean, x.mean(axis=0))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-200, 1e-9, 3.7, 1e9, 1e200]))
+def test_units_never_change_an_answer(seed, scale):
+    x = np.random.default_rng(seed).gamma(2.0, size=(400, 3))
+    a, b = fit_tail(x, quantile=0.8), fit_tail(x * scale, quantile=0.8)
+    assert np.array_equal(a.status, b.status)
+    assert np.allclose(a.xi, b.xi, rtol=0, atol=1e-12)
+    assert np.allclose(a.sigma * scale, b.sigma, rtol=1e-12)
+    assert np.allclose(a.logsf(x[:5]), b.logsf(x[:5] * scale), rtol=1e-10)
+
+
+def test_threads_do_not_change_a_bit(x):
+    wide = np.random.default_rng(2).standard_exponential((800, 900))
+    assert_same(fit_tail(wide, quantile=0.9, n_threads=1), fit_tail(wide, quantile=0.9, n_threads=3))
+
+
+def test_order_of_samples_does_not_change_a_bit(x):
+    shuffled = np.random.default_rng(3).permutation(x)
+    assert_same(fit_tail(x, quantile=0.9), fit_tail(shuffled, quantile=0.9), skip=("sample", "mean", "std"))
+
+
+def test_channels_are_fitted_alone(x):
+    tail = fit_tail(x, quantile=0.9)
+    for channel in range(5):
+        assert_same(tail[channel], fit_tail(x[:, channel], quantile=0.9))
+
+
+def test_float32_is_computed_in_float64(x):
+    narrow = x.astype(np.float32)
+    a, b = fit_tail(narrow, quantile=0.9), fit_tail(narrow.astype(np.float64), quantile=0.9)
+    for name in ("threshold", "xi", "sigma", "loglik"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_mean_and_std(x):
+    tail = fit_tail(x, quantile=0.9)
+    assert np.allclose(tail.mean, x.mean(axis=0), rtol=0, atol=1e-14)
+    assert np.allclose(tail.std, x.std(axis=0, ddof=1), rtol=1e-13)
+
+
+def test_without_the_sample_sf_is_never_understated(x):
+    full, lean = fit_tail(x, quantile=0.9), fit_tail(x, quantile=0.9, keep_sample=False)
+    assert np.all(lean.sf(x[:100]) >= full.sf(x[:100]))
+    above = np.maximum(x[:100], full.threshold)
+    assert np.array_equal(lean.sf(above), full.sf(above))
+
+
+def test_statuses_of_channels():
+    x = np.zeros((100, 3))
+    x[:, 1] = np.arange(100) >= 95
+    x[:, 2] = np.random.default_rng(0).standard_exponential(100)
+    tail = fit_tail(x, quantile=0.9)
+    assert tail.status.tolist() == [FitStatus.EMPTY, FitStatus.CONSTANT, FitStatus.OK]
+    assert np.isnan(tail.sf([1.0, 2.0, 1.0])[0])
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_load_is_what_was_saved(tmp_path, x, one):
+    tail = fit_tail(x[:, 0] if one else x, quantile=0.9, side="lower")
+    tail.save(tmp_path / "tail.npz")
+    assert_same(tail, Tail.load(tmp_path / "tail.npz"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of ours", b"PK\x03\x04broken"])
+def test_loading_anything_else_is_an_error(tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="not an evtkit file"):
+        Tail.load(tmp_path / "x.npz")
+
+
+def test_readonly_input_is_accepted(x):
+    frozen = x[:, 0].copy()
+    frozen.flags.writeable = False
+    assert_same(fit_tail(frozen, quantile=0.9), fit_tail(x[:, 0], quantile=0.9))
+
+
+def test_values_near_the_largest_float():
+    x = np.tile([1e308, 1.7e308, 1.2e308, 1, 2, 3, 4, 5.0], 5)
+    tail = fit_tail(x, n_excess=12)
+    assert np.isfinite([tail.mean, tail.threshold, tail.sigma]).all()
+
+
+BAD = [
+    ({"x": [], "quantile": 0.9}, "not be empty"),
+    ({"x": [1.0], "quantile": 0.9}, "leaves no excess"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.9}, "leaves no excess"),
+    ({"x": [1.0, np.nan, 2.0], "quantile": 0.5}, "must be finite, got nan"),
+    ({"x": [1.0, np.inf, 2.0], "quantile": 0.5}, "must be finite, got inf"),
+    ({"x": [1.0, -np.inf, 2.0], "threshold": 0.5}, "must be finite, got -inf"),
+    ({"x": np.zeros((2, 2, 2)), "quantile": 0.5}, "got shape"),
+    ({"x": 3.0, "quantile": 0.5}, "got shape"),
+    ({"x": ["a", "b"], "quantile": 0.5}, "real numbers"),
+    ({"x": [1 + 2j, 3], "quantile": 0.5}, "real numbers"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.0}, "strictly between"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 1.0}, "strictly between"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
+    ({"x": [1.0, 2.0, 3.0]}, "give one of"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
+    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must lie"),
+    ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
+    ({"x": [1.0, 2.0, 3.0], "threshold": np.nan}, "must be finite"),
+    ({"x": [1.0, 2.0, 3.0], "threshold": [1.0, 2.0]}, "one number"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "side": "left"}, "side must be"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "method": "lsq"}, "method must be"),
+    ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_threads": 0}, "n_threads"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_says_what_was_got_and_wanted(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit_tail(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: t.sf([1.0, 2.0]), "5 channels"),
+        (lambda t: t.sf(np.full(5, np.nan)), "NaN"),
+        (lambda t: t.isf(1.5), r"\[0, 1\]"),
+        (lambda t: t.isf(np.nan), r"\[0, 1\]"),
+        (lambda t: t.return_level(0.5), "more than one"),
+        (lambda t: t.rank(np.zeros(4)), "shape"),
+        (lambda t: t.rank(np.zeros(5), by="nothing"), "by must be"),
+        (lambda t: t.rank(np.zeros(5), by="random"), "rng"),
+        (lambda t: t[0].rank(np.zeros(1)), "several channels"),
+    ],
+)
+def test_bad_queries(x, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(fit_tail(x, quantile=0.9))
+
+
+def test_isf_refuses_what_was_not_kept(x):
+    with pytest.raises(ValueError, match="not kept"):
+        fit_tail(x, quantile=0.9, keep_sample=False).isf(0.5)
+
+
+def test_repr_tells_the_essentials(x):
+    assert "OK" in repr(fit_tail(x[:, 0], quantile=0.9))
+    assert "5 channels" in repr(fit_tail(x, quantile=0.9))
