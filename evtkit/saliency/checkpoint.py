@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,11 @@ class Checkpoint:
         if not same or not np.allclose(arrays["norms"], fresh.norms, rtol=1e-6, atol=0.0):
             raise ValueError(f"got checkpoint {path} of other {'weights' if same else 'units'}, wanted this network's")
         stored = arrays["sketch"]
-        fresh.sketch = TailSketch.load(cast("Any", io.BytesIO(stored.tobytes()))) if stored.size else None
+        if stored.size:
+            with tempfile.TemporaryDirectory() as folder:
+                inner = Path(folder, "sketch.npz")
+                stored.tofile(inner)
+                fresh.sketch = TailSketch.load(inner)
         fresh.batches, fresh.seen, fresh.digest = found["batches"], found["seen"], found["digest"]
         return fresh
 

@@ -64,7 +64,7 @@ class FamilyComparison:
 
     @property
     def best(self) -> NDArray[np.int64]:
-        """The family of the smallest AIC for each unit, as a position in `FAMILIES`; −1 where they cannot be compared."""
+        """The family of the smallest AIC for each unit, as a position in `FAMILIES`; −1 if not comparable."""
         return np.where(self.comparable, np.argmin(np.nan_to_num(self.aic, nan=np.inf), axis=0), -1)
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 try:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
 except ImportError as error:
@@ -31,6 +32,7 @@ COLOURS = {
     "gradient": "#8c564b",
     "random": "#8a8a8a",
 }
+_LINES = {"published": "--", "gradient": ":", "random": "-."}
 _REPAIRS = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
 _METRICS = {
     "wrong": "wrong class [%]",
@@ -80,7 +82,7 @@ def depth_picture(ranking: UnitRanking, k: int = 25, ax: Axes | None = None) -> 
 
 
 def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
-    """Curves over k with their bands, a row a repair, a column a metric; see `Results.plot`."""
+    """Curves over k, a row a repair, a column a metric, with the band of the first ranking; see `Results.plot`."""
     s = results.summary
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
     if figure is None:
@@ -93,10 +95,14 @@ def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
                 some = (s["repair"] == repair) & (s["by"] == name) & ~np.isnan(s[metric])
                 k, colour = s["k"][some], COLOURS[name]
                 mark = "o" if len(k) < 8 else ""
-                ax.plot(k, 100 * s[metric][some], marker=mark, markersize=3.5, color=colour, linewidth=1.4, label=name)
+                ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5, color=colour,
+                        linewidth=1.5, label=name)  # fmt: skip
+                if name != results.by[0]:  # one band shows how sure the curves are; six would hide them
+                    continue
                 ax.fill_between(k, 100 * s[f"{metric}_low"][some], 100 * s[f"{metric}_high"][some], color=colour,
-                                alpha=0.5 * BAND, linewidth=0)  # fmt: skip
+                                alpha=BAND, linewidth=0)  # fmt: skip
             quiet(ax)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             if metric in ("wrong", "true"):
                 ax.axhline(0.0, color=ink(ax), linewidth=0.8, alpha=0.5)
             if row == 0:

@@ -224,7 +224,7 @@ class Results:
         return write_atomic(path, write)
 
     def plot(self, figure: Any = None) -> Any:
-        """Curves over k with their bands: a row for each repair, a column for each metric.
+        """Curves over k: a row for each repair, a column for each metric, and the band of the first ranking.
 
         Parameters
         ----------
