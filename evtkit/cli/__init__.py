@@ -1,0 +1,59 @@
+"""The ``evtkit`` command: fit, score and plot the columns of a file.
+
+Exit codes: 0 done; 1 ``evtkit score --alarm`` found values more improbable than allowed; 2 wrong usage or bad input,
+with one line on the standard error that says what was got and what is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from evtkit import __version__
+from evtkit.cli.demo import demo_command
+from evtkit.cli.fit import fit_command
+from evtkit.cli.plot import plot_command
+from evtkit.cli.score import score_command
+
+__all__ = ["main"]
+
+
+class BadInput(click.ClickException):
+    """What the library refuses, as one line and exit code 2."""
+
+    exit_code = 2
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output has gone; click ends quietly
+            raise
+        except (ValueError, OSError, ImportError) as error:
+            raise BadInput(" ".join(str(error).split())) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="evtkit")
+def main() -> None:
+    """How improbable is this value, given what this column usually does?
+
+    Extreme-value statistics for the columns of a CSV or Parquet file: the observations beyond a high threshold are
+    fitted by a generalised Pareto distribution, which gives probabilities and return levels beyond what was ever
+    observed.
+
+    \b
+    Examples:
+      evtkit demo                                   real prices, in a few seconds
+      evtkit fit rain.csv --return-period 36525     the 100-year level of daily data
+      evtkit score rain.csv --top 5                 the most improbable values
+      evtkit plot rain.csv -c value --unit mm       can the fit be believed?
+
+    Exit codes: 0 done; 1 an alarm of `evtkit score --alarm`; 2 wrong usage or bad input.
+    """  # noqa: D301
+
+
+for _command in (fit_command, score_command, plot_command, demo_command):
+    main.add_command(_command)

@@ -1,0 +1,29 @@
+"""``evtkit demo``: real data, in a few seconds."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["demo_command"]
+
+
+@click.command("demo", short_help="Real data that needs no download, in a few seconds.")
+@click.option(
+    "--output", "-o", default="demo-output", show_default=True, metavar="DIR", help="Folder for the pictures."
+)
+def demo_command(output: str) -> None:
+    """Fit, score and draw real prices that Matplotlib ships as sample data; nothing is downloaded.
+
+    \b
+    Example:
+      evtkit demo --output /tmp/evtkit
+    """  # noqa: D301
+    from evtkit import demo
+
+    for part in demo.run(output):
+        click.secho(part.title, bold=True)
+        for line in part.lines:
+            click.echo(f"  {line}")
+        for picture in part.pictures:
+            click.echo(f"  picture            {picture}")
+        click.echo()

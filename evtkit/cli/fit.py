@@ -1,0 +1,150 @@
+"""``evtkit fit``: threshold, shape, scale and return levels of columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evtkit.cli import _options
+from evtkit.cli._report import check_output, number, print_json, print_table, write_records
+
+if TYPE_CHECKING:
+    from evtkit.cli._model import ColumnTails
+
+__all__ = ["fit_command"]
+
+
+@click.command("fit", short_help="Fit tails: threshold, shape, scale, return levels.")
+@_options.FILE
+@_options.table_options
+@_options.tail_options
+@click.option(
+    "--return-period",
+    "-m",
+    "periods",
+    type=click.FloatRange(1.0, min_open=True),
+    multiple=True,
+    metavar="M",
+    help="Also the level exceeded once in M observations, with its interval; repeat it for several.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the profile-likelihood intervals.",
+)
+@click.option("--save", metavar="TAIL.npz", help="Save the fitted tails, for `evtkit score --tail`.")
+@click.option("--output", "-o", metavar="FILE", help="Also write the results to a .csv, .parquet or .json file.")
+@_options.as_json
+def fit_command(
+    file: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
+    periods: tuple[float, ...], confidence: float, save: str | None, output: str | None, json_: bool,
+) -> None:  # fmt: skip
+    """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
+
+    The observations beyond the threshold are fitted by a generalised Pareto distribution with shape ξ and scale σ.
+    ξ > 0 is a heavy tail, ξ < 0 one that ends at a finite value, the endpoint. Standard errors exist for ξ > −0.5 only.
+
+    \b
+    Examples:
+      evtkit fit rain.csv
+      evtkit fit rain.csv --threshold 30 --return-period 3652.5 --return-period 36525
+      evtkit fit prices.parquet -c AAPL -c MSFT --side lower --quantile 0.95 --json
+      evtkit fit history.csv --save tail.npz && evtkit score today.csv --tail tail.npz
+      zcat big.csv.gz | evtkit fit - --missing drop
+    """  # noqa: D301
+    from evtkit._tables import read_table
+    from evtkit.cli._model import ColumnTails
+
+    rule = _options.rule(quantile, threshold, n_excess)
+    check_output(output)
+    table = read_table(file, columns, separator=separator)
+    _options.check_missing(table, file, missing)
+    tails = ColumnTails.fit(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
+    levels = [(m, *tails.return_level(m, confidence)) for m in periods]
+    if save:
+        tails.save(save)
+
+    rows = _rows(tails, table.missing, levels, confidence)
+    content = {
+        "file": file, "rows": len(table.values), "rule": rule, "side": tails.tail.side, "method": tails.tail.method,
+        "skipped_columns": table.skipped, "columns": rows,
+    }  # fmt: skip
+    if output:
+        write_records(output, "fit", content, [_flat(row) for row in rows])
+    if json_:
+        print_json("fit", content)
+        return
+    notes = [f"not numeric, left out: {', '.join(table.skipped)}"] if table.skipped else []
+    if periods:
+        notes.append(f"in brackets: {100 * confidence:g} % profile-likelihood intervals")
+    if save:
+        notes.append(f"saved to {save}")
+    header, lines = _table(rows)
+    print_table(header, lines, title=f"{file}: {tails.tail.side} tails", notes=notes)
+
+
+def _rows(tails: ColumnTails, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
+    """One dictionary a column, as in the JSON document."""
+    from evtkit.fit import FitStatus
+
+    tail, endpoint = tails.tail, tails.tail.endpoint
+    return [
+        {
+            "column": name, "n": int(tail.n[i]), "missing": int(missing[i]), "mean": tail.mean[i], "std": tail.std[i],
+            "threshold": tail.threshold[i], "n_excess": int(tail.n_excess[i]),
+            "exceedance_rate": tail.n_excess[i] / tail.n[i], "status": FitStatus(int(tail.status[i])).name,
+            "xi": tail.xi[i], "se_xi": tail.se_xi[i], "sigma": tail.sigma[i], "se_sigma": tail.se_sigma[i],
+            "loglik": tail.loglik[i], "endpoint": endpoint[i],
+            "return_levels": [
+                {"period": m, "level": level[i], "lower": low[i], "upper": high[i], "confidence": confidence}
+                for m, level, low, high in levels
+            ],
+        }
+        for i, name in enumerate(tails.columns)
+    ]  # fmt: skip
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its return levels in columns of their own."""
+    flat = {name: value for name, value in row.items() if name != "return_levels"}
+    for item in row["return_levels"]:
+        for name in ("level", "lower", "upper"):
+            flat[f"{name}_{item['period']:g}"] = item[name]
+    return flat
+
+
+def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    periods = [item["period"] for item in rows[0]["return_levels"]]
+    header = [
+        "column",
+        "n",
+        "threshold u",
+        "excesses",
+        "shape ξ",
+        "scale σ",
+        "endpoint",
+        *(f"once in {m:,.10g}" for m in periods),
+        "status",
+    ]
+    lines = [
+        [
+            row["column"], f"{row['n']:,}", number(row["threshold"]), f"{row['n_excess']:,}",
+            _with_error(row["xi"], row["se_xi"]), _with_error(row["sigma"], row["se_sigma"]), number(row["endpoint"]),
+            *(_with_limits(item) for item in row["return_levels"]), row["status"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return header, lines
+
+
+def _with_error(value: float, error: float) -> str:
+    return number(value, 3) if error != error else f"{number(value, 3)} ± {number(error, 2)}"
+
+
+def _with_limits(item: dict[str, float]) -> str:
+    limits = "" if item["lower"] != item["lower"] else f" ({number(item['lower'])} … {number(item['upper'])})"
+    return f"{number(item['level'])}{limits}"

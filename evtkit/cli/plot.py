@@ -1,0 +1,149 @@
+"""``evtkit plot``: pictures of the tails of columns."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evtkit.cli import _options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from evtkit.tail import Tail
+
+__all__ = ["plot_command"]
+
+KINDS = ("diagnostics", "probability", "quantile", "density", "return-level", "threshold", "ranking")
+_FORMATS = (".png", ".svg", ".pdf", ".jpg")
+
+
+@click.command("plot", short_help="Pictures: can the fit be believed?")
+@_options.FILE
+@click.option("--kind", "-k", type=click.Choice(KINDS), default="diagnostics", show_default=True, help="Which picture.")
+@_options.table_options
+@_options.tail_options
+@click.option(
+    "--output",
+    "-o",
+    metavar="PICTURE",
+    help="A .png, .svg, .pdf or .jpg file; default FILE-KIND.png here. Of several columns each has its name added.",
+)
+@click.option("--name", metavar="TEXT", help="What the values are, for the axes; default the column's name.")
+@click.option("--unit", default="", metavar="TEXT", help="Unit of the values, for the axes.")
+@click.option(
+    "--per",
+    type=click.FloatRange(0.0, min_open=True),
+    default=1.0,
+    metavar="N",
+    help="Observations in one unit of return periods, e.g. 365.25 with --period-unit years.",
+)
+@click.option(
+    "--period-unit", default="observations", show_default=True, metavar="TEXT", help="Unit of return periods."
+)
+@click.option("--dpi", type=click.IntRange(20, 1200), default=150, show_default=True, help="Resolution.")
+def plot_command(
+    file: str, kind: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
+    output: str | None, name: str | None, unit: str, per: float, period_unit: str, dpi: int,
+) -> None:  # fmt: skip
+    """Draw the tail of every numeric column of FILE, one picture each.
+
+    \b
+    diagnostics   can the fit be believed? the next four on one picture
+    probability   share of excesses against the model's
+    quantile      observations against the model's quantiles
+    density       histogram and fitted density
+    return-level  what is exceeded once in how many observations
+    threshold     where does the tail begin? where mean excesses become a line, and parameters constant
+    ranking       all columns of the last row, by how improbable they are given the rows before; one picture
+
+    \b
+    Examples:
+      evtkit plot rain.csv -c value --threshold 30 --name "daily rain" --unit mm --per 365.25 --period-unit years
+      evtkit plot rain.csv --kind threshold --output rain-threshold.svg
+      evtkit plot prices.csv --kind ranking --side lower
+    """  # noqa: D301
+    from evtkit._tables import read_table
+
+    rule = _options.rule(quantile, threshold, n_excess)
+    target = Path(output or f"{'stdin' if file == '-' else Path(file).name.split('.')[0]}-{kind}.png")
+    if target.suffix.lower() not in _FORMATS:
+        raise click.UsageError(f"--output must end in {', '.join(_FORMATS)}, got {str(target)!r}")
+    table = read_table(file, columns, separator=separator)
+    _options.check_missing(table, file, missing)
+    side, method = side or "upper", method or "mle"
+    if kind == "ranking":
+        from evtkit.cli._model import ColumnTails
+
+        if len(table.values) < 2:
+            raise ValueError(f"{file} has 1 row; a ranking of the last row wants others before it")
+        tails = ColumnTails.fit(table.values[:-1], table.columns, side=side, method=method, **rule)
+        _save(_ranking(tails.tail, table.values[-1], table.columns), target, dpi)
+        return
+    for i, column in enumerate(table.columns):
+        values = table.values[:, i : i + 1]
+        path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{_file_name(column)}")
+        try:
+            figure = _figure(kind, values, rule, side, method, name or column, unit, per, period_unit)
+        except ValueError as error:
+            raise ValueError(f"column {column!r}: {error}") from error
+        _save(figure, path, dpi)
+    if table.skipped:
+        click.echo(f"not numeric, left out: {', '.join(table.skipped)}")
+
+
+def _figure(
+    kind: str, values: NDArray[np.float64], rule: dict[str, float], side: str, method: str, label: str, unit: str,
+    per: float, period_unit: str,
+) -> Figure:  # fmt: skip
+    """The picture of one column (rows, 1)."""
+    from evtkit import plot
+    from evtkit.cli._model import ColumnTails
+
+    if kind == "threshold":
+        return plot.threshold_choice(values[:, 0], side=side, label=label, unit=unit, marked=rule.get("threshold"))
+    tail = ColumnTails.fit(values, [label], side=side, method=method, **rule).tail
+    if kind == "diagnostics":
+        return plot.diagnostics(tail, label=label, unit=unit, per=per, period_unit=period_unit)
+    if kind == "return-level":
+        ax = plot.return_level(tail, label=label, unit=unit, per=per, period_unit=period_unit)
+    elif kind == "probability":
+        ax = plot.probability(tail)
+    else:
+        ax = (plot.quantile if kind == "quantile" else plot.density)(tail, label=label, unit=unit)
+    return _root(ax)
+
+
+def _ranking(tail: Tail, row: NDArray[np.float64], columns: tuple[str, ...]) -> Figure:
+    """The picture of one row."""
+    from evtkit import plot
+
+    if any(absent := row != row):
+        missing = [column for column, gone in zip(columns, absent, strict=True) if gone]
+        raise ValueError(f"a ranking wants a value in every column, the last row has none in {', '.join(missing)}")
+    return _root(plot.ranking(tail.rank(row, names=columns)))
+
+
+def _root(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes that were just drawn into have one
+    return figure
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    from evtkit._files import write_atomic
+
+    write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=dpi))
+    click.echo(f"written: {path}")
+
+
+def _file_name(column: str) -> str:
+    """A column's name, as far as file names can bear it."""
+    return re.sub(r"[^\w.-]+", "_", column).strip("_.") or "column"

@@ -1,0 +1,156 @@
+"""``evtkit score``: how improbable are the values of a file?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evtkit.cli import _options
+from evtkit.cli._report import check_output, number, period, print_json, print_table, probability, write_records
+
+if TYPE_CHECKING:
+    from evtkit.cli._model import ColumnTails
+
+__all__ = ["score_command"]
+
+ALARM = 1
+"""Exit code of an alarm."""
+
+
+@click.command("score", short_help="How improbable are the values? With alarms.")
+@_options.FILE
+@_options.table_options
+@_options.tail_options
+@click.option(
+    "--tail", "saved", metavar="TAIL.npz", help="Tails saved by `evtkit fit --save`; default: fitted to FILE."
+)
+@click.option("--label", "-l", metavar="NAME", help="A column that names the rows, such as a date.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the last N rows; without --tail, fit to those before them.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="K",
+    help="Show the K most improbable values.",
+)
+@click.option(
+    "--alarm",
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    metavar="P",
+    help="Exit with code 1 if a value is more improbable than P.",
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="Also write all scored values, row by row, to a .csv or .parquet file (.json: the document).",
+)
+@_options.as_json
+def score_command(
+    file: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
+    saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None, output: str | None,
+    json_: bool,
+) -> None:  # fmt: skip
+    """Score the values of FILE by their probability P(X > x), and show the most improbable ones.
+
+    Without --tail or --last the tails are fitted to the very rows that are scored: good to see which values stand out,
+    but an extreme value then makes itself look more ordinary. At or not in the tail P is the share of larger
+    observations. "Once in" is 1/P, the return period in observations. Rows count from 1, the first under the header.
+    Columns without a fitted tail give no probabilities; how many values that concerns is said.
+
+    --alarm P exits with code 1 if a value is more improbable than P. It holds for each value by itself: of m ordinary
+    values m·P are beyond it by chance, so choose P well below 1/m.
+
+    \b
+    Examples:
+      evtkit score rain.csv --top 5
+      evtkit score prices.csv --label Date --last 1 --side lower
+      evtkit score today.csv --tail tail.npz --alarm 1e-5 || echo "look at this"
+      evtkit score rain.csv --output scores.parquet --json
+    """  # noqa: D301
+    from evtkit._tables import read_table
+    from evtkit.cli._model import ColumnTails
+    from evtkit.cli._scores import Scores
+
+    check_output(output)
+    rule = _options.rule(quantile, threshold, n_excess)
+    if saved:
+        given = {
+            "--quantile": quantile,
+            "--threshold": threshold,
+            "--n-excess": n_excess,
+            "--side": side,
+            "--method": method,
+        }
+        if wrong := [flag for flag, value in given.items() if value is not None]:
+            raise click.UsageError(f"{' and '.join(wrong)} would fit anew, but --tail is fitted already; give one")
+    tails = _load(saved, columns) if saved else None
+    table = read_table(file, tails.columns if tails else columns, label=label, separator=separator)
+    _options.check_missing(table, file, missing)
+    first = 0 if last is None else len(table.values) - last
+    if first < 0 or (first == 0 and last is not None and tails is None):
+        wanted = f"at least {last}" if tails else f"more than {last}, to fit to those before"
+        raise ValueError(f"{file} has {len(table.values)} rows; --last {last} wants {wanted}")
+    if tails is None:
+        past = table.values if last is None else table.values[:first]
+        tails = ColumnTails.fit(past, table.columns, side=side or "upper", method=method or "mle", **rule)
+
+    scores = Scores(tails, table, first)
+    alarms = 0 if alarm is None else scores.alarms(alarm)
+    count = int(scores.scored.size)
+    content = {
+        "file": file, "tail": saved, "side": tails.tail.side, "columns": tails.columns,
+        "skipped_columns": table.skipped, "in_sample": saved is None and last is None,
+        "scored": count, "missing": scores.missing, "unfitted": scores.unfitted,
+        "alarm": None if alarm is None else {"p": alarm, "alarms": alarms, "expected_by_chance": alarm * count},
+        "scores": [scores.record(i) for i in scores.order[:top]],
+    }  # fmt: skip
+    if output:
+        write_records(output, "score", content, [scores.record(i) for i in scores.scored])
+    if json_:
+        print_json("score", content)
+    else:
+        _print(content, label)
+    if alarms:
+        click.get_current_context().exit(ALARM)
+
+
+def _load(path: str, columns: tuple[str, ...]) -> ColumnTails:
+    from evtkit.cli._model import ColumnTails
+
+    tails = ColumnTails.load(path)
+    return tails.take(columns) if columns else tails
+
+
+def _print(content: dict[str, Any], label: str | None) -> None:
+    beyond = ">" if content["side"] == "upper" else "<"
+    header = ["row", *([label] if label else []), "column", "value", f"P(X {beyond} x)", "once in", ""]
+    lines = [
+        [
+            f"{s['row']:,}", *([s["label"]] if label else []), s["column"], number(s["value"]), probability(s["log_p"]),
+            period(s["log_p"]), "" if s["in_tail"] else "not in the tail",
+        ]
+        for s in content["scores"]
+    ]  # fmt: skip
+    source = content["tail"] or ("the same rows" if content["in_sample"] else "the rows before")
+    notes = [f"{content['scored']:,} values scored by the tails of {source}"]
+    if content["missing"]:
+        notes.append(f"{content['missing']:,} missing values left out")
+    if content["unfitted"]:
+        notes.append(f"{content['unfitted']:,} values have no probability: their columns' tails could not be fitted")
+    if content["skipped_columns"]:
+        notes.append(f"not numeric, left out: {', '.join(content['skipped_columns'])}")
+    if alarm := content["alarm"]:
+        notes.append(
+            f"alarms: {alarm['alarms']:,} values more improbable than {alarm['p']:g}; "
+            f"{number(alarm['expected_by_chance'], 2)} expected by chance"
+        )
+    print_table(header, lines, left=range(1, 2 + bool(label)), title="Most improbable values", notes=notes)
