@@ -31,9 +31,9 @@ def mean_log(z, n, z_max, t, work):
 
 @kernel("float64(float64[:, :, ::1], intp, float64, float64, float64, float64[:, :, ::1])")
 def mean_loglik(z, n, z_max, xi, sigma, work):
-    """Log-likelihood an observation; −inf where the largest excess is at or beyond the endpoint."""
+    """Log-likelihood an observation; −inf where the largest excess is at the endpoint, to rounding, or beyond it."""
     t = xi / sigma
-    if 1.0 + t * z_max <= 0.0:
+    if 1.0 + t * z_max <= 1e-12:
         return -np.inf
     return -math.log(sigma) - (1.0 + xi) * mean_log(z, n, z_max, t, work) / sigma
 

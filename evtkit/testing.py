@@ -1,0 +1,255 @@
+"""Laws that every estimator of the generalised Pareto distribution must obey, to be run against any of them.
+
+Needs Hypothesis: ``pip install "evtkit[testing]"``.
+
+`check_gpd_estimator` looks for samples that break a law, shrinks them to simple ones, and says which law fails on which
+sample. The samples come from the strategies of this module, which can be used in tests of your own:
+
+==================  ==================================================================================
+`samples`           every kind below, half of them in tiny or huge units
+`heavy_tails`       ξ from 0.2 to 3
+`bounded_tails`     ξ from −1.5 to −0.2
+`near_exponential`  |ξ| ≤ 0.01
+`near_boundary`     ξ from −1.1 to −0.9, where the likelihood is often largest at ξ = −1
+`tied`              small whole numbers, sometimes all equal
+`rounded`           recorded to one or two digits
+`two_points`        two excesses
+`mixed_scales`      two scales in one sample
+`rescaled`          any of them, from 1e−280 to 1e280
+`ragged`            a matrix of channels, padded with NaN
+==================  ==================================================================================
+
+Examples
+--------
+>>> from evtkit import fit_gpd
+>>> report = check_gpd_estimator(fit_gpd, max_examples=20)
+>>> report.passed
+True
+>>> def exponential(y):
+...     return 0.0, max(y.mean(), 1e-3)
+>>> report = check_gpd_estimator(exponential, max_examples=50, raise_on_failure=False)
+>>> [result.law for result in report.failures]
+['scale_equivariance', 'maximum_likelihood']
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+try:
+    from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+except ImportError as error:
+    raise ImportError('evtkit.testing needs Hypothesis: pip install "evtkit[testing]"') from error
+
+from evtkit._laws import (
+    LAWS,
+    Broken,
+    Estimator,
+    brute_force_loglik,
+    channels_are_independent,
+    loglik,
+    maximum_likelihood,
+    padding_is_absence,
+    support_contains_data,
+    threads_do_not_matter,
+)
+from evtkit._strategies import (
+    bounded_tails,
+    heavy_tails,
+    mixed_scales,
+    near_boundary,
+    near_exponential,
+    ragged,
+    rescaled,
+    rounded,
+    samples,
+    tied,
+    two_points,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Law = Callable[[Estimator, NDArray[np.float64]], None]
+
+__all__ = [
+    "BrokenLawError",
+    "EstimatorReport",
+    "LawResult",
+    "bounded_tails",
+    "brute_force_loglik",
+    "check_gpd_estimator",
+    "heavy_tails",
+    "loglik",
+    "mixed_scales",
+    "near_boundary",
+    "near_exponential",
+    "ragged",
+    "rescaled",
+    "rounded",
+    "samples",
+    "tied",
+    "two_points",
+]
+
+_MATRICES = (padding_is_absence, channels_are_independent, threads_do_not_matter)
+
+
+@dataclass(frozen=True, eq=False)
+class LawResult:
+    """How an estimator fared under one law.
+
+    Attributes
+    ----------
+    law : str
+        Name of the law.
+    statement : str
+        The law in a sentence.
+    passed : bool or None
+        None where the law does not apply to this estimator.
+    message : str
+        What went wrong, or why the law does not apply.
+    sample : ndarray of float64 or None
+        The simplest sample found that breaks the law.
+    """
+
+    law: str
+    statement: str
+    passed: bool | None
+    message: str = ""
+    sample: NDArray[np.float64] | None = None
+
+    def __str__(self) -> str:
+        verdict = {True: "holds", False: "BROKEN", None: "not applicable"}[self.passed]
+        text = f"{self.law}: {verdict}" + (f". {self.message}" if self.message else "")
+        return text if self.sample is None else f"{text}\n    excesses = {self.sample.tolist()}"
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatorReport:
+    """How an estimator fared under every law; printed, a line a law.
+
+    Attributes
+    ----------
+    results : tuple of LawResult
+    """
+
+    results: tuple[LawResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no law was broken."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[LawResult, ...]:
+        """The laws that were broken."""
+        return tuple(result for result in self.results if result.passed is False)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.results))
+
+
+class BrokenLawError(AssertionError):
+    """An estimator breaks a law; `report` says which, and on which sample."""
+
+    def __init__(self, report: EstimatorReport) -> None:
+        super().__init__("\n" + "\n".join(map(str, report.failures)))
+        self.report = report
+
+
+def check_gpd_estimator(
+    fit: Callable[..., Any],
+    *,
+    is_maximum_likelihood: bool = True,
+    tolerance: float = 1e-7,
+    max_examples: int = 200,
+    random_seed: int = 0,
+    raise_on_failure: bool = True,
+) -> EstimatorReport:
+    """Look for samples on which an estimator breaks a law, and shrink them.
+
+    Parameters
+    ----------
+    fit : callable
+        From excesses, (n,) float64, to ``(xi, sigma)`` or an object with ``xi``, ``sigma`` and, where it has one,
+        ``status`` (0 and 1 are fits, anything above is not; see `evtkit.FitStatus`). A ValueError counts as a status.
+        The laws on channels and padding apply where `fit` takes a matrix and answers for every column, the law on
+        threads where it has a parameter ``n_threads`` as well.
+    is_maximum_likelihood : bool
+        Whether the estimator claims to maximise the likelihood over ξ ≥ −1. Others are not compared with brute force,
+        and may put their endpoint below the data if they say so by a status.
+    tolerance : float
+        Of ξ (relative to 1 + |ξ|) and of σ (relative) where a law says that two answers are the same.
+    max_examples : int
+        Samples a law.
+    random_seed : int
+        Seed of the search, which is the same each time.
+    raise_on_failure : bool
+        Raise at the end if a law is broken; otherwise only report.
+
+    Returns
+    -------
+    EstimatorReport
+
+    Raises
+    ------
+    BrokenLawError
+        An AssertionError with the report, where a law is broken and `raise_on_failure`.
+    """
+    estimator = Estimator(fit, tolerance)
+    results = []
+    for law in LAWS:
+        statement = (law.__doc__ or "").strip().splitlines()[0]
+        reason = _not_applicable(law, estimator, is_maximum_likelihood)
+        broken = None if reason else _search(law, estimator, max_examples, random_seed)
+        if reason:
+            results.append(LawResult(law.__name__, statement, None, reason))
+        elif broken is None:
+            results.append(LawResult(law.__name__, statement, True))
+        else:
+            results.append(LawResult(law.__name__, statement, False, str(broken), broken.sample))
+    report = EstimatorReport(tuple(results))
+    if raise_on_failure and not report.passed:
+        raise BrokenLawError(report)
+    return report
+
+
+def _not_applicable(law: Law, estimator: Estimator, is_maximum_likelihood: bool) -> str:
+    if law in _MATRICES and not estimator.has_channels:
+        return "takes one channel"
+    if law is threads_do_not_matter and not estimator.has_threads:
+        return "has no n_threads"
+    if law is maximum_likelihood and not is_maximum_likelihood:
+        return "does not claim maximum likelihood"
+    if law is support_contains_data and not is_maximum_likelihood and not estimator.has_status:
+        return "claims neither maximum likelihood nor a status"
+    return ""
+
+
+def _search(law: Law, estimator: Estimator, max_examples: int, random_seed: int) -> Broken | None:
+    """The simplest sample found that breaks the law."""
+
+    @seed(random_seed)
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(ragged() if law in _MATRICES else samples())
+    def obeys(sample: NDArray[np.float64]) -> None:
+        law(estimator, sample)
+
+    try:
+        obeys()
+    except Broken as broken:
+        return broken
+    return None
