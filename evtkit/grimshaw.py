@@ -185,6 +185,8 @@ def fit_one(y, n, chunks, few, work, found):
         if value > best and shape > -1.0:
             status, xi, sigma, best = OK, shape, scale, value
 
+    if status == BOUNDARY:  # σ is the largest excess itself, lest rounding put the endpoint below it
+        return status, xi, high, -n * math.log(high), nan, nan, nan
     loglik = n * (best - math.log(mean))
     if xi <= -0.5:
         return status, xi, sigma * mean, loglik, nan, nan, nan
