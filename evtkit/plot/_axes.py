@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,11 @@ def axes(ax: Axes | None, width: float = 6.4, height: float = 4.4) -> Axes:
     if ax is None:
         ax = Figure(figsize=(width, height), layout="constrained").add_subplot()
     return ax
+
+
+def roomy() -> ConstrainedLayoutEngine:
+    """The layout of several panels, with room for each one's title and labels."""
+    return ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
 
 
 def ink(ax: Axes) -> ColorType:

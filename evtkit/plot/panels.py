@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from evtkit.plot._axes import roomy
 from evtkit.plot._sample import one_channel
 from evtkit.plot.fitted import density, probability, quantile
 from evtkit.plot.returns import return_level
@@ -55,7 +56,7 @@ def diagnostics(
     """
     tail = one_channel(tail)
     if figure is None:
-        figure = Figure(figsize=(9.6, 7.2), layout="constrained")
+        figure = Figure(figsize=(9.6, 7.2), layout=roomy())
     panels = figure.subplots(2, 2)
     probability(tail, panels[0, 0], level=level)
     quantile(tail, panels[0, 1], label=label, unit=unit, level=level)

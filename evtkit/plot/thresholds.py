@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 from evtkit.fit import numbers
-from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet
+from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet, roomy
 from evtkit.threshold import mean_residual_life as compute_mean_residual_life
 from evtkit.threshold import parameter_stability
 
@@ -176,7 +176,7 @@ def threshold_choice(
     at = None if thresholds is None else sign * numbers(thresholds, "thresholds")
     life, fits = compute_mean_residual_life(values, at, level=level), parameter_stability(values, at)
     if figure is None:
-        figure = Figure(figsize=(6.4, 9.6), layout="constrained")
+        figure = Figure(figsize=(6.4, 9.6), layout=roomy())
     panels = figure.subplots(3, 1)
     mean_residual_life(replace(life, threshold=sign * life.threshold), panels[0], label=label, unit=unit, marked=marked)
     for ax, parameter in zip(panels[1:], ("xi", "modified_scale"), strict=True):

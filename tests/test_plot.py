@@ -1,0 +1,184 @@
+"""Pictures: every one is drawn, labelled and true to its numbers, and leaves no trace outside itself."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from evtkit import fit_tail, gpd, plot, threshold
+from evtkit.intervals import return_level_interval
+
+RNG = np.random.default_rng(5)
+SAMPLES = {
+    "heavy": gpd.rvs(0.7, 2.0, size=800, rng=1),
+    "exponential": RNG.standard_exponential(1000),
+    "bounded": gpd.rvs(-0.7, 3.0, size=300, rng=2),
+    "uniform": np.linspace(0.0, 1.0, 200),
+    "rounded": np.round(gpd.rvs(0.2, 5.0, size=500, rng=3)),
+    "tiny": 1e-12 * RNG.standard_exponential(400),
+    "huge": 1e12 + 1e11 * RNG.standard_exponential(400),
+    "many": RNG.standard_exponential(40_000),
+}
+OF_A_TAIL = [plot.quantile, plot.probability, plot.density, plot.return_level]
+
+
+@pytest.fixture(autouse=True)
+def settings_unchanged():
+    before = dict(mpl.rcParams)
+    yield
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not mpl.pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_picture_of_a_tail_is_drawn_and_labelled(sample, side, tmp_path):
+    x = SAMPLES[sample] if side == "upper" else -SAMPLES[sample]
+    figure = plot.diagnostics(fit_tail(x, quantile=0.8, side=side), label="flow", unit="m³/s")
+    figure.savefig(tmp_path / "picture.png", dpi=40)
+    for ax in figure.axes:
+        assert ax.get_xlabel()
+        assert ax.get_ylabel()
+        assert ax.get_title()
+    assert any("flow [m³/s]" in ax.get_xlabel() for ax in figure.axes)
+
+
+@pytest.mark.parametrize("draw", OF_A_TAIL)
+def test_draws_into_the_axes_given(draw):
+    ax = Figure().add_subplot()
+    assert draw(fit_tail(SAMPLES["heavy"], quantile=0.9), ax) is ax
+
+
+@pytest.mark.parametrize("draw", OF_A_TAIL)
+def test_a_tail_of_one_channel_may_be_1d_or_2d(draw):
+    x = SAMPLES["heavy"]
+    one, column = (draw(fit_tail(a, quantile=0.9)).lines[0].get_xydata() for a in (x, x[:, None]))
+    np.testing.assert_array_equal(one, column)
+
+
+def test_points_of_a_perfect_sample_lie_on_the_diagonal():
+    # The expected order statistics of the tail: i/(n + 1) quantiles.
+    x = gpd.ppf(np.arange(1, 500) / 500.0, 0.0, 1.0)
+    tail = fit_tail(x, threshold=1e-9)
+    for draw, tolerance in ((plot.probability, 0.01), (plot.quantile, 0.35)):
+        x, y = draw(tail).lines[-1].get_xydata().T
+        np.testing.assert_allclose(y, x, atol=tolerance)
+
+
+def test_return_level_shows_the_tail_and_its_profile_interval():
+    tail = fit_tail(SAMPLES["exponential"], quantile=0.9)
+    ax = plot.return_level(tail, longest=100.0, per=10.0, period_unit="years")
+    period, level = ax.lines[0].get_xydata()[-1]
+    assert period == pytest.approx(100.0)
+    assert level == pytest.approx(tail.return_level(1000.0))
+    want = return_level_interval(tail.excesses, 1000.0, rate=tail.n_excess / tail.n, threshold=tail.threshold)
+    band = ax.collections[0].get_paths()[0].vertices
+    at_end = band[np.isclose(band[:, 0], 100.0), 1]
+    assert at_end.min() == pytest.approx(want.lower)
+    assert at_end.max() == pytest.approx(want.upper)
+    largest = ax.lines[1].get_xydata()[-1]
+    np.testing.assert_allclose(largest, [(tail.n + 1) / 10.0, SAMPLES["exponential"].max()])
+
+
+def test_only_a_maximum_likelihood_fit_has_a_band():
+    x = SAMPLES["exponential"]
+    assert plot.return_level(fit_tail(x, quantile=0.9)).collections
+    assert not plot.return_level(fit_tail(x, quantile=0.9, method="pwm")).collections
+    assert not plot.return_level(fit_tail(x, quantile=0.9), band=None).collections
+
+
+def test_density_is_a_density():
+    tail = fit_tail(SAMPLES["exponential"], quantile=0.5)
+    stairs = plot.density(tail).patches[0].get_data()
+    assert np.sum(stairs.values * np.diff(stairs.edges)) == pytest.approx(1.0)
+    assert stairs.edges[0] == tail.threshold
+
+
+def test_thinned_points_keep_the_extremes():
+    tail = fit_tail(SAMPLES["many"], quantile=0.5)
+    drawn = plot.quantile(tail).lines[-1].get_ydata()
+    assert drawn.size == 2000
+    np.testing.assert_allclose(np.sort(drawn)[-1000:], np.sort(SAMPLES["many"])[-1000:])
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_threshold_choice_draws_the_three_results(side, tmp_path):
+    x = SAMPLES["heavy"]
+    figure = plot.threshold_choice(x if side == "upper" else -x, side=side, label="flow", unit="m³/s", marked=1.0)
+    figure.savefig(tmp_path / "picture.png", dpi=40)
+    life, fits = threshold.mean_residual_life(x), threshold.parameter_stability(x)
+    drawn = [ax.lines[0].get_ydata() for ax in figure.axes]
+    for got, want in zip(drawn, (life.mean_excess, fits.xi, fits.modified_scale), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert all(ax.get_xlabel() == "threshold of flow [m³/s]" for ax in figure.axes)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["mean excess [m³/s]", "shape ξ", "modified scale σ* [m³/s]"]
+
+
+def test_stability_without_standard_errors_has_no_band():
+    result = threshold.parameter_stability(np.linspace(0.0, 1.0, 300))
+    assert not plot.stability(result).collections
+
+
+def test_ranking_says_what_is_above_beyond_and_unfitted(tmp_path):
+    x = RNG.uniform(size=(300, 30))
+    x[:, 7] = 1.0
+    tail = fit_tail(x, quantile=0.9)
+    query = np.full(30, 0.5)
+    query[3], query[5] = 2.0, 0.98
+    ax = plot.ranking(tail.rank(query, names=[f"unit {i}" for i in range(30)]), k=30)
+    ax.figure.savefig(tmp_path / "picture.png", dpi=40)
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    assert names[:2] == ["unit 3", "unit 5"]
+    assert names[-1] == "unit 7"
+    notes = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert notes == {"above the threshold", "at or below the threshold", "beyond the endpoint, P = 0", "no fitted tail"}
+
+
+def test_text_and_points_follow_a_dark_style():
+    with style.context("dark_background"):
+        ax = plot.quantile(fit_tail(SAMPLES["heavy"], quantile=0.9))
+    assert ax.lines[-1].get_color() == "white"
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot.quantile(fit_tail(RNG.uniform(size=(99, 2)), quantile=0.9)), "one channel, got a tail of 2"),
+        (lambda: plot.density(fit_tail([1.0, 1.0, 2.0, 2.0], threshold=1.0)), "not fitted"),
+        (lambda: plot.quantile(fit_tail(SAMPLES["heavy"], quantile=0.9), level=1.0), "level must lie in"),
+        (lambda: plot.return_level(fit_tail(SAMPLES["heavy"], quantile=0.9), band="bootstrap"), "band must be"),
+        (lambda: plot.return_level(fit_tail(SAMPLES["heavy"], quantile=0.9), longest=5.0), "longest must be"),
+        (lambda: plot.return_level(fit_tail(SAMPLES["heavy"], quantile=0.9), per=0.0), "per must be"),
+        (lambda: plot.stability(threshold.parameter_stability(SAMPLES["heavy"]), parameter="sigma"), "parameter must"),
+        (lambda: plot.stability(threshold.parameter_stability(SAMPLES["heavy"]), level=2.0), "level must lie in"),
+        (lambda: plot.threshold_choice(SAMPLES["heavy"], side="both"), "side must be"),
+        (lambda: plot.ranking(fit_tail(RNG.uniform(size=(99, 2)), quantile=0.9).rank([[1, 1], [1, 1]])), "one query"),
+        (lambda: plot.ranking(fit_tail(RNG.uniform(size=(99, 2)), quantile=0.9).rank([1, 1]), k=0), "k must be"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_never_imports_pyplot_and_names_the_extra_where_matplotlib_is_missing():
+    code = """
+import sys
+from evtkit import fit_tail, plot
+plot.diagnostics(fit_tail(range(1, 100), quantile=0.5))
+assert "matplotlib.pyplot" not in sys.modules
+for name in [n for n in sys.modules if n.startswith(("matplotlib", "evtkit.plot"))]:
+    del sys.modules[name]
+sys.modules["matplotlib"] = None
+try:
+    import evtkit.plot
+except ImportError as error:
+    assert "evtkit[plot]" in str(error), error
+else:
+    raise AssertionError("imported")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
