@@ -86,7 +86,7 @@ def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
     s = results.summary
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
     if figure is None:
-        figure = Figure(figsize=(3.4 * len(metrics), 2.8 * len(results.curves) + 0.5), layout="constrained")
+        figure = Figure(figsize=(2.7 * len(metrics), 2.4 * len(results.curves) + 0.5), layout="constrained")
     grid = figure.subplots(len(results.curves), len(metrics), squeeze=False)
     for row, repair in enumerate(results.curves):
         for column, metric in enumerate(metrics):

@@ -1,0 +1,259 @@
+"""Sections: what a report says of a calibration, a ranking, a repair and the fits; words, tables and pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit.fit import FitStatus
+from evtkit.ranking import _probability
+from evtkit.saliency.families import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evtkit.saliency.families import FamilyComparison
+    from evtkit.saliency.rankings import UnitRanking
+    from evtkit.saliency.reference import Reference
+    from evtkit.saliency.results import Results
+
+__all__ = [
+    "Part",
+    "Section",
+    "calibration",
+    "caveats",
+    "enriched",
+    "facts",
+    "fitted",
+    "lead",
+    "picture",
+    "ranked",
+    "repaired",
+]
+
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Part:
+    """A paragraph ("text"), "list", "table" or "picture", and what is in it."""
+
+    kind: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    parts: list[Part]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of a table's line, and its style: "", "group" (a line above) or "quiet" (grey)."""
+
+    cells: Sequence[str]
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; columns `text` stand to the left, columns `code` in the font of code."""
+
+    head: Sequence[str]
+    rows: list[Row]
+    text: tuple[int, ...] = (0,)
+    code: tuple[int, ...] = field(default=())
+
+
+def picture(figure: Any, caption: str) -> Part:
+    """A figure with its caption, as a PNG that the page itself holds."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+    png = base64.b64encode(stream.getvalue()).decode("ascii")
+    return Part("picture", {"png": png, "caption": caption, "width": round(96 * figure.get_figwidth())})
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return "–" if np.isnan(share) else f"{100 * share:.{digits}f} %"
+
+
+def lead(reference: Reference, ranking: UnitRanking | None) -> str:
+    """What the report is about, in a sentence."""
+    learned = f"The usual saliency of {len(reference.units):,} units was learned from {reference.n_samples:,} samples"
+    if ranking is None:
+        return f"{learned}."
+    if ranking.n_samples == 1:
+        return f"{learned}; one sample is held against it."
+    return f"{learned}; {ranking.n_samples:,} mistakes are held against it, and combined into one ranking."
+
+
+def facts(reference: Reference, ranking: UnitRanking | None, results: Results | None) -> list[tuple[str, str]]:
+    """The few numbers to see first, each with its label."""
+    tail = reference.tail
+    shown = [
+        (f"{len(reference.units):,}", "units"),
+        (f"{reference.n_samples:,}", "calibration samples"),
+        (f"{int(np.count_nonzero(tail.is_fitted)):,}", "units with a fitted tail"),
+        (f"{reference.quantile:g}", "quantile of the threshold"),
+    ]
+    if ranking is not None:
+        above = "units above the threshold" if ranking.n_samples == 1 else "units above oftener than usual"
+        shown.append((f"{ranking.n_above:,}", above))
+    if results is not None:
+        shown.append((f"{len(results):,}", "mistakes repaired one by one"))
+    return shown
+
+
+def calibration(reference: Reference) -> Section:
+    """Settings, coverage, and what became of the fits."""
+    tail = reference.tail
+    used = {"all": "all of them", "correct": "those that the network gets right"}[reference.which]
+    rows = [
+        ("Units", repr(reference.units)),
+        ("Coverage", reference.coverage or "not recorded"),
+        ("Saliency", {"mean-abs": "mean |∂loss/∂w| over a unit's weights", "l2": "length of a unit's gradient"}.get(
+            reference.reduction, reference.reduction)),
+        ("Each profile", "as it is" if reference.normalize is None else "divided by its mean over the units"),
+        ("Samples", f"{reference.n_seen:,} seen; {reference.n_samples:,} used: {used}"),
+        ("Threshold", f"each unit's {reference.quantile:g} quantile; {int(np.max(tail.n_excess)):,} excesses at most"),
+        ("Tails", ", ".join(f"{np.count_nonzero(tail.status == s):,} {s.name}" for s in FitStatus
+                            if np.any(tail.status == s))),
+    ]  # fmt: skip
+    if np.any(tail.is_fitted):
+        low, middle, high = np.nanpercentile(tail.xi[tail.is_fitted], [5, 50, 95])
+        spread = f"median {middle:.2f}; 90 % of the units in {low:.2f} … {high:.2f}".replace("-", "−")
+        rows.append(("Shape ξ", spread))
+    table = Table(("", ""), [Row(row) for row in rows], text=(0, 1))
+    return Section("What was calibrated", [Part("table", table)])
+
+
+def ranked(ranking: UnitRanking, k: int) -> Section:
+    """The depth picture and the first k units."""
+    several = ranking.exceedance is not None
+    value, above = ("mean saliency", "above in") if several else ("saliency", "threshold")
+    rows = []
+    for place, unit in enumerate(ranking.top(k), start=1):
+        share = f"{100 * ranking.exceedance[unit]:.0f} %" if ranking.exceedance is not None else (
+            "above" if ranking.above[unit] else "not above")  # fmt: skip
+        name, stage = str(ranking.units.names[unit]), str(ranking.units.stage[unit])
+        p = _probability(ranking.log_sf[unit])
+        cells = (f"{place}", name, stage, f"{ranking.value[unit]:.3g}", p, share if ranking.fitted[unit] else "no fit")
+        rows.append(Row(cells, "" if ranking.above[unit] else "quiet"))
+    if several:
+        how = (
+            f"By {ranking.by} over {ranking.n_samples:,} mistakes. “Above in” is the share of the mistakes in which a "
+            "unit exceeds its threshold; grey where that is no larger than in calibration."
+        )
+    else:
+        how = f"By {ranking.by}; p is the probability of so large a saliency. Grey: at or below the threshold."
+    shown = picture(ranking.plot(k).figure, "Every unit, from the first layer to the last; higher is more improbable.")
+    table = Table(("", "unit", "stage", value, "p", above), rows, text=(1, 2), code=(1,))
+    return Section("The most salient units", [Part("text", how), shown, Part("table", table)])
+
+
+def enriched(ranking: UnitRanking, k: int) -> Section:
+    """In which stages the first k units are."""
+    found = ranking.enrichment(k)
+    rows = [
+        Row((group, f"{units:,}", f"{top}", f"{ratio:.2f}", f"{p:.2g}"), "" if top else "quiet")
+        for group, units, top, ratio, p in zip(
+            found.group, found.n_units, found.n_top, found.ratio, found.p_value, strict=True
+        )
+    ]
+    text = (
+        f"A stage's share of the first {k} units, divided by its share of all units: 1 is what chance gives. "
+        "p is the probability of at least as many by chance."
+    )
+    table = Table(("stage", "units", f"in first {k}", "enrichment", "p"), rows, code=(0,))
+    return Section("Where they are", [Part("text", text), Part("table", table)])
+
+
+def repaired(results: Results) -> Section:
+    """What changing units did: a table at two k, and the curves."""
+    s = results.summary
+    names = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
+    rows, last = [], ""
+    for i, repair in enumerate(s["repair"].tolist()):
+        grid = results.curves[repair].k
+        if int(s["k"][i]) not in {int(grid[np.argmin(np.abs(grid - k))]) for k in (5, 25)}:
+            continue
+        low, high = _percent(s["corrected_low"][i]), _percent(s["corrected_high"][i])
+        what = names[repair] if repair != last else ""
+        cells = (what, str(s["by"][i]), f"{s['k'][i]}", _signed(s["wrong"][i]), _signed(s["true"][i]),
+                 _percent(s["corrected"][i]), f"{low} … {high}", _percent(s["collateral"][i], 2))  # fmt: skip
+        rows.append(Row(cells, "group" if repair != last and last else ""))
+        last = repair
+    head = ("repair", "ranking", "k", "wrong class", "true class", "corrected", "95 % band", "held-out lost")
+    text = (
+        f"Each of {len(results):,} mistakes was repaired alone, by changing its own first k units: setting them to "
+        f"zero, or one gradient step of {results.settings.get('step', 0):g} on its own loss. Changes are of the softmax "
+        "confidence, in percentage points; corrected is the share now classified right"
+        + (f"; held-out lost: the share of {results.n_held_out:,} samples right before that the same change gets wrong."
+           if results.n_held_out else ".")
+    )  # fmt: skip
+    shown = picture(results.plot(), f"Means over the mistakes; band of 95 % for {results.by[0]}, from a bootstrap.")
+    return Section("Repair", [Part("text", text), Part("table", Table(head, rows, text=(0, 1))), shown])
+
+
+def _signed(change: float) -> str:
+    return f"{100 * change:+.1f}".replace("-", "−")
+
+
+def fitted(families: FamilyComparison) -> Section:
+    """How well the tails fit."""
+    s = families.summary
+    rows = [
+        Row((name, _percent(s["best"][i]), f"{s['loglik'][i]:+.4f}".replace("-", "−"), f"{s['a2'][i]:.2f}",
+              _percent(s["closest"][i])))
+        for i, name in enumerate(FAMILIES)
+    ]  # fmt: skip
+    text = (
+        f"Five families fitted to the excesses of {int(np.count_nonzero(families.comparable)):,} units by maximum "
+        f"likelihood. The generalised Pareto distribution is rejected at 5 % for {_percent(families.rejected)} of the "
+        "units; 5 % would be expected if it were exactly right everywhere."
+    )
+    table = Table(("family", "best AIC", "log-likelihood per excess, less the GPD's", "median A²", "smallest A²"), rows)
+    shown = picture(
+        families.plot(), "Left: to the right of 0 a family describes a unit's excesses better than the GPD."
+    )
+    return Section("Do the tails fit?", [Part("text", text), Part("table", table), shown])
+
+
+def caveats(reference: Reference, ranking: UnitRanking | None, results: Results | None, k: int) -> list[str]:
+    """What a reader should bear in mind, of what applies here."""
+    unfitted = len(reference.units) - int(np.count_nonzero(reference.tail.is_fitted))
+    said = [
+        "A unit that is salient for a mistake is one on which the loss depends unusually; that it caused the mistake "
+        "is not thereby shown. What a repair does is the test.",
+        "Mistakes should not be among the calibration samples.",
+    ]
+    if unfitted:
+        said.append(
+            f"{unfitted:,} units have no fitted tail (their saliency never or hardly varied in calibration). They are "
+            "ranked last, and nothing is claimed of them."
+        )
+    if ranking is not None and ranking.n_samples == 1 and ranking.n_above < k:
+        said.append(
+            f"Only {ranking.n_above:,} units are above their threshold; those listed after them are not salient."
+        )
+    if ranking is not None and ranking.n_samples > 1:
+        said.append("Combined p-values take the mistakes as independent; similar mistakes make them too small.")
+    if results is not None:
+        said.append(
+            "Setting a convolution's filter to zero leaves the shift of a batch normalisation behind it: the channel "
+            "becomes a constant, not nothing."
+        )
+        if "tune_equal" not in results.curves:
+            said.append(
+                "At equal step a ranking that prefers large gradients changes more weights' length than others."
+            )
+        if not results.n_held_out:
+            said.append("What the repairs cost elsewhere was not measured: no held-out samples were given.")
+    return said
