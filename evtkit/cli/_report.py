@@ -25,14 +25,9 @@ def print_json(command: str, content: Mapping[str, Any]) -> None:
 
 
 def print_table(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    left: Iterable[int] = (0,),
-    title: str = "",
-    notes: Iterable[str] = (),
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Iterable[int] = (0,)
 ) -> None:
-    """Print a table by rich, numbers to the right, and remarks under it."""
+    """Print a table by rich, numbers to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -41,17 +36,16 @@ def print_table(
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     flush_left = set(left)
     for i, name in enumerate(header):
         table.add_column(Text(name), justify="left" if i in flush_left else "right", overflow="fold")
     for row in rows[:_MOST_ROWS]:
         table.add_row(*map(Text, row))
+    console.print(Text(title, style="bold"))
     console.print(table)
     if len(rows) > _MOST_ROWS:
         console.print(Text(f"… {len(rows) - _MOST_ROWS} more; --json and --output have them all"))
-    for note in notes:
-        console.print(Text(note))
 
 
 def write_records(path: str, command: str, content: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,12 +80,9 @@ def fit_command(
         print_json("fit", content)
         return
     notes = [f"not numeric, left out: {', '.join(table.skipped)}"] if table.skipped else []
-    if periods:
-        notes.append(f"in brackets: {100 * confidence:g} % profile-likelihood intervals")
     if save:
         notes.append(f"saved to {save}")
-    header, lines = _table(rows)
-    print_table(header, lines, title=f"{file}: {tails.tail.side} tails", notes=notes)
+    _print(rows, f"{tails.tail.side.capitalize()} tails of {file}", confidence, notes)
 
 
 def _rows(tails: ColumnTails, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
@@ -117,34 +115,38 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    periods = [item["period"] for item in rows[0]["return_levels"]]
-    header = [
-        "column",
-        "n",
-        "threshold u",
-        "excesses",
-        "shape ξ",
-        "scale σ",
-        "endpoint",
-        *(f"once in {m:,.10g}" for m in periods),
-        "status",
-    ]
-    lines = [
+def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: list[str]) -> None:
+    fits = [
         [
             row["column"], f"{row['n']:,}", number(row["threshold"]), f"{row['n_excess']:,}",
             _with_error(row["xi"], row["se_xi"]), _with_error(row["sigma"], row["se_sigma"]), number(row["endpoint"]),
-            *(_with_limits(item) for item in row["return_levels"]), row["status"],
+            row["status"],
         ]
         for row in rows
     ]  # fmt: skip
-    return header, lines
+    header = ["column", "n", "threshold", "excesses", "shape ξ", "scale σ", "endpoint", "status"]
+    print_table(title, header, fits)
+    levels = [
+        [
+            row["column"], number(item["period"], 10), number(item["level"]),
+            f"{number(item['lower'])} … {number(item['upper'])}",
+        ]
+        for row in rows
+        for item in row["return_levels"]
+    ]  # fmt: skip
+    if levels:
+        header = ["column", "once in", "level", f"{100 * confidence:g} % interval"]
+        click.echo()
+        print_table("Return levels, with profile-likelihood intervals", header, levels)
+    for note in notes:
+        click.echo(note)
 
 
 def _with_error(value: float, error: float) -> str:
-    return number(value, 3) if error != error else f"{number(value, 3)} ± {number(error, 2)}"
-
-
-def _with_limits(item: dict[str, float]) -> str:
-    limits = "" if item["lower"] != item["lower"] else f" ({number(item['lower'])} … {number(item['upper'])})"
-    return f"{number(item['level'])}{limits}"
+    """An estimate to the two digits of its standard error, if it has one."""
+    if not error > 0.0:
+        return number(value, 3)
+    decimals = 1 - math.floor(math.log10(error))
+    if not 0 <= decimals <= 6:
+        return f"{number(value, 4)} ± {number(error, 2)}"
+    return f"{value:,.{decimals}f} ± {error:.{decimals}f}"

@@ -62,7 +62,7 @@ def score_command(
     """Score the values of FILE by their probability P(X > x), and show the most improbable ones.
 
     Without --tail or --last the tails are fitted to the very rows that are scored: good to see which values stand out,
-    but an extreme value then makes itself look more ordinary. At or not in the tail P is the share of larger
+    but an extreme value then makes itself look more ordinary. At or below the threshold P is the share of larger
     observations. "Once in" is 1/P, the return period in observations. Rows count from 1, the first under the header.
     Columns without a fitted tail give no probabilities; how many values that concerns is said.
 
@@ -153,4 +153,5 @@ def _print(content: dict[str, Any], label: str | None) -> None:
             f"alarms: {alarm['alarms']:,} values more improbable than {alarm['p']:g}; "
             f"{number(alarm['expected_by_chance'], 2)} expected by chance"
         )
-    print_table(header, lines, left=range(1, 2 + bool(label)), title="Most improbable values", notes=notes)
+    print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
+    click.echo("\n".join(notes))
