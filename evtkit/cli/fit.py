@@ -82,7 +82,9 @@ def fit_command(
     notes = [f"not numeric, left out: {', '.join(table.skipped)}"] if table.skipped else []
     if save:
         notes.append(f"saved to {save}")
-    _print(rows, f"{tails.tail.side.capitalize()} tails of {file}", confidence, notes)
+    _print(
+        rows, f"{tails.tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes
+    )
 
 
 def _rows(tails: ColumnTails, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
@@ -124,7 +126,7 @@ def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: lis
         ]
         for row in rows
     ]  # fmt: skip
-    header = ["column", "n", "threshold", "excesses", "shape ξ", "scale σ", "endpoint", "status"]
+    header = ["column", "n", "threshold", "excesses", "shape ξ", "scale σ", "ends at", "status"]
     print_table(title, header, fits)
     levels = [
         [
