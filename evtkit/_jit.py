@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["kernel"]
 
 
-def kernel(*signatures: str, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:
+def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:
     """Compile a function for these signatures.
 
     With `fused`, multiplications and additions may be contracted and sums reordered, once and for all at compile time.

@@ -48,28 +48,25 @@ def right_end(z, n, z_min):
     return max(min(grimshaw, jensen), 1e-3)
 
 
-@kernel("void(float64[:, ::1], intp, float64, float64, float64, float64)")
-def _note(found, row, left, right, z_max, newton):
-    """Note a bracket, and where to start in it: Newton's step from 0, or a mean on the scale on which it was laid."""
+@kernel("float64(float64, float64, float64, float64)")
+def _start(left, right, z_max, newton):
+    """Where to start in a bracket: Newton's step from 0, or a mean of its ends on the scale on which it was laid."""
     if left < newton < right and left * right == 0.0:
-        start = newton
-    elif left > 0.0:
-        start = math.sqrt(left) * math.sqrt(right)
-    elif left == 0.0 or right == 0.0:
-        start = 0.5 * (left + right)
-    else:
-        start = (math.sqrt((1.0 + left * z_max) * (1.0 + right * z_max)) - 1.0) / z_max
-    found[row, 0], found[row, 1], found[row, 2] = left, right, start
+        return newton
+    if left > 0.0:
+        return math.sqrt(left) * math.sqrt(right)
+    if left == 0.0 or right == 0.0:
+        return 0.5 * (left + right)
+    return (math.sqrt((1.0 + left * z_max) * (1.0 + right * z_max)) - 1.0) / z_max
 
 
-@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64, float64[:, :, ::1])")
-def _march(z, n, z_max, right, right_sign, work):
+@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, :, ::1])")
+def _march(z, n, z_max, right, right_sign, best, work):
     """The first interval left of `right`, a t ≤ 0 where q has that sign, in which q falls through zero, or (nan, nan).
 
     ξ(t) rises and σ(t) and m(t) fall, so between a < b the likelihood is at most −log σ(b) − ξ(a) − 1, and h at most
-    (1 + ξ(b)) m(a) − 1. Where neither rules out a maximum above the boundary's, the step is shortened.
+    (1 + ξ(b)) m(a) − 1. Where neither rules out a maximum better than `best`, the step is shortened.
     """
-    bar = max(-math.log(z_max), -1.0)
     xi, sigma = 0.0, 1.0
     if right != 0.0:
         xi = sums(z, n, z_max, right)[0]
@@ -81,36 +78,14 @@ def _march(z, n, z_max, right, right_sign, work):
         sign = (1.0 + xi_left) * m - 1.0 if left < -_NEAR else _sign(z, n, z_max, left, work)
         if sign > 0.0 and right_sign <= 0.0:
             return left, right
-        hidden = sign <= 0.0 and right_sign <= 0.0 and -math.log(sigma) - xi_left - 1.0 > bar and (1.0 + xi) * m > 1.0
-        if hidden and ratio < 0.8:
+        hidden = sign <= 0.0 and right_sign <= 0.0 and -math.log(sigma) - xi_left - 1.0 > best and (1.0 + xi) * m > 1.0
+        if hidden and ratio < 0.6:
             ratio = math.sqrt(ratio)
             continue
         right, right_sign, xi, sigma = left, sign, xi_left, xi_left / left
         v *= ratio
         ratio = max(ratio * ratio, 0.25)
     return np.nan, np.nan
-
-
-@kernel("intp(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, ::1], float64[:, :, ::1])")
-def brackets(z, n, z_max, z_min, q0, dq0, found, work):
-    """Intervals in which q falls through zero, with a point inside, into the rows of `found`; returns how many."""
-    count = 0
-    newton = -q0 / dq0 if dq0 < 0.0 else np.nan
-    left, right = _march(z, n, z_max, 0.0, q0, work)
-    while not math.isnan(left) and count < CANDIDATES:
-        _note(found, count, left, right, z_max, newton)
-        count += 1
-        left, right = _march(z, n, z_max, left, 1.0, work)
-    left, left_sign = 0.0, q0
-    right, end = 0.5 / z_max, right_end(z, n, z_min)
-    while left < end and count < CANDIDATES:
-        sign = _sign(z, n, z_max, right, work) if right < end else -1.0
-        if left_sign >= 0.0 and sign < 0.0:
-            _note(found, count, left, min(right, end), z_max, newton)
-            count += 1
-        left, left_sign = right, sign
-        right *= 4.0
-    return count
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, :, ::1])")
@@ -120,7 +95,7 @@ def enclose(z, n, z_max, right_end, q0, t, work):
         return 0.0, right_end
     if _sign(z, n, z_max, t, work) > 0.0:
         return t, (0.0 if t < 0.0 and q0 <= 0.0 else right_end)
-    return _march(z, n, z_max, min(t, 0.0), min(q0, 0.0) if t > 0.0 else -1.0, work)
+    return _march(z, n, z_max, min(t, 0.0), min(q0, 0.0) if t > 0.0 else -1.0, max(-math.log(z_max), -1.0), work)
 
 
 @kernel(
@@ -169,3 +144,38 @@ def solve(z, n, z_max, left, right, start, dq0, work):
     xi += step * ((1.0 - m) / t - 0.5 * step * (1.0 - 2.0 * m + m2) / (t * t))
     t += step
     return t, xi, xi / t
+
+
+@kernel("float64(float64[::1])", inline=True)
+def _height(maximum):
+    """The log-likelihood an observation of a maximum (t, ξ, σ)."""
+    return -math.log(maximum[2]) - maximum[1] - 1.0
+
+
+@kernel("intp(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, ::1], float64[:, :, ::1])")
+def maxima(z, n, z_max, z_min, q0, dq0, found, work):
+    """All local maxima of the profile log-likelihood, as rows (t, ξ, σ) of `found`; returns how many."""
+    count = 0
+    newton = -q0 / dq0 if dq0 < 0.0 else np.nan
+    best = max(-math.log(z_max), -1.0)
+    left, left_sign = 0.0, q0
+    right, end = 0.5 / z_max, right_end(z, n, z_min)
+    while left < end and count < CANDIDATES:
+        sign = _sign(z, n, z_max, right, work) if right < end else -1.0
+        if left_sign >= 0.0 and sign < 0.0:
+            start = _start(left, min(right, end), z_max, newton)
+            found[count, 0], found[count, 1], found[count, 2] = solve(
+                z, n, z_max, left, min(right, end), start, dq0, work
+            )
+            best = max(best, _height(found[count]))
+            count += 1
+        left, left_sign = right, sign
+        right *= 4.0
+    left, right = _march(z, n, z_max, 0.0, q0, best, work)
+    while not math.isnan(left) and count < CANDIDATES:
+        start = _start(left, right, z_max, newton)
+        found[count, 0], found[count, 1], found[count, 2] = solve(z, n, z_max, left, right, start, dq0, work)
+        best = max(best, _height(found[count]))
+        count += 1
+        left, right = _march(z, n, z_max, left, 1.0, best, work)
+    return count

@@ -6,18 +6,15 @@ any more. New values from the cutoff upwards are appended; a full row is thinned
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from evtkit._compress import WIDTH, count_from, keep_from
+from evtkit._compress import WIDTH, keep_from
 from evtkit._jit import kernel
-from evtkit._select import BUCKETS, keep_at_least, sort_into
+from evtkit._select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
 
 TILE_ROWS = 64
 SPARE = TILE_ROWS + WIDTH  # slots that an append may touch behind the values
 _TILE_CHANNELS = 128
-_SAMPLE = 64  # values that a cut is estimated from
 
 
 @kernel(
@@ -48,27 +45,11 @@ def _thin(row, fill, k, room, scratch, sample, place, ends):
 
     Everything kept is at least as large as the cut, which is left in sample[0].
     """
-    step = fill // _SAMPLE
-    for i in range(_SAMPLE):
-        sample[_SAMPLE + i] = row[i * step]
-    sort_into(sample[_SAMPLE:], _SAMPLE, sample, place, ends)
-    share = k / fill
-    rank = int(_SAMPLE * share + 2.5 * math.sqrt(_SAMPLE * share * (1.0 - share)) + 1.0)
-    pivot = sample[max(_SAMPLE - 1 - rank, 0)]
-    count = count_from(row, fill, pivot)
-    # A closer cut, between sample values, from what the first one counted.
-    if count > k:
-        excess = (count - k - 0.01 * k) / fill * _SAMPLE  # sample values to go up, leaving a hundredth
-        position = max(_SAMPLE - 1 - rank, 0) + excess
-        below = int(position)
-        if excess > 0.0 and below + 1 < _SAMPLE:
-            closer = sample[below] + (position - below) * (sample[below + 1] - sample[below])
-            closer_count = count_from(row, fill, closer)
-            if closer_count >= k:
-                pivot, count = closer, closer_count
-    if k <= count <= room:
-        sample[0] = pivot
-        return keep_from(row, fill, pivot, row)
+    if fill > 2 * SAMPLE:
+        low, count = cut(row, fill, k, sample, place, ends)
+        if count <= room:
+            sample[0] = low
+            return keep_from(row, fill, low, row)
     sort_into(row, fill, scratch, place, ends)
     row[:k] = scratch[fill - k : fill]
     sample[0] = row[0]
@@ -82,8 +63,8 @@ def _thin(row, fill, k, room, scratch, sample, place, ends):
 def keep_largest(block, start, stop, k, buffer, fill, cutoff):
     """Append a block's values from the cutoff upwards to the channels' rows; NaN is never kept."""
     width = buffer.shape[1]
-    scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * _SAMPLE, buffer.dtype)
-    place, ends = np.empty(width, np.int32), np.empty(BUCKETS * width + 1, np.int32)
+    scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * SAMPLE, buffer.dtype)
+    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
     tile = np.empty((_TILE_CHANNELS, TILE_ROWS + WIDTH), buffer.dtype)  # no power of two between channels
     for top in range(0, block.shape[0], TILE_ROWS):
         rows = min(TILE_ROWS, block.shape[0] - top)
@@ -110,8 +91,8 @@ def order_largest(buffer, start, stop, k, fill, cutoff):
     """Reduce rows to their k largest values in ascending order: what a row is, however its values came."""
     width = buffer.shape[1]
     scratch, ordered = np.empty(width + WIDTH, buffer.dtype), np.empty(width, buffer.dtype)
-    sample = np.empty(1024, buffer.dtype)
-    place, ends = np.empty(max(width, 512), np.int32), np.empty(BUCKETS * max(width, 512) + 1, np.int32)
+    sample = np.empty(2 * SAMPLE, buffer.dtype)
+    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
     for c in range(start, stop):
         row = buffer[c]
         kept = min(k, fill[c])

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["channel_rows", "chunks", "for_each", "thread_count"]
+__all__ = ["channel_rows", "chunks", "for_each", "pieces", "thread_count"]
+
+_WORTH_A_THREAD = 1 << 16  # values
+_GRAIN = 16  # channels, a multiple of what kernels do together
 
 
 def thread_count(n_threads: int | None) -> int:
@@ -41,6 +44,14 @@ def chunks(total: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that cover range(total)."""
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
+
+
+def pieces(channels: int, width: int, n_threads: int | None) -> list[slice]:
+    """Channels of `width` values to be done together: some pieces a thread, or one where threads are not worth it."""
+    if channels * width < _WORTH_A_THREAD:
+        return [slice(0, channels)]
+    size = -(-channels // (4 * thread_count(n_threads)))
+    return list(chunks(channels, -(-size // _GRAIN) * _GRAIN))
 
 
 def for_each(work: Callable[[slice], None], pieces: Iterable[slice], n_threads: int | None) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from evtkit._jit import kernel
 from evtkit._profile import CHUNK, LANES, ROWS, sums
-from evtkit._roots import CANDIDATES, brackets, enclose, right_end, solve
+from evtkit._roots import CANDIDATES, enclose, maxima, right_end, solve
 
 OK, BOUNDARY, CONSTANT, TOO_FEW, EMPTY = 0.0, 1.0, 2.0, 3.0, 4.0  # FitStatus, as the kernels return it
 
@@ -119,7 +119,7 @@ def _information(z, n, z_max, xi, sigma):
 
 @kernel("Tuple((intp, float64))(float64[::1], intp, float64, float64[:, :, ::1], float64[:, ::1], float64[:, :, ::1])")
 def _starts(y, n, y_max, few, found, work):
-    """Local maxima on a systematic subsample that keeps the largest value; their places go into found[:, 2]."""
+    """Local maxima on a systematic subsample that keeps the largest value; their places t go into found[:, 0]."""
     size = _SCAN // 2
     sample = np.empty(size)
     for i in range(size):
@@ -129,10 +129,7 @@ def _starts(y, n, y_max, few, found, work):
     _store(sample, size, mean, few)
     z_max, z_min = y_max / mean, sample.min() / mean
     q0, dq0 = _moments(few, size)
-    count = brackets(few, size, z_max, z_min, q0, dq0, found, work)
-    for i in range(count):
-        found[i, 2] = solve(few, size, z_max, found[i, 0], found[i, 1], found[i, 2], dq0, work)[0]
-    return count, mean
+    return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
 
 @kernel(_ONE)
@@ -159,30 +156,31 @@ def fit_one(y, n, chunks, few, work, found):
     q0, dq0 = _moments(z, n)
 
     if n <= _SCAN:
-        count = brackets(z, n, z_max, z_min, q0, dq0, found, work)
+        count = maxima(z, n, z_max, z_min, q0, dq0, found, work)
     else:
         count, mean_few = _starts(y, n, high, few, found, work)
         seen = False
         for i in range(count):
-            found[i, 2] *= mean / mean_few
-            seen |= (found[i, 2] > 0.0) == (q0 > 0.0)
+            found[i, 0] *= mean / mean_few
+            seen |= (found[i, 0] > 0.0) == (q0 > 0.0)
         if not seen:  # the subsample lies on the other side of the exponential
-            found[count, 2] = 1.0 if q0 > 0.0 else -0.5 / z_max
+            found[count, 0] = 1.0 if q0 > 0.0 else -0.5 / z_max
             count += 1
         end = right_end(z, n, z_min)
         for i in range(count):
-            found[i, 0], found[i, 1] = enclose(z, n, z_max, end, q0, found[i, 2], work)
+            start = found[i, 0]
+            left, right = enclose(z, n, z_max, end, q0, start, work)
+            found[i, 1], found[i, 2] = -2.0, 1.0  # nothing, unless there is a bracket
+            if not math.isnan(left):
+                found[i, 0], found[i, 1], found[i, 2] = solve(z, n, z_max, left, right, start, dq0, work)
 
     status, xi, sigma, best = BOUNDARY, -1.0, z_max, -math.log(z_max)
     if best < -1.0:
         status, xi, sigma, best = OK, 0.0, 1.0, -1.0
     for i in range(count):
-        left, right, start = found[i]
-        if math.isnan(left):
-            continue
-        _, shape, scale = solve(z, n, z_max, left, right, start, dq0, work)
+        shape, scale = found[i, 1], found[i, 2]
         value = -math.log(scale) - shape - 1.0
-        if value > best and shape > -1.0:
+        if shape > -1.0 and value > best:
             status, xi, sigma, best = OK, shape, scale, value
 
     if status == BOUNDARY:  # σ is the largest excess itself, lest rounding put the endpoint below it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._threads import channel_rows, chunks, for_each
+from evtkit._threads import for_each, pieces
 from evtkit.fit import as_fit, fit_gpd, numbers
 from evtkit.tail import Tail
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["fit_tail", "tail_from_sketch", "tail_from_tops"]
-
-_CHUNK_VALUES = 1 << 19  # values transposed at a time
 
 
 def fit_tail(
@@ -92,30 +90,19 @@ def fit_tail(
                 f"{_extreme(values, side)}"
             )
         kept = max(kept, 1)
-    from evtkit._select import moments_rows, top_rows
+    from evtkit._select import summarise
 
     largest = np.empty((n_channels, kept), values.dtype)
     sample = np.empty((n_channels, n if keep_sample else 0), values.dtype)
     moments = np.empty((n_channels, 2))
-    finite = np.ones(n_channels, dtype=bool)
     columns = values.reshape(n, -1)
+    finite = []
 
     def work(piece: slice) -> None:
-        rows = channel_rows(columns, piece)
-        if sign < 0.0:
-            rows = -rows
-        if not moments_rows(rows, moments[piece]):
-            finite[piece] = np.isfinite(rows).all(axis=1)
-            if not np.all(finite[piece]):
-                return
-            moments_rows(rows * 2.0**-100, moments[piece])  # a sum may overflow where no value does
-            moments[piece] *= 2.0**100, np.inf
-        top_rows(rows, kept, largest[piece])
-        if keep_sample:
-            sample[piece] = rows
+        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, moments, sample))
 
-    for_each(work, chunks(n_channels, max(1, _CHUNK_VALUES // n)), n_threads)
-    if not np.all(finite):
+    for_each(work, pieces(n_channels, n, n_threads), n_threads)
+    if not all(finite):
         wrong = values[~np.isfinite(values)][0]
         raise ValueError(f"x must be finite, got {float(wrong)}; drop or fill such observations first")
     levels = (
@@ -188,7 +175,7 @@ def tail_from_tops(
     def work(piece: slice) -> None:
         fit_tops(largest[piece], levels[piece], result[piece], counts[piece], mean_excess[piece])
 
-    for_each(work, chunks(total, max(1, (1 << 17) // largest.shape[1])), n_threads)
+    for_each(work, pieces(total, largest.shape[1], n_threads), n_threads)
     shape = () if scalar else (total,)
     fit = as_fit(result, counts, shape, "mle")
     sign = 1.0 if side == "upper" else -1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._files import read_arrays, write_arrays
-from evtkit._threads import chunks, for_each, thread_count
+from evtkit._threads import chunks, for_each, pieces, thread_count
 from evtkit.fit import numbers
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["TailSketch"]
-
-_WORTH_A_THREAD = 1 << 18  # values
 
 
 class TailSketch:
@@ -96,7 +94,7 @@ class TailSketch:
         width = self.capacity + max(self.capacity // 4, 0) + SPARE
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
-        # The mean is origin + offset, apart: what is added to it would round away where the spread is far below the mean.
+        # The mean is origin + offset, kept apart: sums would round away where the spread is far below the mean.
         self._origin, self._offset = np.zeros(self.n_channels), np.zeros(self.n_channels)
         self._squares = np.zeros(self.n_channels)
         self._minimum = np.full(self.n_channels, np.inf, dtype=self.dtype)
@@ -169,8 +167,8 @@ class TailSketch:
             shift = values[:: max(1, values.shape[0] // 16)].mean(axis=0, dtype=np.float64)
         shift = np.where(np.isfinite(shift), shift, 0.0)
         sums, low = np.zeros((2, self.n_channels)), np.full(self.n_channels, np.inf, dtype=self.dtype)
-        pieces = self._pieces(values.size)
-        for_each(lambda p: block_moments(values, p.start, p.stop, shift, sums, low), pieces, self.n_threads)
+        parts = pieces(self.n_channels, values.shape[0], self.n_threads)
+        for_each(lambda p: block_moments(values, p.start, p.stop, shift, sums, low), parts, self.n_threads)
         fresh = np.full(self.n_channels, values.shape[0])
         with np.errstate(invalid="ignore", over="ignore"):
             moments = shift, sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
@@ -180,7 +178,7 @@ class TailSketch:
         np.minimum(self._minimum, low, out=self._minimum)
         for_each(
             lambda p: keep_largest(values, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff),
-            pieces,
+            parts,
             self.n_threads,
         )
 
@@ -209,7 +207,7 @@ class TailSketch:
                 lambda p, part=part: keep_largest(  # type: ignore[misc]
                     part, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff
                 ),
-                self._pieces(part.size),
+                pieces(self.n_channels, part.shape[0], self.n_threads),
                 self.n_threads,
             )
 
@@ -324,13 +322,6 @@ class TailSketch:
         cleaned = np.where(finite, values, np.array(np.nan, dtype=self.dtype))
         return cleaned, fresh, (shift, share, squares.sum(axis=0)), low
 
-    def _pieces(self, work: int) -> list[slice]:
-        """Channels to be done together: a few pieces a thread, or one where the work is not worth a thread."""
-        if work < _WORTH_A_THREAD:
-            return [slice(0, self.n_channels)]
-        size = -(-self.n_channels // (4 * thread_count(self.n_threads)) // 128) * 128
-        return list(chunks(self.n_channels, max(size, 128)))
-
     def _add_moments(self, count: NDArray[np.int64], origin: Float, offset: Float, squares: Float) -> None:
         """Join counts, means (origin + offset) and sums of squared deviations (Chan, Golub & LeVeque 1983)."""
         first = (self.count == 0) & (count > 0)
@@ -346,6 +337,6 @@ class TailSketch:
 
         for_each(
             lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),
-            chunks(self.n_channels, 64),
+            pieces(self.n_channels, self.capacity, self.n_threads),
             self.n_threads,
         )

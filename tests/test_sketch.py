@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from evtkit import TailSketch, fit_tail
 from evtkit._compress import WIDTH, count_from, keep_from
-from evtkit._select import BUCKETS, sort_into, top_rows
+from evtkit._select import BUCKETS, sort_into, summarise
 
 FIELDS = ("threshold", "xi", "sigma", "n", "n_excess", "status", "loglik", "se_xi", "se_sigma", "cov", "largest")
 
@@ -206,14 +206,17 @@ def test_sorting_kernel_sorts_anything(x):
 
 
 @given(
-    hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 3000), elements=st.sampled_from([-2.0, 0.0, 0.5, 3.0])),
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]), st.integers(1, 3000), elements=st.sampled_from([-2.0, 0.0, 0.5, 3.0])
+    ),
     st.floats(0, 1),
 )  # fmt: skip
 def test_selection_kernel_with_many_ties(x, share):
     k = max(1, int(share * x.size))
-    out = np.empty((1, k), x.dtype)
-    top_rows(x[None].copy(), k, out)
-    assert np.array_equal(out[0], np.sort(x)[x.size - k :])
+    out, moments, everything = np.empty((1, k), x.dtype), np.empty((1, 2)), np.empty((1, x.size), x.dtype)
+    assert summarise(x[:, None], 0, 1, -1.0, k, out, moments, everything)
+    assert np.array_equal(out[0], np.sort(-x)[x.size - k :])
+    assert np.array_equal(everything[0], -x)
 
 
 @given(hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 200)))
