@@ -6,11 +6,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-EXTRAS := plot,testing,test
+EXTRAS := test
 
 .PHONY: demo test lint docs bench clean
 
-demo: $(VENV)/.test
+demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
 
 test: $(VENV)/.test
@@ -29,6 +29,10 @@ bench: $(VENV)/.bench
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[demo]'
+	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[$(EXTRAS)]'
