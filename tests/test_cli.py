@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from evtkit import fit_tail, gpd
 from evtkit.cli import main
+from evtkit.cli._report import number, period, probability
 from evtkit.intervals import return_level_interval
 
 X = gpd.rvs([0.3, 0.0, -0.3], [1.0, 10.0, 100.0], size=(500, 3), rng=11)
@@ -286,6 +287,36 @@ def test_a_folder_that_is_not_there_cannot_be_written_to(csv, tmp_path):
         assert "not a folder" in run("fit", csv, option, tmp_path / "no" / "a.csv", code=2).stderr
 
 
+# -- numbers for readers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(np.nan, "–"), (np.inf, "∞"), (-np.inf, "−∞"), (0.0, "0"), (0.000123456, "0.0001235"), (1234.4, "1,234"),
+     (1234567.0, "1,234,567"), (1.23456e12, "1.235e+12"), (-5.0, "-5")],
+)  # fmt: skip
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("log_p", "p", "once_in"),
+    [(0.0, "1", "1"), (np.log(1e-3), "0.001", "1,000"), (np.log(2e-9), "2e-09", "5e08"), (-np.inf, "0", "never"),
+     (-1000.0 * np.log(10.0), "1.00e-1000", "1e1000")],
+)  # fmt: skip
+def test_probabilities_and_periods_however_small(log_p, p, once_in):
+    assert (probability(log_p), period(log_p)) == (p, once_in)
+
+
+def test_a_long_table_is_cut_and_says_so(tmp_path):
+    path = tmp_path / "wide.csv"
+    pl.DataFrame(gpd.rvs(0.1, 1.0, size=(50, 70), rng=1), schema=[f"c{i}" for i in range(70)]).write_csv(path)
+    out = run("fit", path).stdout
+    assert "c59" in out
+    assert "c60" not in out
+    assert "10 more" in out
+
+
 # -- the command itself ------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +329,7 @@ def test_runs_as_a_program_and_starts_light(csv):
     code = """
 import sys
 from evtkit.cli import main
+from evtkit.cli._report import number, period, probability
 heavy = {"numpy", "scipy", "numba", "polars", "matplotlib", "rich"} & set(sys.modules)
 assert not heavy, heavy
 main()
