@@ -1,0 +1,27 @@
+"""Saliency tests: a toy network in NumPy beside them, and the example networks importable."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples")]
+DATA = HERE.parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The toy network's, from 1,000 samples."""
+    from toy import Toy, samples
+
+    from evtkit.saliency import Batches, calibrate
+
+    return calibrate(Toy(), Batches(*samples(1000), 128), progress=False)
+
+
+@pytest.fixture
+def data():
+    if not DATA.is_dir():
+        pytest.skip(f"real data not found: no folder {DATA.parent.name}/{DATA.name} beside the repository")
+    return DATA
