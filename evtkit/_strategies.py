@@ -52,7 +52,7 @@ def bounded_tails(max_size: int = _LARGEST) -> Samples:
 
 
 def near_exponential(max_size: int = _LARGEST) -> Samples:
-    """Excesses of tails with |ξ| ≤ 0.01, where formulas in 1/ξ cancel."""
+    """Excesses of tails with ``|ξ| ≤ 0.01``, where formulas in 1/ξ cancel."""
     return _from_gpd(-0.01, 0.01, max_size)
 
 

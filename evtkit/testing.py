@@ -9,7 +9,7 @@ sample. The samples come from the strategies of this module, which can be used i
 `samples`           every kind below, half of them in tiny or huge units
 `heavy_tails`       ξ from 0.2 to 3
 `bounded_tails`     ξ from −1.5 to −0.2
-`near_exponential`  |ξ| ≤ 0.01
+`near_exponential`  ``|ξ| ≤ 0.01``
 `near_boundary`     ξ from −1.1 to −0.9, where the likelihood is often largest at ξ = −1
 `tied`              small whole numbers, sometimes all equal
 `rounded`           recorded to one or two digits
@@ -184,7 +184,7 @@ def check_gpd_estimator(
         Whether the estimator claims to maximise the likelihood over ξ ≥ −1. Others are not compared with brute force,
         and may put their endpoint below the data if they say so by a status.
     tolerance : float
-        Of ξ (relative to 1 + |ξ|) and of σ (relative) where a law says that two answers are the same.
+        Of ξ (relative to ``1 + |ξ|``) and of σ (relative) where a law says that two answers are the same.
     max_examples : int
         Samples a law.
     random_seed : int

@@ -36,8 +36,8 @@ def input_saliency(
     """Where in the input a change would make the most salient units more salient still.
 
     The profile of a sample is standardised unit by unit, z = (s − mean)/std, and a fixed copy z' is made in which the
-    chosen units' values are multiplied by `boost`. The result is |∂ cos(z, z')/∂x|, a gradient of gradients, with the
-    largest absolute value over the channels of each pixel. One sample at a time; costs about four passes each.
+    chosen units' values are multiplied by `boost`. The result is ``|∂ cos(z, z')/∂x|``, a gradient of gradients, with
+    the largest absolute value over the channels of each pixel. One sample at a time; costs about four passes each.
 
     Parameters
     ----------
