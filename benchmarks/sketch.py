@@ -37,9 +37,7 @@ def main(channels: int = 26_560, observations: int = 50_000, rows: int = 256) ->
         spent["sketch"] += time.perf_counter() - middle
     values = channels * observations
     print(machine())
-    print(
-        f"{channels} channels × {observations} float32 observations in blocks of {rows} rows, {capacity} kept, one thread"
-    )
+    print(f"{channels} channels × {observations} float32 values in blocks of {rows}, {capacity} kept, one thread")
     for name, seconds in spent.items():
         print(f"  {name:8s} {seconds:7.2f} s   {seconds / values * 1e9:6.3f} ns a value")
     print(f"  ratio    {spent['sketch'] / spent['maximum']:7.2f}")

@@ -9,6 +9,7 @@ is replaced, a crowded bucket is sorted by comparison.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -190,13 +191,13 @@ def _huge_mean(x):
     return total / x.size * 2.0**100
 
 
-_COLUMNS = types.Array(types.float32, 2, "A", readonly=True), types.Array(types.float64, 2, "A", readonly=True)
+def _signature(number: Any) -> Any:
+    """Of `summarise`; its input may be read-only and strided, as users' arrays are."""
+    columns, rows = types.Array(number, 2, "A", readonly=True), number[:, ::1]
+    return types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.float64[:, ::1], rows)
 
 
-@kernel(*(
-    types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.float64[:, ::1], rows)
-    for columns, rows in zip(_COLUMNS, (types.float32[:, ::1], types.float64[:, ::1]), strict=True)
-))  # fmt: skip
+@kernel(_signature(types.float32), _signature(types.float64))
 def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
     """The k largest of sign · columns (observations, channels) and its moments, for the channels from start to stop.
 

@@ -6,9 +6,11 @@ any more. New values from the cutoff upwards are appended; a full row is thinned
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from evtkit._compress import WIDTH, keep_from
+from evtkit._compress import WIDTH, count_from, keep_from
 from evtkit._jit import kernel
 from evtkit._select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
 
@@ -37,19 +39,49 @@ def block_moments(block, start, stop, shift, sums, low):
 
 
 @kernel(
-    "intp(float32[::1], intp, intp, intp, float32[::1], float32[::1], int32[::1], int32[::1])",
-    "intp(float64[::1], intp, intp, intp, float64[::1], float64[::1], int32[::1], int32[::1])",
+    "Tuple((float32, intp))(float32[::1], intp, intp, float32, float64)",
+    "Tuple((float64, intp))(float64[::1], intp, intp, float64, float64)",
 )
-def _thin(row, fill, k, room, scratch, sample, place, ends):
+def _next_cut(row, fill, k, old, scale):
+    """Guess a cut a little below the k-th largest of a row whose values all reach the old one; and how many reach it.
+
+    The logarithm of the count falls in proportion to the value in a tail, by 1/scale: what was seen the last time, or
+    is seen by the first guess. Where three guesses do not come close, the old cut is returned.
+    """
+    low, reached, high = old, fill, np.inf
+    for _ in range(3):
+        guess = row.dtype.type(low + scale * math.log(reached / (k + k / 64 + 1.0)))
+        if not low < guess < high:
+            break
+        count = count_from(row, fill, guess)
+        scale = (np.float64(guess) - old) / math.log(fill / max(count, 0.5))
+        if count >= k:
+            low, reached = guess, count
+            if count <= k + k // 24 + 2:
+                break
+        else:
+            high = guess
+            scale *= 0.95
+    return low, reached
+
+
+@kernel(
+    "intp(float32[::1], intp, intp, intp, float32, float64, float32[::1], float32[::1], int32[::1], int32[::1])",
+    "intp(float64[::1], intp, intp, intp, float64, float64, float64[::1], float64[::1], int32[::1], int32[::1])",
+)
+def _thin(row, fill, k, room, old, scale, scratch, sample, place, ends):
     """Keep at least the k largest of the first `fill` values of row, at most `room`, in place; returns how many.
 
     Everything kept is at least as large as the cut, which is left in sample[0].
     """
-    if fill > 2 * SAMPLE:
+    low, count = old, fill
+    if scale > 0.0:
+        low, count = _next_cut(row, fill, k, old, scale)
+    if count > k + k // 8 and fill > 2 * SAMPLE:
         low, count = cut(row, fill, k, sample, place, ends)
-        if count <= room:
-            sample[0] = low
-            return keep_from(row, fill, low, row)
+    if count <= room:
+        sample[0] = low
+        return keep_from(row, fill, low, row)
     sort_into(row, fill, scratch, place, ends)
     row[:k] = scratch[fill - k : fill]
     sample[0] = row[0]
@@ -57,11 +89,14 @@ def _thin(row, fill, k, room, scratch, sample, place, ends):
 
 
 @kernel(
-    "void(float32[:, ::1], intp, intp, intp, float32[:, ::1], int64[::1], float32[::1])",
-    "void(float64[:, ::1], intp, intp, intp, float64[:, ::1], int64[::1], float64[::1])",
+    "void(float32[:, ::1], intp, intp, intp, float32[:, ::1], int64[::1], float32[::1], float32[::1])",
+    "void(float64[:, ::1], intp, intp, intp, float64[:, ::1], int64[::1], float64[::1], float64[::1])",
 )
-def keep_largest(block, start, stop, k, buffer, fill, cutoff):
-    """Append a block's values from the cutoff upwards to the channels' rows; NaN is never kept."""
+def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
+    """Append a block's values from the cutoff upwards to the channels' rows; NaN is never kept.
+
+    scale is each channel's fall of the value for a fall of the logarithm of the count; it only helps to find cutoffs.
+    """
     width = buffer.shape[1]
     scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * SAMPLE, buffer.dtype)
     place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
@@ -77,7 +112,10 @@ def keep_largest(block, start, stop, k, buffer, fill, cutoff):
             for c in range(channels):
                 row, count, level = buffer[first + c], fill[first + c], cutoff[first + c]
                 if count + SPARE > width:
-                    count = _thin(row, count, k, width - SPARE, scratch, sample, place, ends)
+                    full = count
+                    count = _thin(row, full, k, width - SPARE, level, scale[first + c], scratch, sample, place, ends)
+                    if -np.inf < level < sample[0] and count < full:
+                        scale[first + c] = (sample[0] - level) / math.log(full / count)
                     level = sample[0]
                     cutoff[first + c] = level
                 fill[first + c] = count + keep_from(tile[c], rows, level, row[count:])

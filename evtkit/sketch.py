@@ -101,6 +101,7 @@ class TailSketch:
         self._rows = np.empty((self.n_channels, width), dtype=self.dtype)
         self._fill = np.zeros(self.n_channels, dtype=np.int64)
         self._cutoff = np.full(self.n_channels, -np.inf, dtype=self.dtype)
+        self._scale = np.zeros(self.n_channels, dtype=self.dtype)
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class TailSketch:
         values = self._checked(block)
         if values.shape[0] == 0:
             return
-        from evtkit._sketch import block_moments, keep_largest
+        from evtkit._sketch import block_moments
 
         # Deviations from about the mean: from that of a few rows, so that their squares do not cancel.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -176,11 +177,7 @@ class TailSketch:
             values, fresh, moments, low = self._without_nonfinite(values, shift)
         self._add_moments(fresh, *moments)
         np.minimum(self._minimum, low, out=self._minimum)
-        for_each(
-            lambda p: keep_largest(values, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff),
-            parts,
-            self.n_threads,
-        )
+        self._keep(values)
 
     def merge(self, other: TailSketch) -> None:
         """Take in all that another sketch has seen; the other one's kept values are put in order, else it is unchanged.
@@ -195,7 +192,7 @@ class TailSketch:
             raise ValueError(f"sketches must agree in channels, capacity and dtype, got {theirs} for {mine}")
         if other is self:
             raise ValueError("a sketch cannot be merged into itself")
-        from evtkit._sketch import TILE_ROWS, keep_largest
+        from evtkit._sketch import TILE_ROWS
 
         block = other.largest()
         self._add_moments(other.count, other._origin, other._offset, other._squares)
@@ -203,13 +200,7 @@ class TailSketch:
         np.minimum(self._minimum, other._minimum, out=self._minimum)
         for piece in chunks(block.shape[1], 16 * TILE_ROWS):
             part = np.ascontiguousarray(block[:, piece].T)
-            for_each(
-                lambda p, part=part: keep_largest(  # type: ignore[misc]
-                    part, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff
-                ),
-                pieces(self.n_channels, part.shape[0], self.n_threads),
-                self.n_threads,
-            )
+            self._keep(part)
 
     # -- a model out -------------------------------------------------------------------------------------------------
 
@@ -331,6 +322,14 @@ class TailSketch:
         self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
         self._offset = self._offset + gap * share * (self.count > 0)
         self.count = self.count + count
+
+    def _keep(self, block: NDArray[Any]) -> None:
+        from evtkit._sketch import keep_largest
+
+        def work(p: slice) -> None:
+            keep_largest(block, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff, self._scale)
+
+        for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
 
     def _order(self) -> None:
         from evtkit._sketch import order_largest

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tail"]
 
+_WORTH_SORTING = 16  # levels a channel: beyond that, sorting the sample beats counting in it
+
 
 @dataclass(frozen=True, eq=False)
 class Tail:
@@ -299,6 +301,8 @@ class Tail:
         tops = np.ascontiguousarray(np.atleast_2d(self.largest))
         samples = np.empty((tops.shape[0], 0), tops.dtype) if self.sample is None else np.atleast_2d(self.sample)
         queries = np.ascontiguousarray(levels.reshape(-1, tops.shape[0]))
+        if self.sample is not None and queries.shape[0] > _WORTH_SORTING:
+            tops, samples = np.sort(samples, axis=1), samples[:, :0]
         counts = np.empty(queries.shape, dtype=np.int64)
         count_above(tops, np.ascontiguousarray(samples), queries, counts)
         share = counts / np.atleast_1d(self.n)
