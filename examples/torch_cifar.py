@@ -13,9 +13,9 @@ from pathlib import Path
 import networks
 import numpy as np
 import torch
+from evtkit_torch import TorchModel
 
 from evtkit.saliency import Batches, calibrate, evaluate, held_out_split, report
-from evtkit_torch import TorchModel
 
 ACCURACY = {20: 0.9173, 56: 0.9339}  # of the published weights on the whole test set
 
@@ -24,8 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with weights/ and images/")
     parser.add_argument("--depth", type=int, choices=sorted(ACCURACY), default=20)
-    parser.add_argument("--calibration", type=int, default=2000, help="training images to learn the usual saliency from")
-    parser.add_argument("--mistakes", type=int, default=200, help="mistakes to rank; half of the wrong ones found")
+    parser.add_argument(
+        "--calibration", type=int, default=2000, help="training images to learn the usual saliency from"
+    )
+    parser.add_argument("--mistakes", type=int, default=200, help="mistakes to take; half rank, half judge")
     parser.add_argument("--repairs", type=int, default=40, help="mistakes to repair one by one")
     parser.add_argument("--held-out", type=int, default=200, help="test images on which repairs are tried")
     parser.add_argument("--normalize", action="store_true", help="divide each profile by its mean over the filters")
@@ -68,9 +70,9 @@ def main() -> None:
 
     some = second[: options.repairs]
     results = evaluate(
-        net, reference, (x_shift[some], y_shift[some]), held_out=(x_test[: options.held_out], y_test[: options.held_out]),
-        prune=(1, 2, 5, 10, 25, 50), tune=(1, 2, 5, 10, 25), step=options.step, equal_norm=True, collateral_k=(25,),
-        batch_size=100,
+        net, reference, (x_shift[some], y_shift[some]),
+        held_out=(x_test[: options.held_out], y_test[: options.held_out]), prune=(1, 2, 5, 10, 25, 50),
+        tune=(1, 2, 5, 10, 25), step=options.step, equal_norm=True, collateral_k=(25,), batch_size=100,
     )  # fmt: skip
     print(f"\n{results}\n{results.table((5, 25))}")
     for other in ("zscore", "excess", "published", "gradient", "random"):

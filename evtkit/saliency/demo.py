@@ -176,8 +176,8 @@ def _repaired_at_once(
         lost = float(np.mean(net.predict(clean[right]).argmax(axis=1) != labels[right]))
     return (
         f"One step of {len(units)} filters for all mistakes at once corrects {100 * shares[0]:.0f} % of the "
-        f"{len(seen)} it was made from, {100 * shares[1]:.0f} % of {len(unseen)} others, and loses {100 * lost:.1f} % of "
-        "the upright digits that were right."
+        f"{len(seen)} it was made from, {100 * shares[1]:.0f} % of {len(unseen)} others, and loses {100 * lost:.1f} % "
+        "of the upright digits that were right."
     )
 
 

@@ -99,13 +99,15 @@ def evaluate(
     mistakes = Batches(*samples, batch_size)
     held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size))
     sweeps: list[_Outcome] = []
+    first = 0  # the bar's own count stands still where it is not shown
     with tqdm(total=mistakes.n_samples, unit="sample", desc="evaluate", disable=None if progress else True) as bar:
         for x, y in mistakes:
             labels = labels_of(y)
             wrong = [i for i, label in enumerate(labels) if int(np.argmax(model.predict(_one(x, i))[0])) != label]
             if wrong:
-                tops, n_above = plan.tops(np.asarray(model.profile(x, y)), bar.n)
+                tops, n_above = plan.tops(np.asarray(model.profile(x, y)), first)
                 sweeps += [_sweep(model, plan, _one(x, i), _one(y, i), tops[:, i], n_above[i], held) for i in wrong]
+            first += len(labels)
             bar.update(len(labels))
     if not sweeps:
         raise ValueError(f"got {mistakes.n_samples} samples, all of them classified right, wanted mistakes")

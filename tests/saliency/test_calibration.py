@@ -111,7 +111,8 @@ class Slow(Toy):
     def profile(self, x, y):
         time.sleep(0.01)
         return super().profile(x, y)
-calibrate(Slow(), Batches(*samples(3000), 10), checkpoint=sys.argv[2], checkpoint_every=0, progress=False).save(sys.argv[3])
+batches = Batches(*samples(3000), 10)
+calibrate(Slow(), batches, checkpoint=sys.argv[2], checkpoint_every=0, progress=False).save(sys.argv[3])
 """
 
 

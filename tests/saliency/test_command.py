@@ -1,0 +1,104 @@
+"""The command, on the toy network in a module of the user's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from toy import samples
+
+from evtkit.saliency import Reference
+from evtkit.saliency.command import read_samples, saliency
+
+MODULE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from toy import Toy as load
+def plain():
+    return object()
+def double(x):
+    return 2.0 * x
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = f"net_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    for file, n, seed in (("usual", 400, 1), ("shifted", 60, 5), ("held", 40, 9)):
+        x, y = samples(n, seed=seed)
+        np.savez(tmp_path / f"{file}.npz", x=x, y=y)
+    return name
+
+
+def call(*arguments):
+    return CliRunner().invoke(saliency, [str(a) for a in arguments])
+
+
+def test_calibrates_ranks_repairs_and_reports(folder, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "ref.npz", "--held-out",
+               "held.npz", "--repair", "3", "--report", "page.html", "--csv", "table.csv", "--quiet",
+               "--checkpoint", "state.npz")  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert "layer1.conv[" in run.output
+    assert "enrichment" in run.output
+    assert "3 mistakes, 0 left out" in run.output
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "table.csv").read_text().startswith("repair,by,k")
+    again = call(f"{folder}:load", "shifted.npz", "--reference", "ref.npz", "--top", "5", "--combine", "fisher")
+    assert again.exit_code == 0, again.output
+    assert "pot, fisher" in again.output
+    assert Reference.load("ref.npz").n_samples == 400
+
+
+def test_prepare_is_applied(folder):
+    run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "a.npz", "--quiet")
+    other = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "b.npz", "--prepare",
+                 f"{folder}:double", "--quiet")  # fmt: skip
+    assert run.exit_code == other.exit_code == 0
+    assert not np.array_equal(Reference.load("a.npz").tail.mean, Reference.load("b.npz").tail.mean)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{m}", "shifted.npz", "--calibration", "usual.npz"], "wanted module:function"),
+        (["{m}:nothing", "shifted.npz", "--calibration", "usual.npz"], "wanted a function that module"),
+        (["no_such_module_x:load", "shifted.npz", "--calibration", "usual.npz"], "No module named"),
+        (["{m}:plain", "shifted.npz", "--calibration", "usual.npz"], "wrapped for saliency"),
+        (["{m}:load", "shifted.npz"], "neither --calibration nor an existing --reference"),
+        (["{m}:load", "{m}.py", "--calibration", "usual.npz"], "wanted an .npz file with arrays x and y"),
+        (["{m}:load", "shifted.npz", "--calibration", "usual.npz", "--quantile", "2"], "got quantile=2.0"),
+    ],
+)
+def test_bad_arguments_end_in_one_clear_line(folder, arguments, message):
+    run = call(*(a.format(m=folder) for a in arguments))
+    assert run.exit_code == 1
+    assert message in run.output
+    assert "Traceback" not in run.output
+
+
+def test_image_folders_are_read_class_by_class(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for i in range(2 + label):
+            image.new("RGB", (6, 4), (100 * label, i, 0)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    x, y = read_samples(tmp_path)
+    assert x.shape == (5, 4, 6, 3)
+    assert x.dtype == np.uint8
+    assert y.tolist() == [0, 0, 1, 1, 1]
+    assert x[:, 0, 0, 1].tolist() == [0, 1, 0, 1, 2]
+    image.new("RGB", (5, 5)).save(tmp_path / "dog" / "9.png")
+    with pytest.raises(ValueError, match="got images of sizes"):
+        read_samples(tmp_path)
+
+
+def test_labels_must_be_integers_one_a_sample(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), y=np.zeros(3))
+    with pytest.raises(ValueError, match="wanted an integer each"):
+        read_samples(tmp_path / "a.npz")

@@ -1,0 +1,140 @@
+"""Pictures, and the page that holds them."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from toy import Toy, samples
+
+from evtkit.saliency import evaluate, report
+
+matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+
+@pytest.fixture(scope="module")
+def ranking(reference):
+    return reference.rank(Toy().profile(*samples(40, seed=5)))
+
+
+@pytest.fixture(scope="module")
+def results(reference):
+    return evaluate(
+        Toy(), reference, samples(40, seed=5), held_out=samples(30, seed=9), prune=(1, 5), tune=(1, 5), n_boot=20,
+        progress=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(reference, ranking, results, tmp_path_factory):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot().plot([1, 2])
+    path = report(
+        tmp_path_factory.mktemp("report") / "report.html", reference, ranking=ranking, results=results,
+        families=reference.goodness(), pictures=[(figure, "a caption & more")], notes=["<script>alert(1)</script>"],
+        title="<b>Toys</b>", k=5,
+    )  # fmt: skip
+    return path.read_text()
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.sources = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_is_self_contained_and_well_formed(page):
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open
+    assert all(source.startswith("data:image/png;base64,") for source in tags.sources)
+    assert not {"script", "link", "iframe", "object"} & set(tags.seen)
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert tags.seen.count("img") == 4
+
+
+def test_page_escapes_what_it_is_given(page):
+    assert "&lt;script&gt;" in page
+    assert "<b>Toys</b>" not in page
+    assert "a caption &amp; more" in page
+
+
+def test_page_says_what_was_found(page, ranking, reference):
+    for unit in ranking.top(5):
+        assert str(ranking.units.names[unit]) in page
+    assert reference.coverage in page
+    for words in (
+        "11 OK",
+        "1 EMPTY",
+        "1 units have no fitted tail",
+        "held-out lost",
+        "stage",
+        "AIC",
+    ):
+        assert words in page
+
+
+def test_page_of_a_reference_alone_and_of_one_sample(reference, tmp_path):
+    alone = report(tmp_path / "a.html", reference).read_text()
+    assert "What was calibrated" in alone
+    assert "Repair" not in alone
+    profile = np.where(np.arange(12) == 4, 1e3, 0.0)
+    one = report(tmp_path / "b.html", reference, ranking=reference.rank(profile)).read_text()
+    assert "Only 1 units are above their threshold" in one
+
+
+def test_page_needs_one_ranking_of_these_units(reference, tmp_path):
+    profiles = Toy().profile(*samples(3))
+    with pytest.raises(ValueError, match="wanted one ranking of the reference's units"):
+        report(tmp_path / "a.html", reference, ranking=reference.rank(profiles, combine="each"))
+    with pytest.raises(ValueError, match="is not a folder"):
+        report(tmp_path / "nowhere" / "a.html", reference)
+
+
+def test_depth_picture_marks_the_first_units_and_those_beyond_every_endpoint(reference):
+    profile = reference.tail.threshold.copy()
+    profile[[3, 7]] = 1e9
+    ranking = reference.rank(profile)
+    ax = ranking.plot(4)
+    marked = [c for c in ax.collections if c.get_label().startswith("first")]
+    beyond = np.count_nonzero(np.isinf(ranking.log_sf[ranking.top(4)]))
+    assert sum(len(c.get_offsets()) for c in marked) == 4
+    assert [len(c.get_offsets()) for c in marked if "beyond" in c.get_label()] == [beyond] * int(beyond > 0)
+    assert {text.get_text() for text in ax.texts} == {"layer1", "fc"}
+
+
+def test_pictures_draw_where_they_are_told_and_leave_pyplot_alone(reference, ranking, results):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    ax = figure.add_subplot()
+    assert ranking.plot(3, ax) is ax
+    assert results.plot(Figure()).axes[0].get_lines()[0].get_label() == "pot"
+    assert len(results.plot().axes) == 2 * 4
+    assert len(reference.goodness().plot().axes) == 2
+    import sys
+
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_input_picture_shows_the_percentiles():
+    from evtkit.saliency.pictures import input_picture
+
+    heat = np.arange(100.0).reshape(10, 10)
+    figure = input_picture(np.zeros((10, 10, 3)), heat)
+    strength = figure.axes[1].images[1].get_array()
+    assert np.count_nonzero(np.asarray(strength) > 0) == 10
+    with pytest.raises(ValueError, match="wanted the same height and width"):
+        input_picture(np.zeros((9, 10)), heat)
