@@ -193,8 +193,8 @@ def repaired(results: Results) -> Section:
     head = ("repair", "ranking", "k", "wrong class", "true class", "corrected", "95 % band", "held-out lost")
     text = (
         f"Each of {len(results):,} mistakes was repaired alone, by changing its own first k units: setting them to "
-        f"zero, or one gradient step of {results.settings.get('step', 0):g} on its own loss. Changes are of the softmax "
-        "confidence, in percentage points; corrected is the share now classified right"
+        f"zero, or one gradient step of {results.settings.get('step', 0):g} on its own loss. Changes are of the "
+        "softmax confidence, in percentage points; corrected is the share now classified right"
         + (f"; held-out lost: the share of {results.n_held_out:,} samples right before that the change gets wrong."
            if results.n_held_out else ".")
     )  # fmt: skip

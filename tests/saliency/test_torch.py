@@ -1,0 +1,172 @@
+"""With PyTorch: input saliency, the demo, and published networks end to end."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from evtkit_torch import TorchModel  # noqa: E402
+from evtkit_torch.input_saliency import input_saliency  # noqa: E402
+
+from evtkit.saliency import Batches, calibrate, demo, evaluate, held_out_split  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=[None, "sample"])
+def small(request):
+    torch.manual_seed(0)
+    cnn = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Tanh(), torch.nn.Conv2d(4, 6, 3), torch.nn.Tanh(),
+        torch.nn.Flatten(), torch.nn.Linear(96, 3),
+    )  # fmt: skip
+    net = TorchModel(cnn.double().eval())
+    x, y = torch.randn(80, 2, 8, 8, dtype=torch.float64), torch.arange(80) % 3
+    return net, x, y, calibrate(net, Batches(x, y, 20), normalize=request.param, progress=False)
+
+
+def cosine(net, x, y, reference, units, fixed):
+    profile = net.profile(x, y)[0]
+    if reference.normalize:
+        profile = profile / profile.mean()
+    z = (profile - reference.tail.mean) / reference.tail.std
+    if fixed is None:
+        fixed = z.copy()
+        fixed[units] *= 100
+    return z @ fixed / np.linalg.norm(z) / np.linalg.norm(fixed), fixed
+
+
+def test_input_saliency_is_the_slope_of_the_cosine_similarity(small):
+    net, x, y, reference = small
+    units = [1, 5, 8]
+    heat = input_saliency(net, x[:2], y[:2], reference, units=units)
+    assert heat.shape == (2, 8, 8)
+    _, fixed = cosine(net, x[:1], y[:1], reference, units, None)
+    for row, column in ((0, 0), (3, 4), (7, 2)):
+        slopes = []
+        for channel in range(2):
+            ends = []
+            for h in (1e-5, -1e-5):
+                moved = x[:1].clone()
+                moved[0, channel, row, column] += h
+                ends.append(cosine(net, moved, y[:1], reference, units, fixed)[0])
+            slopes.append(abs(ends[0] - ends[1]) / 2e-5)
+        assert heat[0, row, column] == pytest.approx(max(slopes), rel=1e-4, abs=1e-9)
+
+
+def test_input_saliency_boosts_each_samples_own_units_and_leaves_the_network_alone(small):
+    net, x, y, reference = small
+    before = {name: tensor.clone() for name, tensor in net.model.state_dict().items()}
+    own = input_saliency(net, x[:3], y[:3], reference, k=2)
+    z = reference.rank(net.profile(x[:3], y[:3]), "zscore", combine="each").top(2)
+    for i in range(3):
+        one = input_saliency(net, x[i : i + 1], y[i : i + 1], reference, units=z[i])
+        np.testing.assert_allclose(own[i], one[0], rtol=1e-9)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in net.model.parameters())
+
+
+def test_input_saliency_refuses_what_it_cannot_do(small):
+    net, x, y, reference = small
+    with pytest.raises(ValueError, match="got k=11"):
+        input_saliency(net, x[:1], y[:1], reference, k=11)
+    other = TorchModel(torch.nn.Sequential(torch.nn.Conv2d(2, 3, 8), torch.nn.Flatten()).double().eval())
+    with pytest.raises(ValueError, match="got a reference for"):
+        input_saliency(other, x[:1], y[:1], reference)
+
+
+def test_saliency_needs_no_torch():
+    code = (
+        "import sys, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]; import evtkit.saliency.command, "
+        "evtkit.saliency.demo; assert not {'torch', 'sklearn', 'jinja2', 'matplotlib'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_face_loads_nothing():
+    code = "import sys, evtkit.saliency; assert not {'numba', 'scipy', 'tqdm', 'click'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_are_what_they_say_however_they_were_imported():
+    code = (
+        "from evtkit.saliency.calibration import calibrate as a; import evtkit.saliency.evaluation; "
+        "from evtkit.saliency import calibrate, evaluate, report; assert calibrate is a; assert callable(evaluate); "
+        "assert callable(report)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_demo_finds_repairs_and_reports(tmp_path, monkeypatch):
+    for name in ("sklearn", "jinja2", "matplotlib"):
+        pytest.importorskip(name)
+    for name, value in (("_MANY", 3), ("_HELD_OUT", 40), ("_PRUNE", (5,)), ("_TUNE", (5,))):
+        monkeypatch.setattr(demo, name, value)
+    state = torch.random.get_rng_state()
+    text = demo.run(tmp_path / "out", progress=False)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert {"saliency.html", "repair.csv", "reference.npz"} <= {file.name for file in (tmp_path / "out").iterdir()}
+    for words in ("% right", "stage2", "tune_equal", "for all mistakes at once"):
+        assert words in text
+
+
+def images(data, name, rows):
+    import networks
+
+    with np.load(data / "images" / f"{name}.npz") as file:
+        return networks.standardise_cifar(torch.from_numpy(file["x"][rows])), file["y"][rows].astype(np.int64)
+
+
+@pytest.mark.parametrize(("depth", "filters"), [(20, 688), (56, 2032)])
+def test_published_networks_calibrate_rank_and_repair(data, depth, filters):
+    pytest.importorskip("safetensors")
+    import networks
+
+    network = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors")
+    net = TorchModel(network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    x, y = images(data, "cifar10_train10k", slice(0, 40))
+    reference = calibrate(net, Batches(x, y, 20), progress=False)
+    assert len(reference.units) == filters
+    assert set(reference.units.stage) == {"conv1", "layer1", "layer2", "layer3"}
+    others = calibrate(net, Batches(x, y, 13), progress=False)
+    np.testing.assert_allclose(reference.tail.threshold, others.tail.threshold, rtol=1e-3, atol=1e-9)
+
+    xs, ys = images(data, "cifar10_natural_shift", slice(None, None, 120))
+    wrong = np.flatnonzero(net.predict(xs).argmax(1) != ys)[:6]
+    profiles = net.profile(xs[wrong], ys[wrong])
+    ranking = reference.rank(profiles)
+    assert len(ranking.top(25)) == 25
+    dead = np.flatnonzero(~ranking.fitted)
+    assert set(ranking.order[len(ranking) - len(dead) :]) == set(dead)
+    first, _ = held_out_split(ys[wrong], 0.5)
+    results = evaluate(
+        net, reference, (xs[wrong[first]], ys[wrong[first]]), held_out=(x[:10], y[:10]), by=("pot", "random"),
+        prune=(25,), tune=(25,), collateral_k=(25,), step=1e-2, n_boot=20, progress=False,
+    )  # fmt: skip
+    assert results.curves["tune"].true[0].mean() > 0  # a step down the sample's own loss helps the true class
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_rankings_of_a_published_network_do_not_depend_on_the_batch(data):
+    pytest.importorskip("safetensors")
+    import networks
+
+    network = networks.load(networks.cifar_resnet(20), data / "weights" / "cifar10_resnet20.safetensors").double()
+    net = TorchModel(network)
+    x, y = images(data, "cifar10_train10k", slice(0, 24))
+    orders = []
+    for size in (24, 7):
+        batches = Batches(x.double(), y, size)
+        reference = calibrate(net, batches, progress=False)
+        orders.append(reference.rank(np.concatenate([net.profile(*b) for b in batches]), combine="each").order[:, :25])
+    assert np.array_equal(*orders)
