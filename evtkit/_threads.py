@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from numpy.typing import NDArray
-
-__all__ = ["channel_rows", "chunks", "for_each", "pieces", "thread_count"]
+__all__ = ["chunks", "for_each", "pieces", "thread_count"]
 
 _WORTH_A_THREAD = 1 << 16  # values
 _GRAIN = 16  # channels, a multiple of what kernels do together
@@ -32,12 +28,6 @@ def thread_count(n_threads: int | None) -> int:
     if n_threads < 1:
         raise ValueError(f"n_threads must be at least 1, got {n_threads}")
     return n_threads
-
-
-def channel_rows(columns: NDArray[Any], piece: slice, dtype: Any = None) -> NDArray[Any]:
-    """Some channels of observations × channels, a row each, C-contiguous and writeable for the kernels."""
-    rows = np.ascontiguousarray(columns[:, piece].T, dtype=dtype)
-    return rows if rows.flags.writeable else rows.copy()
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

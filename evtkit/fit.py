@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._threads import channel_rows, chunks, for_each
+from evtkit._threads import chunks, for_each
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -127,7 +127,8 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     >>> fit_gpd(gpd.rvs(-0.3, 1.0, size=(500, 4), rng=0)).xi.round(2)
     array([-0.31, -0.3 , -0.27, -0.32])
     """
-    from evtkit.estimators import METHODS  # deferred: loads the compiled kernels
+    from evtkit._transpose import channel_rows  # deferred, for they load the compiled kernels
+    from evtkit.estimators import METHODS
 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -143,8 +144,7 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     counts = np.empty(columns.shape[1], dtype=np.int64)
 
     def work(piece: slice) -> None:
-        rows = channel_rows(columns, piece, np.float64)
-        METHODS[method](rows, result[piece], counts[piece])
+        METHODS[method](channel_rows(columns, piece), result[piece], counts[piece])
 
     for_each(work, chunks(columns.shape[1], max(1, _CHUNK_VALUES // max(1, columns.shape[0]))), n_threads)
     if np.any(bad := result[:, 0] < 0):

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.special import exprel, ndtri
 
-from evtkit._threads import channel_rows, chunks, for_each
+from evtkit._threads import chunks, for_each
+from evtkit._transpose import channel_rows
 from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _limits(values: Float, fit: GpdFit, w: Float, level: float, n_threads: int |
     drop = 0.5 * float(ndtri(0.5 + 0.5 * level)) ** 2
 
     def work(piece: slice) -> None:
-        limits_rows(channel_rows(columns, piece, np.float64), fits[piece], limits[piece], drop)
+        limits_rows(channel_rows(columns, piece), fits[piece], limits[piece], drop)
 
     for_each(work, chunks(columns.shape[1], 64), n_threads)
     return limits[:, 0].reshape(fit.xi.shape), limits[:, 1].reshape(fit.xi.shape)
