@@ -53,7 +53,7 @@ def same(a, b, rtol=0.0):
 
 
 def test_fit_obeys_every_law():
-    assert laws.check_gpd_estimator(fit_gpd, max_examples=300).passed
+    assert laws.check_gpd_estimator(fit_gpd, max_examples=200).passed
 
 
 def test_likelihood_is_never_below_brute_force():
@@ -70,7 +70,7 @@ def test_likelihood_is_never_below_brute_force():
 
 
 def test_likelihood_is_never_below_scipys():
-    samples = [y for y in random_samples(4_000, seed=8) if 1e-3 < y.mean() < 1e3 and np.ptp(y) > 0][:450]
+    samples = [y for y in random_samples(4_000, seed=8) if 1e-3 < y.mean() < 1e3 and np.ptp(y) > 0][:400]
     compared = 0
     for y in samples:
         with warnings.catch_warnings():
