@@ -71,9 +71,9 @@ def fit_tail(
     >>> x = np.random.default_rng(0).standard_t(df=4, size=10_000)
     >>> tail = fit_tail(x, quantile=0.95)
     >>> tail
-    Tail(x > 2.12388: 499 of 10000, xi=0.2115 ± 0.055, sigma=0.7824 ± 0.055, OK)
+    Tail(x > 2.06025: 499 of 10000, xi=0.2498 ± 0.055, sigma=0.8021 ± 0.056, OK)
     >>> round(float(tail.return_level(1e6)), 2)
-    33.94
+    46.75
     """
     values = _observations(x)
     n, n_channels = values.shape[0], values.size // values.shape[0] if values.ndim > 1 else 1
