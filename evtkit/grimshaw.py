@@ -30,6 +30,7 @@ from evtkit._roots import CANDIDATES, enclose, maxima, right_end, solve
 
 OK, BOUNDARY, CONSTANT, TOO_FEW, EMPTY = 0.0, 1.0, 2.0, 3.0, 4.0  # FitStatus, as the kernels return it
 
+_INFINITY = np.int64(0x7FF0000000000000)  # its bits
 _SCAN = 512  # with more excesses than this, starting points are sought on a subsample of half as many
 _ONE = (
     "UniTuple(float64, 7)"
@@ -132,6 +133,17 @@ def _starts(y, n, y_max, few, found, work):
     return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
 
+@kernel("UniTuple(int64, 2)(float64[::1], intp)")
+def _extent(y, n):
+    """The bits of the smallest and the largest of the first n values; positive numbers order as their bits do."""
+    bits = y.view(np.int64)
+    low, high = bits[0], bits[0]
+    for i in range(n):
+        low = min(low, bits[i])
+        high = max(high, bits[i])
+    return low, high
+
+
 @kernel(_ONE)
 def fit_one(y, n, chunks, few, work, found):
     """Fit the first n values of y: status, ξ, σ, log-likelihood, variances of σ and ξ, their covariance.
@@ -141,10 +153,8 @@ def fit_one(y, n, chunks, few, work, found):
     nan = np.nan
     if n == 0:
         return EMPTY, nan, nan, nan, nan, nan, nan
-    low, high = y[0], y[0]
-    for i in range(n):
-        low = min(low, y[i])
-        high = max(high, y[i])
+    low_bits, high_bits = _extent(y, n)
+    low, high = np.int64(low_bits).view(np.float64), np.int64(high_bits).view(np.float64)
     if n == 1:
         return TOO_FEW, nan, nan, nan, nan, nan, nan
     if low == high:
@@ -216,11 +226,14 @@ def fit_rows(rows, result, counts):
     few, found = np.empty((2, ROWS, LANES)), np.empty((CANDIDATES + 1, 3))
     y = np.empty(width + 1)
     for i in range(rows.shape[0]):
-        n = pack(rows[i], y)
+        excesses, n = rows[i], width
+        low, high = _extent(excesses, n) if n else (0, 0)
+        if low <= 0 or high >= _INFINITY:  # something is not positive and finite; NaN is neither
+            excesses, n = y, pack(rows[i], y)
         counts[i] = n
         if n < 0:
             result[i, 0] = -1.0
             continue
-        fit = fit_one(y, n, chunks, few, work, found)
+        fit = fit_one(excesses, n, chunks, few, work, found)
         for k in range(7):
             result[i, k] = fit[k]
