@@ -48,7 +48,8 @@ def main() -> None:
 
     x, y = images(options.data, "cifar10_train10k", options.calibration)
     how = "sample" if options.normalize else None
-    reference = calibrate(net, Batches(x, y, 100), normalize=how, checkpoint=options.output / "calibration.npz")
+    state = options.output / f"calibration-{options.depth}-{how}.npz"
+    reference = calibrate(net, Batches(x, y, 100), normalize=how, checkpoint=state)
     reference.save(options.output / "reference.npz")
     print(reference, reference.tail, reference.goodness(), sep="\n")
 

@@ -127,7 +127,7 @@ def held_out_split(
     --------
     >>> calibration, held_out = held_out_split([0, 0, 0, 0, 1, 1], share=0.5, seed=1)
     >>> calibration, held_out
-    (array([1, 3, 5]), array([0, 2, 4]))
+    (array([0, 1, 4]), array([2, 3, 5]))
     """
     y = labels_of(labels)
     if not 0.0 < share < 1.0:

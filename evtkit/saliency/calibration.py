@@ -84,6 +84,21 @@ def calibrate(
         If an argument is out of its range; the number of samples cannot be known, or there are more than promised; a
         batch is no pair of samples and labels, or its profile has another shape or is not finite; the quantile leaves
         nothing; or the checkpoint was made by another network, other settings or other batches.
+
+    Examples
+    --------
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> from evtkit.saliency.batches import Batches
+    >>> net = Toy()
+    >>> reference = calibrate(net, Batches(*samples(1000)), quantile=0.9, progress=False)
+    >>> reference
+    Reference(12 units, 1,000 of 1,000 samples, threshold at the 0.9 quantile: 11 OK, 1 EMPTY)
+    >>> x, y = samples(1, seed=7)
+    >>> print(reference.rank(net.profile(x, y)).table(3))
+       channel          value    pot  P(X > x)
+    1  fc[1]           0.5409  2.759    0.0633
+    2  layer1.conv[2]   1.006  2.734     0.065
+    3  fc[0]           0.3033   -inf         1  ≤ u
     """
     _check(quantile, which, normalize, method, checkpoint_every)
     bound = _count(batches, n_samples)

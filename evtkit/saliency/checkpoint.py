@@ -64,7 +64,7 @@ class Checkpoint:
             return fresh
         arrays, found = read_arrays(path, "Checkpoint")
         if found["settings"] != settings:
-            raise ValueError(f"got checkpoint {path} made with {found['settings']}, wanted {settings}")
+            raise ValueError(f"got checkpoint {path} made with {found['settings']}, wanted {settings} or another file")
         same = np.array_equal(arrays["names"], fresh.names)
         if not same or not np.allclose(arrays["norms"], fresh.norms, rtol=1e-6, atol=0.0):
             raise ValueError(f"got checkpoint {path} of other {'weights' if same else 'units'}, wanted this network's")

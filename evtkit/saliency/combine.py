@@ -53,7 +53,7 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
     --------
     >>> import numpy as np
     >>> np.exp(combine_p_values(np.log([[0.01, 0.5], [0.02, 0.5], [0.5, 0.5]]))).round(4)
-    array([0.0053, 0.6559])
+    array([0.0053, 0.6552])
     """
     values = np.asarray(log_p, dtype=np.float64)
     if values.ndim == 0 or values.shape[0] == 0:

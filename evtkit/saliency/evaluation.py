@@ -92,6 +92,21 @@ def evaluate(
     ValueError
         If the reference is another network's, no sample is a mistake, a ranking is unknown, a k is out of its range, or
         a step is not positive.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net = Toy()
+    >>> reference = calibrate(net, Batches(*samples(1000)), progress=False)
+    >>> results = evaluate(
+    ...     net, reference, samples(200, seed=2), by=("pot", "random"), prune=(), tune=(3,), step=0.1, progress=False)
+    >>> print(results.table((3,)))
+    repair  by      k  wrong class  true class  corrected    95 % band  collateral  n(k)
+    tune    pot     3      -42.6 %     +33.4 %     39.1 %  23.9 … 54.3                33
+    tune    random  3      -13.1 %     +10.6 %     10.9 %   2.2 … 19.6                33
+    >>> [round(value, 2) for value in results.difference("pot", "random", k=3)]
+    [0.28, 0.17, 0.41]
     """
     plan = _Plan.of(model, reference, by, prune, tune, step, equal_norm, collateral_k, seed)
     if n_boot < 1:

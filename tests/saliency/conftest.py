@@ -1,4 +1,4 @@
-"""Saliency tests: a toy network in NumPy beside them, and the example networks importable."""
+"""Saliency tests: the toy network's reference, real data, and the example networks importable."""
 
 import sys
 from pathlib import Path
@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples")]
+sys.path.insert(0, str(HERE.parents[1] / "examples"))
 DATA = HERE.parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
 def reference():
     """The toy network's, from 1,000 samples."""
-    from toy import Toy, samples
-
     from evtkit.saliency import Batches, calibrate
+    from evtkit.saliency.toy import Toy, samples
 
     return calibrate(Toy(), Batches(*samples(1000), 128), progress=False)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from toy import samples
 
 from evtkit.saliency import Batches, held_out_split
+from evtkit.saliency.toy import samples
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import Toy, samples
 
 from evtkit import fit_tail
 from evtkit.saliency import Batches, Reference, calibrate
+from evtkit.saliency.toy import Toy, samples
 
 FIELDS = ("threshold", "xi", "sigma", "n", "n_excess", "status", "mean_excess", "loglik", "largest")
 
@@ -103,22 +102,21 @@ def test_interrupted_and_resumed_gives_the_same_bits(tmp_path, stop):
 
 
 CHILD = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-from toy import Toy, samples
+import time, sys
+from evtkit.saliency.toy import Toy, samples
 from evtkit.saliency import Batches, calibrate
 class Slow(Toy):
     def profile(self, x, y):
         time.sleep(0.01)
         return super().profile(x, y)
 batches = Batches(*samples(3000), 10)
-calibrate(Slow(), batches, checkpoint=sys.argv[2], checkpoint_every=0, progress=False).save(sys.argv[3])
+calibrate(Slow(), batches, checkpoint=sys.argv[1], checkpoint_every=0, progress=False).save(sys.argv[2])
 """
 
 
 def test_killed_at_any_moment_and_started_again_gives_the_same_bits(tmp_path):
     state, result = tmp_path / "state.npz", tmp_path / "reference.npz"
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(state), str(result)]
+    command = [sys.executable, "-c", CHILD, str(state), str(result)]
     kills = 0
     for wait in (0.05, 0.31, 0.6):
         process = subprocess.Popen(command)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy import stats
-from toy import Toy, samples
 
 from evtkit.saliency import combine_p_values
+from evtkit.saliency.toy import Toy, samples
 
 METHODS = ("fisher", "harmonic", "cauchy")
 

@@ -1,19 +1,15 @@
 """The command, on the toy network in a module of the user's."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from toy import samples
 
 from evtkit.saliency import Reference
 from evtkit.saliency.command import read_samples, saliency
+from evtkit.saliency.toy import samples
 
-MODULE = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from toy import Toy as load
+MODULE = """
+from evtkit.saliency.toy import Toy as load
 def plain():
     return object()
 def double(x):

@@ -4,10 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from toy import Toy, samples
 
 from evtkit.ranking import BY
 from evtkit.saliency import Batches, calibrate, evaluate
+from evtkit.saliency.toy import Toy, samples
 
 MISTAKES = samples(40, seed=5)
 HELD_OUT = samples(50, seed=9, noise=0.0)

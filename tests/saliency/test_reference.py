@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from toy import Toy, samples
 
 from evtkit import Tail, fit_tail, gpd
 from evtkit.saliency import Reference, Units
+from evtkit.saliency.toy import Toy, samples
 
 
 def made(x, quantile=0.9, **options):

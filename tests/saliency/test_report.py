@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from toy import Toy, samples
 
 from evtkit.saliency import evaluate, report
+from evtkit.saliency.toy import Toy, samples
 
 matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
