@@ -56,7 +56,7 @@ class Toy:
     ((5, 12), (5, 4))
     >>> with net.pruned([1, 2]):
     ...     net.unit_norms([1, 2, 3]).round(2)
-    array([0.  , 0.  , 1.78])
+    array([0.  , 0.  , 1.93])
     """
 
     reduction = "mean-abs"
@@ -87,7 +87,7 @@ class Toy:
         return self._forward(np.asarray(x))[2]
 
     def profile(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """Mean absolute gradient of every row for every sample: that of row j is δ_j · input, so |δ_j| · mean |input|."""
+        """Mean absolute gradient of every row for every sample: for row j |δ_j| · mean |input|."""
         inputs = np.asarray(x)
         first, second, hidden = self._deltas(inputs, np.asarray(y))
         self.profiled += len(inputs)
