@@ -172,13 +172,12 @@ def return_level_interval(
     if method == "profile":
         lower, upper = _limits(values, fit, w, level, n_threads)
         return Interval(u + excess, u + lower, u + upper, level, method, fit.status)
-    by_sigma = w * exprel(xi * w)
-    by_xi = sigma * w * w * _exprel_slope(xi * w)
-    by_log_rate = sigma * np.exp(xi * w)
+    # Derivatives of the excess by log σ, ξ and log rate, all in units of σ, lest squares overflow.
+    by_sigma, by_xi, by_rate = w * exprel(xi * w), w * w * _exprel_slope(xi * w), np.exp(xi * w)
     with np.errstate(invalid="ignore"):
-        variance = by_sigma**2 * fit.se_sigma**2 + by_xi**2 * fit.se_xi**2 + 2.0 * by_sigma * by_xi * fit.cov
-        variance += by_log_rate**2 * (1.0 - share) / np.maximum(fit.n, 1)
-        half = ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
+        variance = (by_sigma * (fit.se_sigma / sigma)) ** 2 + (by_xi * fit.se_xi) ** 2
+        variance += 2.0 * by_sigma * by_xi * (fit.cov / sigma) + by_rate**2 * (1.0 - share) / np.maximum(fit.n, 1)
+        half = sigma * ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
     return Interval(u + excess, u + excess - half, u + excess + half, level, method, fit.status)
 
 

@@ -163,9 +163,10 @@ def mean_residual_life(x: ArrayLike, thresholds: ArrayLike | None = None, *, lev
     for i, count in enumerate(n):
         excess = ordered[len(ordered) - count :] - u[i]
         if count:
-            mean[i] = excess.mean()
+            unit = excess[-1]  # lest squares overflow
+            mean[i] = unit * np.mean(excess / unit)
         if count > 1:
-            half[i] = factor * excess.std(ddof=1) / math.sqrt(count)
+            half[i] = factor * unit * np.std(excess / unit, ddof=1) / math.sqrt(count)
     return MeanResidualLife(u, mean, mean - half, mean + half, n, level)
 
 
@@ -191,13 +192,14 @@ def parameter_stability(x: ArrayLike, thresholds: ArrayLike | None = None) -> Pa
     ordered = _channel(x)
     u = _thresholds(ordered, thresholds)
     _, fit = _fits(ordered, u)
-    variance = fit.se_sigma**2 - 2.0 * u * fit.cov + (u * fit.se_xi) ** 2
+    relative = u / fit.sigma  # lest squares overflow
+    variance = (fit.se_sigma / fit.sigma) ** 2 - 2.0 * relative * (fit.cov / fit.sigma) + (relative * fit.se_xi) ** 2
     return ParameterStability(
         threshold=u,
         xi=fit.xi,
         modified_scale=fit.sigma - fit.xi * u,
         se_xi=fit.se_xi,
-        se_modified_scale=np.sqrt(variance),
+        se_modified_scale=fit.sigma * np.sqrt(variance),
         n_excess=fit.n,
         status=fit.status,
     )
