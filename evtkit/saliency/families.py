@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit.tail import Tail
+
     Float = NDArray[np.float64]
     Logs = tuple[Float, Float]
 
-__all__ = ["FAMILIES", "FamilyComparison", "compare_families"]
+__all__ = ["FAMILIES", "FamilyComparison", "compare_families", "compare_tails"]
 
 FAMILIES = ("gpd", "lognormal", "gamma", "weibull", "exponential")
 _PARAMETERS = np.array([2, 2, 2, 2, 1])
@@ -181,6 +183,35 @@ def compare_families(excesses: ArrayLike, *, names: ArrayLike | None = None) -> 
     return FamilyComparison(
         out[0], aic, out[1], p_gpd, counts, None if names is None else np.asarray(names, dtype=np.str_)
     )
+
+
+def compare_tails(tail: Tail, *, names: ArrayLike | None = None) -> FamilyComparison:
+    """`compare_families` of the excesses that a tail keeps, without a copy of them all: see there.
+
+    Parameters
+    ----------
+    tail : Tail
+        Of several channels.
+    names : array_like of str, optional
+        Names of the channels.
+    """
+    if not tail.threshold.ndim:
+        raise ValueError(
+            "got a tail of one channel without an axis, wanted several; compare_families takes its excesses"
+        )
+    sign = 1.0 if tail.side == "upper" else -1.0
+    step = max(1, _BLOCK // tail.largest.shape[1])
+    parts = []
+    for start in range(0, len(tail), step):
+        piece = slice(start, start + step)
+        rows = tail.largest[piece].astype(np.float64) - sign * tail.threshold[piece, None]
+        parts.append(compare_families(np.where(rows > 0.0, rows, np.nan).T))
+    joined = {
+        part.name: np.concatenate([getattr(found, part.name) for found in parts], axis=-1)
+        for part in fields(FamilyComparison)
+        if part.name != "names"
+    }
+    return FamilyComparison(**joined, names=None if names is None else np.asarray(names, dtype=np.str_))
 
 
 @dataclass(frozen=True)

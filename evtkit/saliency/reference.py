@@ -126,8 +126,7 @@ class Reference:
             ``"mean-rank"`` (default)
                 by the mean place over the samples' own rankings; ``score`` is the mean share of the units that it
                 outranks. The p-value is that of so small a mean place if no unit stood out, in the normal approximation
-                (conservative for few samples). A p-value's size cannot let one sample decide, so it found planted
-                faults most often.
+                (conservative for few samples). No single sample can decide it, however small its p-value.
             ``"fisher"``, ``"harmonic"``, ``"cauchy"``
                 by the combined p-value, see `combine_p_values`; ``score`` is −log p. A value at or below the threshold,
                 of which the reference only knows that its probability lies between N_u/n and 1, counts as the middle of
@@ -161,9 +160,9 @@ class Reference:
 
     def goodness(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
-        from evtkit.saliency.families import compare_families
+        from evtkit.saliency.families import compare_tails
 
-        return compare_families(self.tail.excesses, names=self.units.names)
+        return compare_tails(self.tail, names=self.units.names)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one .npz file, atomically; `Reference.load` restores it bit for bit, and executes nothing."""

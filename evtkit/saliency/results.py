@@ -74,6 +74,8 @@ class Results:
         Held-out samples that were right before.
     n_boot, seed : int
         Bootstrap resamples of the samples, and the seed.
+    settings : mapping
+        ``step``: that of tuning.
     """
 
     by: tuple[str, ...]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evtkit import gpd
+from evtkit import fit_tail, gpd
 from evtkit.saliency import compare_families
-from evtkit.saliency.families import FAMILIES
+from evtkit.saliency.families import FAMILIES, compare_tails
 
 LAWS = {
     "gpd": lambda rng, n: gpd.rvs(0.4, 2.0, n, rng),
@@ -88,3 +88,12 @@ def test_a_reference_compares_its_own_excesses(reference):
     found = reference.goodness()
     assert found.n.tolist() == reference.tail.n_excess.tolist()
     assert found.comparable.sum() == 11
+    np.testing.assert_allclose(found.aic, compare_families(reference.tail.excesses).aic, rtol=1e-12)
+
+
+def test_the_families_of_a_lower_tail_are_those_of_the_negated_data():
+    x = np.random.default_rng(0).standard_t(4, size=(500, 3))
+    lower, upper = fit_tail(x, quantile=0.9, side="lower"), fit_tail(-x, quantile=0.9)
+    np.testing.assert_allclose(compare_tails(lower).a2, compare_tails(upper).a2, rtol=1e-9)
+    with pytest.raises(ValueError, match="wanted several"):
+        compare_tails(fit_tail(x[:, 0], quantile=0.9))
