@@ -50,7 +50,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random ranking and the bootstrap.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def saliency(model: str, samples: Path, **options: Any) -> None:
-    r"""Rank the filters of MODEL by how unusual their gradients are for the mistakes among SAMPLES.
+    """Rank the filters of MODEL by how unusual their gradients are for the mistakes among SAMPLES.
 
     MODEL is module:function; the function takes nothing and returns the network wrapped for saliency, for instance
     evtkit_torch.TorchModel(network). The module is looked for in the current folder too.
@@ -61,7 +61,7 @@ def saliency(model: str, samples: Path, **options: Any) -> None:
 
     \b
     evtkit saliency mynet:load shifted.npz --calibration usual.npz --report report.html
-    """
+    """  # noqa: D301 - click wants the backspace character
     try:
         _run(model, samples, **options)
     except (ValueError, ImportError) as error:

@@ -58,6 +58,10 @@ def test_prepare_is_applied(folder):
     assert not np.array_equal(Reference.load("a.npz").tail.mean, Reference.load("b.npz").tail.mean)
 
 
+def test_help_keeps_the_example_on_a_line_of_its_own():
+    assert "\n  evtkit saliency mynet:load shifted.npz --calibration usual.npz" in call("--help").output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -84,6 +84,19 @@ def test_input_saliency_refuses_what_it_cannot_do(small):
         input_saliency(other, x[:1], y[:1], reference)
 
 
+def test_a_data_loader_will_do_and_one_that_shuffles_cannot_go_on_from_a_checkpoint(small, tmp_path):
+    from torch.utils.data import DataLoader, TensorDataset
+
+    net, x, y, reference = small
+    loader = DataLoader(TensorDataset(x, y), batch_size=20)
+    state = tmp_path / "state.npz"
+    again = calibrate(net, loader, normalize=reference.normalize, checkpoint=state, progress=False)
+    assert np.array_equal(again.tail.xi, reference.tail.xi, equal_nan=True)
+    shuffling = DataLoader(TensorDataset(x, y), batch_size=20, shuffle=True, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="a loader that shuffles"):
+        calibrate(net, shuffling, normalize=reference.normalize, checkpoint=state, progress=False)
+
+
 def test_saliency_needs_no_torch():
     code = (
         "import sys, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]; import evtkit.saliency.command, "
