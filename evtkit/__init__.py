@@ -29,7 +29,7 @@ _HOME = {
     "fit_gpd": "evtkit.fit",
     "fit_tail": "evtkit.peaks",
 }
-_MODULES = ("gpd", "plot", "saliency", "testing", "threshold")
+_MODULES = ("dependence", "gev", "gof", "gpd", "intervals", "plot", "saliency", "testing", "threshold")
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 

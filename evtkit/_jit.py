@@ -5,6 +5,8 @@ Kernels return status codes and raise nothing. Their types are in their signatur
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numba import njit
@@ -13,6 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["kernel"]
+
+
+def _forget_stale_kernels() -> None:
+    """Delete the compiled kernels if any source has changed since they were compiled.
+
+    Numba looks only at a kernel's own file; a kernel that has another one compiled into it would go on with the old code.
+    """
+    folder = Path(__file__).parent
+    stamp = folder / "__pycache__" / "kernels.stamp"
+    sources = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*.py"))
+    now = hashlib.blake2b(repr(sources).encode(), digest_size=16).hexdigest()
+    try:
+        if stamp.exists() and stamp.read_text() == now:
+            return
+        for index in stamp.parent.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(now)
+    except OSError:  # a read-only installation: its sources do not change
+        return
+
+
+_forget_stale_kernels()
 
 
 def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:

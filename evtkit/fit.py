@@ -25,7 +25,7 @@ class FitStatus(IntEnum):
     """What became of a fit."""
 
     OK = 0
-    """A fit in the interior, ξ > −1."""
+    """A fit; by maximum likelihood, one in the interior, ξ > −1."""
     BOUNDARY = 1
     """The likelihood is largest at ξ = −1, a uniform distribution up to the largest excess. A legitimate answer."""
     CONSTANT = 2
@@ -157,8 +157,8 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
 
 
 def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], method: str) -> GpdFit:
-    """A GpdFit from what the kernels return: status, ξ, σ, log-likelihood, var σ, var ξ, cov a channel."""
-    status, xi, sigma, loglik, var_sigma, var_xi, cov = (column.reshape(shape).copy() for column in result.T)
+    """A GpdFit from what the kernels return: status, ξ, σ, ℓ, var σ/σ̂, var ξ, their cov, a channel."""
+    status, xi, sigma, loglik, relative, var_xi, cov = (column.reshape(shape).copy() for column in result.T)
     return GpdFit(
         xi=xi,
         sigma=sigma,
@@ -166,8 +166,8 @@ def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], met
         n=counts.reshape(shape),
         status=status.astype(np.int64),
         se_xi=np.asarray(np.sqrt(var_xi)),
-        se_sigma=np.asarray(np.sqrt(var_sigma)),
-        cov=cov,
+        se_sigma=np.asarray(sigma * np.sqrt(relative)),
+        cov=np.asarray(sigma * cov),
         method=method,
     )
 

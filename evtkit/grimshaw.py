@@ -146,7 +146,7 @@ def _extent(y, n):
 
 @kernel(_ONE)
 def fit_one(y, n, chunks, few, work, found):
-    """Fit the first n values of y: status, ξ, σ, log-likelihood, variances of σ and ξ, their covariance.
+    """Fit the first n values of y: status, ξ, σ, log-likelihood, variances of σ/σ̂ and ξ, their covariance.
 
     chunks (≥ n/128, 16, 8), few (2, 16, 8), work (2, ≥ max(2, n/128), 8) and found (9, 3) are workspace.
     """
@@ -201,7 +201,7 @@ def fit_one(y, n, chunks, few, work, found):
     ss, sx, xx = _information(z, n, z_max, xi, sigma)
     determinant = n * (ss * xx - sx * sx)
     return (status, xi, sigma * mean, loglik,
-            xx / determinant * mean * mean, ss / determinant, -sx / determinant * mean)  # fmt: skip
+            xx / determinant / (sigma * sigma), ss / determinant, -sx / determinant / sigma)  # fmt: skip
 
 
 @kernel("intp(float64[::1], float64[::1])")
@@ -219,7 +219,7 @@ def pack(row, out):
 
 @kernel("void(float64[:, ::1], float64[:, ::1], int64[::1])")
 def fit_rows(rows, result, counts):
-    """Fit every row (NaN is padding): status (−1: invalid values), ξ, σ, ℓ, var σ, var ξ, cov, and the number used."""
+    """Fit every row (NaN is padding); results as of `fit_one`, status −1 for invalid values, and the numbers used."""
     width = rows.shape[1]
     deep = max(2, (width + CHUNK - 1) // CHUNK)
     chunks, work = np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
