@@ -20,7 +20,7 @@ __all__ = ["kernel"]
 def _forget_stale_kernels() -> None:
     """Delete the compiled kernels if any source has changed since they were compiled.
 
-    Numba looks only at a kernel's own file; a kernel that has another one compiled into it would go on with the old code.
+    Numba looks only at a kernel's own file; one that has another compiled into it would go on with the old code.
     """
     folder = Path(__file__).parent
     stamp = folder / "__pycache__" / "kernels.stamp"
