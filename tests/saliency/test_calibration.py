@@ -109,7 +109,7 @@ class Slow(Toy):
     def profile(self, x, y):
         time.sleep(0.01)
         return super().profile(x, y)
-batches = Batches(*samples(3000), 10)
+batches = Batches(*samples(1500), 10)
 calibrate(Slow(), batches, checkpoint=sys.argv[1], checkpoint_every=0, progress=False).save(sys.argv[2])
 """
 
@@ -133,7 +133,7 @@ def test_killed_at_any_moment_and_started_again_gives_the_same_bits(tmp_path):
     assert kills >= 2
     assert not result.exists()
     subprocess.run(command, check=True)
-    assert same(calibrate(Toy(), Batches(*samples(3000), 10), progress=False), Reference.load(result))
+    assert same(calibrate(Toy(), Batches(*samples(1500), 10), progress=False), Reference.load(result))
 
 
 def checkpoint_of(tmp_path, net, batches, **options):
