@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from evtkit._jit import kernel
-from evtkit._profile import sums, sums_near_zero
+from evtkit._profile import near_zero, sums
 
 CANDIDATES = 8  # local maxima that are followed up
 
@@ -32,7 +32,7 @@ def _slope(t, xi, m, m2):
 def _sign(z, n, z_max, t, work):
     """A number of q's sign."""
     if abs(t) < _NEAR:
-        a, b = sums_near_zero(z, n, t, work)
+        a, b = near_zero(z, n, z_max, t, work)
         return (b - a) / (1.0 - t * a) - (1.0 - t * b)
     xi, m, _ = sums(z, n, z_max, t)
     return (1.0 + xi) * m - 1.0
@@ -107,7 +107,7 @@ def solve(z, n, z_max, left, right, start, dq0, work):
     last_t, last_q = np.nan, np.nan
     for _ in range(200):
         if abs(t) < _NEAR:
-            a, b = sums_near_zero(z, n, t, work)
+            a, b = near_zero(z, n, z_max, t, work)
             sigma = 1.0 - t * a
             q = (b - a) / sigma - (1.0 - t * b)
             dq = dq0 if math.isnan(last_t) or t == last_t else (q - last_q) / (t - last_t)
@@ -137,7 +137,7 @@ def solve(z, n, z_max, left, right, start, dq0, work):
         return t + step, (t + step) * (sigma - step * (b - a)), sigma - step * (b - a)
     if abs(t) < _POLISH:
         t += step
-        a, b = sums_near_zero(z, n, t, work)
+        a, b = near_zero(z, n, z_max, t, work)
         sigma = 1.0 - t * a
         step = -((b - a) / sigma - (1.0 - t * b)) / dq
         return t + step, (t + step) * (sigma - step * (b - a)), sigma - step * (b - a)
