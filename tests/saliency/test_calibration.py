@@ -115,6 +115,7 @@ calibrate(Slow(), batches, checkpoint=sys.argv[1], checkpoint_every=0, progress=
 
 
 def test_killed_at_any_moment_and_started_again_gives_the_same_bits(tmp_path):
+    expected = calibrate(Toy(), Batches(*samples(1500), 10), progress=False)  # compiles what the children then load
     state, result = tmp_path / "state.npz", tmp_path / "reference.npz"
     command = [sys.executable, "-c", CHILD, str(state), str(result)]
     kills = 0
@@ -133,7 +134,7 @@ def test_killed_at_any_moment_and_started_again_gives_the_same_bits(tmp_path):
     assert kills >= 2
     assert not result.exists()
     subprocess.run(command, check=True)
-    assert same(calibrate(Toy(), Batches(*samples(1500), 10), progress=False), Reference.load(result))
+    assert same(expected, Reference.load(result))
 
 
 def checkpoint_of(tmp_path, net, batches, **options):
