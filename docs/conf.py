@@ -1,0 +1,83 @@
+"""Sphinx configuration: build with ``make docs``; nothing is fetched, and warnings are errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from docutils.utils.math.latex2mathml import tex2mathml
+
+import evtkit
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "adapters"))
+
+project = "evtkit"
+author = copyright = "The evtkit developers"
+version = release = evtkit.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+highlight_language = "python"
+trim_doctest_flags = True
+html_math_renderer = "mathml"
+
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autosummary_generate = True
+autosummary_ignore_module_all = False
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"evtkit {release}"
+html_static_path = ["_static"]
+html_css_files = ["evtkit.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "logo": {"text": "evtkit"},
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+}
+html_sidebars = {"index": []}
+
+
+def _inline(self, node):
+    self.body.append(tex2mathml(node.astext()))
+    raise _skip()
+
+
+def _display(self, node):
+    self.body.append(self.starttag(node, "div", CLASS="math"))
+    parts = [part for part in node.astext().split("\n\n") if part.strip()]
+    self.body.extend(tex2mathml(part, as_block=True) for part in parts)
+    self.body.append("</div>")
+    raise _skip()
+
+
+def _skip():
+    from docutils.nodes import SkipNode
+
+    return SkipNode()
+
+
+def _draw(app):
+    sys.path.insert(0, str(HERE))
+    try:
+        import pictures
+    finally:
+        sys.path.remove(str(HERE))
+    pictures.draw(HERE / "_build" / "pictures")
+
+
+def setup(app):
+    """Formulas as MathML, which browsers draw by themselves; pictures drawn by the code that they are about."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+    app.connect("builder-inited", _draw)

@@ -1,0 +1,77 @@
+"""The README and the reference keep their word."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import evtkit
+from evtkit.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "api").glob("*.rst")))
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readmes_python_runs(capsys):
+    (block,) = blocks("python")
+    assert len(block.strip().splitlines()) <= 6
+    exec(compile(block, "README.md", "exec"), {})
+    assert "Ranking by pot of 3 channels" in capsys.readouterr().out
+
+
+def test_the_readmes_commands_and_options_exist():
+    lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    assert lines
+    for line in lines:
+        program, command, *words = line.split()
+        assert program == "evtkit"
+        shown = CliRunner().invoke(main, [command, "--help"])
+        assert shown.exit_code == 0, line
+        for option in (word for word in words if word.startswith("--")):
+            assert option in shown.output, (line, option)
+
+
+def test_the_readmes_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z]+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_readmes_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_readmes_extras_exist():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for extras in re.findall(r"\.\[([a-z,]+)\]", README):
+        for extra in extras.split(","):
+            assert re.search(rf"^{extra} = \[", project, flags=re.MULTILINE), extra
+
+
+def test_the_changelog_has_this_version():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{evtkit.__version__}]" in changes
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
+     "evtkit.plot", "evtkit.testing", "evtkit.saliency", "evtkit_torch"],
+)  # fmt: skip
+def test_every_public_name_is_in_the_reference(module):
+    if module == "evtkit_torch":
+        pytest.importorskip("torch")
+    listed = set(re.findall(r"^   (\w+)$", API, flags=re.MULTILINE))
+    pages = set(re.findall(r"``(evtkit[\w.]*)``", API))
+    for name in importlib.import_module(module).__all__:
+        assert name in listed or f"{module}.{name}" in pages or name == "__version__", name
