@@ -20,6 +20,16 @@ __all__ = ["read_arrays", "write_arrays", "write_atomic"]
 _FORMAT = 1
 
 
+def _umask() -> int:
+    """The process's mask for new files, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
+
+
 def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> Path:
     """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the new one."""
     target = Path(path)
@@ -31,6 +41,7 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
+        Path(name).chmod(0o666 & ~_UMASK)  # as an ordinary new file; temporary ones are private
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The job behind ``evtkit demo``: real prices, which Matplotlib ships as sample data, from numbers to pictures.
+"""The job behind ``evtkit demo``: real prices, which Matplotlib ships, and a network that reads scikit-learn's digits.
 
 A demonstration is a row of parts. Each is a function that takes the folder for its pictures and returns what it found;
 a new part is one more function in `PARTS`.
@@ -6,6 +6,7 @@ a new part is one more function in `PARTS`.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,19 @@ def many_shares(folder: Path) -> Part:
     )
 
 
-PARTS: tuple[Callable[[Path], Part], ...] = (one_share, many_shares)
+def network(folder: Path) -> Part:
+    """A small network, its mistakes, the filters behind them, a repair; left out where a package for it is missing."""
+    title = "A network's mistakes: scikit-learn's digits, turned by 20 degrees"
+    needed = {"torch": "PyTorch", "sklearn": "scikit-learn", "jinja2": "Jinja"}
+    if missing := [name for module, name in needed.items() if importlib.util.find_spec(module) is None]:
+        return Part(title, (f"left out: {', '.join(missing)} not installed; evtkit[demo] brings it",), ())
+    from evtkit.saliency.demo import run as find_and_repair
+
+    found = find_and_repair(folder)
+    return Part(title, tuple(found.splitlines()), tuple(sorted(folder.glob("saliency-*.png"))))
+
+
+PARTS: tuple[Callable[[Path], Part], ...] = (one_share, many_shares, network)
 """The demonstration, in order."""
 
 

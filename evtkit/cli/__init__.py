@@ -6,6 +6,7 @@ with one line on the standard error that says what was got and what is wanted.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import click
@@ -35,6 +36,20 @@ class _Group(click.Group):
             raise BadInput(" ".join(str(error).split())) from error
 
 
+class _Elsewhere(click.Command):
+    """A command that is loaded when it is run: what it needs takes longer to import than the help of the others."""
+
+    def __init__(self, name: str, module: str, short_help: str) -> None:
+        super().__init__(name, short_help=short_help)
+        self.module = module
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        command: click.Command = getattr(importlib.import_module(self.module), str(self.name))
+        return command.make_context(info_name, args, parent, **extra)
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="evtkit")
 def main() -> None:
@@ -50,6 +65,7 @@ def main() -> None:
       evtkit fit rain.csv --return-period 36525     the 100-year level of daily data
       evtkit score rain.csv --top 5                 the most improbable values
       evtkit plot rain.csv -c value --unit mm       can the fit be believed?
+      evtkit saliency nets:make mistakes.npz        which filters are behind a network's mistakes?
 
     Exit codes: 0 done; 1 an alarm of `evtkit score --alarm`; 2 wrong usage or bad input.
     """  # noqa: D301
@@ -57,3 +73,4 @@ def main() -> None:
 
 for _command in (fit_command, score_command, plot_command, demo_command):
     main.add_command(_command)
+main.add_command(_Elsewhere("saliency", "evtkit.saliency.command", "Which filters are behind a network's mistakes?"))

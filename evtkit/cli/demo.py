@@ -1,4 +1,4 @@
-"""``evtkit demo``: real data, in a few seconds."""
+"""``evtkit demo``: real data, in less than a minute."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import click
 __all__ = ["demo_command"]
 
 
-@click.command("demo", short_help="Real data that needs no download, in a few seconds.")
+@click.command("demo", short_help="Real data that needs no download: prices, and a network's mistakes.")
 @click.option(
     "--output", "-o", default="demo-output", show_default=True, metavar="DIR", help="Folder for the pictures."
 )
 def demo_command(output: str) -> None:
-    """Fit, score and draw real prices that Matplotlib ships as sample data; nothing is downloaded.
+    """Fit, score and draw real prices; then find the filters behind a network's mistakes, and repair it.
+
+    The prices ship with Matplotlib, the digits that the network reads with scikit-learn; nothing is downloaded. Without
+    PyTorch or scikit-learn the second half is left out.
 
     \b
     Example:
