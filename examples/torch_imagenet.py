@@ -15,10 +15,10 @@ from pathlib import Path
 import networks
 import numpy as np
 import torch
+from evtkit_torch import TorchModel
 from PIL import Image
 
 from evtkit.saliency import Batches, calibrate
-from evtkit_torch import TorchModel
 
 
 def photographs(folder: Path) -> tuple[torch.Tensor, np.ndarray]:
