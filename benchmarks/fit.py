@@ -34,8 +34,8 @@ def one_pass(z, times):
     total = 0.0
     for i in range(times):
         part = 0.0
-        for value in z:
-            part += value * (1.0 + i)
+        for j in range(z.size):
+            part += z[j] * (1.0 + i)
         total += part
     return total
 
