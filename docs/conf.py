@@ -20,7 +20,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"
-highlight_language = "python"
+highlight_language = "default"
 trim_doctest_flags = True
 html_math_renderer = "mathml"
 

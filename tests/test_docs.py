@@ -30,6 +30,7 @@ def test_the_readmes_python_runs(capsys):
 
 def test_the_readmes_commands_and_options_exist():
     lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    lines += re.findall(r"`(evtkit [a-z]+ [^`]*--[^`]*)`", README)
     assert lines
     for line in lines:
         program, command, *words = line.split()
