@@ -51,4 +51,4 @@ $(VENV)/.bench: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-output docs/_build docs/api build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output docs/_build docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache

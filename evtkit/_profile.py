@@ -68,8 +68,8 @@ def _blocked(z, n, t):
         logs += math.log(significands)
         inverses += first
         squares += second
-    padding = z.size - n
-    return (logs + exponents * _LN2) / n, (inverses - padding) / n, (squares - padding) / n
+    padding, share = z.size - n, 1.0 / n
+    return (logs + exponents * _LN2) * share, (inverses - padding) * share, (squares - padding) * share
 
 
 @kernel("UniTuple(float64, 3)(float64[:, :, ::1], intp, float64, float64)")

@@ -14,9 +14,19 @@ from evtkit._compress import WIDTH, count_from, keep_from
 from evtkit._jit import kernel
 from evtkit._select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
 
-TILE_ROWS = 64
-SPARE = TILE_ROWS + WIDTH  # slots that an append may touch behind the values
-_TILE_CHANNELS = 128
+_TILE_CHANNELS = 64
+
+
+@kernel("intp(intp)")
+def rows_at_a_time(k):
+    """How many rows of a block are transposed together: many, so that a channel's row is visited seldom."""
+    return min(256, max(64, k // 16))
+
+
+@kernel("intp(intp)")
+def spare_slots(k):
+    """Slots that appending may touch behind the values of a row."""
+    return rows_at_a_time(k) + WIDTH
 
 
 @kernel(
@@ -29,12 +39,28 @@ def block_moments(block, start, stop, shift, sums, low):
     for first in range(start, stop, _TILE_CHANNELS):
         width = min(_TILE_CHANNELS, stop - first)
         total, square, base, small = sums[0, first:stop], sums[1, first:stop], shift[first:stop], low[first:stop]
-        for r in range(block.shape[0]):
+        whole = block.shape[0] // 4 * 4
+        for r in range(0, whole, 4):  # four rows at a time, to load and store the sums less often
+            x, y, z, w = (
+                block[r, first:stop],
+                block[r + 1, first:stop],
+                block[r + 2, first:stop],
+                block[r + 3, first:stop],
+            )
+            for c in range(width):
+                a, b, d, e = x[c] - base[c], y[c] - base[c], z[c] - base[c], w[c] - base[c]
+                total[c] += (a + b) + (d + e)
+                square[c] += (a * a + b * b) + (d * d + e * e)
+                left = x[c] if x[c] < y[c] else y[c]
+                right = z[c] if z[c] < w[c] else w[c]
+                least = left if left < right else right
+                small[c] = least if least < small[c] else small[c]
+        for r in range(whole, block.shape[0]):
             x = block[r, first:stop]
             for c in range(width):
-                deviation = x[c] - base[c]
-                total[c] += deviation
-                square[c] += deviation * deviation
+                a = x[c] - base[c]
+                total[c] += a
+                square[c] += a * a
                 small[c] = x[c] if x[c] < small[c] else small[c]
 
 
@@ -100,9 +126,10 @@ def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
     width = buffer.shape[1]
     scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * SAMPLE, buffer.dtype)
     place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
-    tile = np.empty((_TILE_CHANNELS, TILE_ROWS + WIDTH), buffer.dtype)  # no power of two between channels
-    for top in range(0, block.shape[0], TILE_ROWS):
-        rows = min(TILE_ROWS, block.shape[0] - top)
+    most, spare = rows_at_a_time(k), spare_slots(k)
+    tile = np.empty((_TILE_CHANNELS, most + WIDTH), buffer.dtype)  # no power of two between channels
+    for top in range(0, block.shape[0], most):
+        rows = min(most, block.shape[0] - top)
         for first in range(start, stop, _TILE_CHANNELS):
             channels = min(_TILE_CHANNELS, stop - first)
             for r in range(rows):
@@ -111,9 +138,9 @@ def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
                     tile[c, r] = values[c]
             for c in range(channels):
                 row, count, level = buffer[first + c], fill[first + c], cutoff[first + c]
-                if count + SPARE > width:
+                if count + spare > width:
                     full = count
-                    count = _thin(row, full, k, width - SPARE, level, scale[first + c], scratch, sample, place, ends)
+                    count = _thin(row, full, k, width - spare, level, scale[first + c], scratch, sample, place, ends)
                     if -np.inf < level < sample[0] and count < full:
                         scale[first + c] = (sample[0] - level) / math.log(full / count)
                     level = sample[0]

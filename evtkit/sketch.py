@@ -53,8 +53,8 @@ class TailSketch:
 
     Notes
     -----
-    Memory is ``channels × (capacity · 5/4 + 80)`` values of `dtype`, allocated at once, plus six numbers a channel and
-    a workspace a thread; nothing grows with the stream.
+    Memory is ``channels × (capacity · 1.25 + 80 … 272)`` values of `dtype`, allocated at once, plus nine numbers a
+    channel and a workspace a thread; nothing grows with the stream.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class TailSketch:
         nonfinite: str = "raise",
         n_threads: int | None = None,
     ) -> None:
-        from evtkit._sketch import SPARE
+        from evtkit._sketch import spare_slots
 
         for name, value in (("n_channels", n_channels), ("capacity", capacity)):
             if int(value) != value or value < 1:
@@ -91,7 +91,7 @@ class TailSketch:
             thread_count(n_threads)
         self.n_channels, self.capacity = int(n_channels), int(capacity)
         self.nonfinite, self.n_threads = nonfinite, n_threads
-        width = self.capacity + max(self.capacity // 4, 0) + SPARE
+        width = self.capacity + self.capacity // 4 + spare_slots(self.capacity)
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
         # The mean is origin + offset, kept apart: sums would round away where the spread is far below the mean.
@@ -102,6 +102,7 @@ class TailSketch:
         self._fill = np.zeros(self.n_channels, dtype=np.int64)
         self._cutoff = np.full(self.n_channels, -np.inf, dtype=self.dtype)
         self._scale = np.zeros(self.n_channels, dtype=self.dtype)
+        self._ordered = True
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -192,13 +193,11 @@ class TailSketch:
             raise ValueError(f"sketches must agree in channels, capacity and dtype, got {theirs} for {mine}")
         if other is self:
             raise ValueError("a sketch cannot be merged into itself")
-        from evtkit._sketch import TILE_ROWS
-
         block = other.largest()
         self._add_moments(other.count, other._origin, other._offset, other._squares)
         self.nonfinite_count += other.nonfinite_count
         np.minimum(self._minimum, other._minimum, out=self._minimum)
-        for piece in chunks(block.shape[1], 16 * TILE_ROWS):
+        for piece in chunks(block.shape[1], 1024):
             part = np.ascontiguousarray(block[:, piece].T)
             self._keep(part)
 
@@ -326,12 +325,16 @@ class TailSketch:
     def _keep(self, block: NDArray[Any]) -> None:
         from evtkit._sketch import keep_largest
 
+        self._ordered = False
+
         def work(p: slice) -> None:
             keep_largest(block, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff, self._scale)
 
         for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
 
     def _order(self) -> None:
+        if self._ordered:
+            return
         from evtkit._sketch import order_largest
 
         for_each(
@@ -339,3 +342,4 @@ class TailSketch:
             pieces(self.n_channels, self.capacity, self.n_threads),
             self.n_threads,
         )
+        self._ordered = True
