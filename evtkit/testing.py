@@ -189,7 +189,7 @@ def check_gpd_estimator(
     max_examples : int
         Samples a law.
     random_seed : int
-        Seed of the search, which is the same each time.
+        Seed of the search, which is the same each time that the same modules are loaded.
     raise_on_failure : bool
         Raise at the end if a law is broken; otherwise only report.
 

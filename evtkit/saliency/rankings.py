@@ -131,7 +131,7 @@ class UnitRanking(Ranking):
         k : int
             How many of the first units to mark.
         ax : matplotlib Axes, optional
-            Where to draw; by default on a new figure of pyplot's.
+            Where to draw; by default a new one, which pyplot does not know of.
 
         Returns
         -------
