@@ -97,13 +97,13 @@ def _run(output: Path, progress: bool) -> str:
         notes=["A small network and few mistakes: the bands are wide, and nothing here is a benchmark.", once],
         title="Digits turned by 20 degrees",
     )  # fmt: skip
-    head, *rows = results.table((25,)).splitlines()
+    head, *rows = results.table((max(_TUNE),)).splitlines()
     tuned = [head, *(row for row in rows if row.startswith("tune "))]
     return "\n".join([
         f"A small CNN on scikit-learn's digits: {100 * right.mean():.1f} % right; turned by {_ANGLE:.0f} degrees "
         f"{100 * right_rotated.mean():.1f} %.",
         f"{reference!r}", "", f"The filters behind {len(seen)} of its {len(wrong)} mistakes:", ranking.table(5), "",
-        f"Repaired one by one ({len(results)} mistakes, one step of {_STEP} in 25 filters; more in the report):",
+        f"Repaired one by one ({len(results)} mistakes, a step of {_STEP} in {max(_TUNE)} filters; see the report):",
         *tuned, "", once, "", f"report  {page}",
     ])  # fmt: skip
 
