@@ -21,7 +21,7 @@ from evtkit_torch.rules import DECOMPOSITIONS, Operation, Rule, find_module_rule
 
 __all__ = ["Call", "Capture"]
 
-_CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]
+_CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]  # a descriptor
 """Functions through which no gradient flows, so that a weight may enter them freely."""
 
 Deliver = Callable[[str, "Sequence[Call]"], None]
@@ -119,7 +119,7 @@ class Capture(TorchFunctionMode):
             not output.requires_grad
         ):  # nothing upstream asks for a gradient: it starts here, the input's is never computed
             output = root(output, self.anchor)
-        output.register_hook(partial(self._arrive, call))  # type: ignore[no-untyped-call]
+        output.register_hook(partial(self._arrive, call))
         return output
 
     @property
@@ -160,7 +160,7 @@ class Capture(TorchFunctionMode):
         if "running_var" in bound and source:
             self.followers.setdefault(source, set()).add(weight)
         if weight and isinstance(output, Tensor):
-            output._evtkit_source = weight  # type: ignore[attr-defined]
+            output._evtkit_source = weight  # type: ignore[attr-defined]  # our mark
 
     def _refuse_mixing(self, bound: Mapping[str, Any]) -> None:
         if bound.get("training"):
@@ -194,7 +194,7 @@ class Capture(TorchFunctionMode):
                 "detach, no_grad or reentrant checkpointing"
             )
         self._backward = True
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         for name in [name for name, calls in self._arrived.items() if calls]:
             self._hand_over(name)  # its other uses have no path to the loss: their gradient is zero
 
@@ -218,7 +218,7 @@ class Capture(TorchFunctionMode):
         with torch.autocast(calls[0].input.device.type, enabled=False), torch.no_grad():
             self._deliver(name, calls)
         for call in calls:  # autograd keeps the hook, and with it the call, until the graph goes: free the tensors now
-            call.input = call.gradient = None  # type: ignore[assignment]
+            call.input = call.gradient = None  # type: ignore[assignment]  # freed, never read again
 
 
 class _Root(torch.autograd.Function):
@@ -235,7 +235,7 @@ class _Root(torch.autograd.Function):
 
 def root(x: Tensor, anchor: Tensor) -> Tensor:
     """Let gradients flow to a tensor, as if something upstream asked for them."""
-    return _Root.apply(x, anchor)  # type: ignore[no-untyped-call, no-any-return]
+    return _Root.apply(x, anchor)  # type: ignore[no-any-return]  # torch gives apply no type
 
 
 def _mentions(node: Any, name: str) -> bool:

@@ -66,7 +66,7 @@ def single(parameter: str, layout: Layout = "rows") -> Holder:
             return []
         if layout == "transposed":
             count = weight.shape[1] * module.groups
-            return [Lanes(parameter, np.arange(count), layout, int(module.groups))]  # type: ignore[arg-type]
+            return [Lanes(parameter, np.arange(count), layout, int(module.groups))]  # type: ignore[arg-type]  # a Conv
         count = {"rows": weight.shape[0], "columns": weight.shape[-1], "elements": weight.numel()}[layout]
         return [Lanes(parameter, np.arange(count), layout)]
 
@@ -106,7 +106,7 @@ def fused_heads(
 
     def holder(attention: nn.Module) -> list[Lanes]:
         heads = int(getattr(attention, num_heads))
-        rows = attention.get_submodule(qkv).weight.shape[0]  # type: ignore[index]
+        rows = attention.get_submodule(qkv).weight.shape[0]  # type: ignore[index]  # a Linear
         if rows % (3 * heads):
             raise ValueError(
                 f"got {rows} rows of {qkv!r} in {type(attention).__name__}, wanted a multiple of 3 × {heads} heads"

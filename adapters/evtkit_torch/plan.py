@@ -97,7 +97,7 @@ def make_plan(model: nn.Module, choose: Chooser | Sequence[Chooser], stage: Call
             f"got no units: {choose!r} matches no layer of {type(model).__name__}, wanted one of the kinds "
             f"{', '.join(kinds())}, a glob over module names, or a predicate of (name, module)"
         )
-    units = Units(*zip(*columns, strict=True))  # type: ignore[arg-type]
+    units = Units(*zip(*columns, strict=True))  # type: ignore[arg-type]  # five columns
     return Plan(units, tuple(plan), _coverage(model, plan, reasons))
 
 

@@ -122,7 +122,7 @@ def ordinary_gradient(profiler: Profiler, batch: Batch, target: Any, names: Sequ
     with torch.inference_mode(False), torch.enable_grad(), eager(), evaluation(model), frozen(model, wanted.values()):
         losses = profiler.losses(batch, target)
         if losses.requires_grad:
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()
         return {name: p.new_zeros(p.shape) if p.grad is None else p.grad for name, p in wanted.items()}
 
 

@@ -71,7 +71,7 @@ def eager() -> AbstractContextManager[Any]:
     """Run compiled parts of a network uncompiled: what is captured must be seen by Python."""
     if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and importing it takes seconds
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]  # torch gives it no type
 
 
 def unwrap(model: nn.Module) -> nn.Module:
