@@ -96,6 +96,12 @@ def enclose(z, n, z_max, right_end, q0, t, work):
         return 0.0, right_end
     if _sign(z, n, z_max, t, work) > 0.0:
         return t, (0.0 if t < 0.0 and q0 <= 0.0 else right_end)
+    right = t
+    while right > 0.5 / z_max:  # a maximum between 0 and t, where samples of many scales may have one
+        left = 0.7 * right
+        if _sign(z, n, z_max, left, work) > 0.0:
+            return left, right
+        right = left
     return _march(z, n, z_max, min(t, 0.0), min(q0, 0.0) if t > 0.0 else -1.0, max(-math.log(z_max), -1.0), work)
 
 
