@@ -165,7 +165,7 @@ def fit_one(y, n, chunks, few, work, found):
     z_max, z_min = high / mean, low / mean
     q0, dq0 = _moments(z, n)
 
-    if n <= _SCAN:
+    if n <= _SCAN or z_min < 1e-9 * z_max:  # a subsample may miss one of many scales
         count = maxima(z, n, z_max, z_min, q0, dq0, found, work)
     else:
         count, mean_few = _starts(y, n, high, few, found, work)
