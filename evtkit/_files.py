@@ -75,7 +75,11 @@ def read_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any]
 def write_json(path: str | os.PathLike[str], kind: str, content: Mapping[str, Any]) -> Path:
     """Write a JSON file of the given kind; floats are written so that they are read back to the last bit."""
     text = json.dumps({"kind": kind, "format": _FORMAT, **content}, allow_nan=False, indent=1)
-    return write_atomic(path, lambda stream: stream.write(text.encode()))
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(text.encode())
+
+    return write_atomic(path, write)
 
 
 def read_json(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:

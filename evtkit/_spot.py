@@ -1,7 +1,7 @@
 """Kernels of `evtkit.spot`: many streams, each judged and learnt one observation after another.
 
-A stream has one tail or two, side by side in the arrays, whose columns `evtkit._tail_stream` names. Where streams drift,
-what is judged is the deviation from the mean of a window of the latest values learnt.
+A stream has one tail or two, side by side in the arrays, whose columns `evtkit._tail_stream` names. Where streams
+drift, what is judged is the deviation from the mean of a window of the latest values learnt.
 """
 
 from __future__ import annotations
@@ -11,7 +11,20 @@ import math
 import numpy as np
 
 from evtkit._jit import kernel
-from evtkit._tail_stream import ANOMALY, CAP, EXCESS, FRESH, LEVEL, SEEN, WORK, U, judge, log_probability, refit, workspace
+from evtkit._tail_stream import (
+    ANOMALY,
+    EXCESS,
+    FRESH,
+    LEARN,
+    LEVEL,
+    SEEN,
+    WORK,
+    U,
+    judge,
+    log_probability,
+    refit,
+    workspace,
+)
 
 NORMAL, MISSING = 0, -1
 HUGE = 1e300  # values beyond this could overflow a sum
@@ -54,16 +67,23 @@ def slide(value, place, window, totals, c):
     return place
 
 
-@kernel("void(Array(float64, 1, 'A', readonly=True), float64[:, ::1], float64[:, ::1], int64[::1], intp, float64[::1])")
-def deviations(x, windows, totals, places, c, out):
-    """Fill the window of stream c with the first values of x, and subtract from each later one the window's mean."""
+@kernel(
+    "void(Array(float64, 1, 'A', readonly=True), Array(boolean, 1, 'C', readonly=True), float64[:, ::1], "
+    "float64[:, ::1], int64[::1], intp, float64[::1])"
+)
+def deviations(x, usual, windows, totals, places, c, out):
+    """Fill the window of stream c with the first values of x, and subtract from each later one the window's mean.
+
+    Only usual values enter the window; usual and out have one entry for each value after the first.
+    """
     depth = windows.shape[1]
     windows[c] = x[:depth]
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
     place = 0
-    for r in range(depth, x.size):
-        out[r - depth] = x[r] - (totals[c, 0] + totals[c, 1]) / depth
-        place = slide(x[r], place, windows[c], totals, c)
+    for r in range(x.size - depth):
+        out[r] = x[depth + r] - (totals[c, 0] + totals[c, 1]) / depth
+        if usual[r]:
+            place = slide(x[depth + r], place, windows[c], totals, c)
     places[c] = place
 
 
@@ -96,14 +116,14 @@ def _trace(v, centre, n, c, row, floats, integers, rings, signs, risk, min_exces
 
 _RUN = (
     "void(Array(float64, 2, 'A', readonly=True), intp, intp, int8[:, ::1], float64[:, ::1], int64[:, ::1], "
-    "float64[:, ::1], int64[::1], float64[::1], float64, intp, intp, boolean, float64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1], int64[::1], float64[::1], float64, intp, intp, float64[:, ::1], float64[:, ::1], "
     "int64[::1], float64[:, ::1], float64[:, ::1])"
 )
 
 
 @kernel(_RUN)
 def run(
-    x, start, stop, labels, floats, integers, rings, n, signs, risk, min_excess, policy, largest, windows, totals,
+    x, start, stop, labels, floats, integers, rings, n, signs, risk, min_excess, policy, windows, totals,
     places, levels, scores,
 ):  # fmt: skip
     """Judge and learn the rows of x (observations, streams), one after another, for the streams from start to stop.
@@ -126,21 +146,17 @@ def run(
             for k in range(width):
                 c = first + k
                 seen, place = n[c], places[c]
-                low, high = -np.inf, np.inf
-                stale = True
+                low, high = -LARGEST, LARGEST
+                for s in range(sides):
+                    if signs[s] > 0.0:
+                        high = floats[c * sides + s, U]
+                    else:
+                        low = -floats[c * sides + s, U]
                 for r in range(rows):
                     value, centre = tile[k, r], 0.0
                     if depth:
                         centre = (totals[c, 0] + totals[c, 1]) / depth
                     v = value - centre
-                    if stale:
-                        low, high = -LARGEST, LARGEST
-                        for s in range(sides):
-                            if signs[s] > 0.0:
-                                high = floats[c * sides + s, U]
-                            else:
-                                low = -floats[c * sides + s, U]
-                        stale = False
                     if traced:
                         _trace(v, centre, seen, c, top + r, floats, integers, rings, signs, risk, min_excess, work,
                               levels, scores)  # fmt: skip
@@ -153,15 +169,13 @@ def run(
                         labels[top + r, c] = MISSING if math.isnan(value) else ANOMALY
                         continue
                     s = 0 if signs[0] * v > floats[c * sides, U] else sides - 1
-                    t, stale = c * sides + s, largest
+                    t = c * sides + s
                     label = judge(signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, min_excess, policy,
-                                  largest, work)  # fmt: skip
+                                  work)  # fmt: skip
                     labels[top + r, c] = label
                     if label == EXCESS or integers[t, SEEN] > seen:  # learnt
                         seen += 1
-                        if depth:
-                            if label == ANOMALY and policy == CAP:
-                                value = centre + signs[s] * floats[t, LEVEL]
+                        if depth and (label == EXCESS or policy == LEARN):
                             place = slide(value, place, windows[c], totals, c)
                 n[c], places[c] = seen, place
 

@@ -30,9 +30,7 @@ class Rules:
     """Of one tail."""
     min_excess: int
     policy: int
-    """What is learnt of an alarm: `_tail_stream.IGNORE`, `CAP` or `LEARN`."""
-    largest: bool
-    """Whether the largest excesses are kept, not the newest."""
+    """What is learnt of an alarm: `_tail_stream.IGNORE`, `IMPUTE` or `LEARN`."""
     n_threads: int | None
 
 
@@ -78,19 +76,23 @@ class Streams:
     @property
     def depth(self) -> int:
         """Values whose mean is subtracted, or 0."""
-        return self.windows.shape[1]
+        return int(self.windows.shape[1])
 
     @property
     def centres(self) -> Float:
         """What is subtracted from the next observation of each stream, shape (streams,)."""
         return self.totals.sum(axis=1) / self.depth if self.depth else np.zeros(len(self))
 
-    def centred(self, x: Float, c: int) -> Float:
-        """Fill the window of stream c with the first values of x; the deviations of the others from what precedes."""
+    def centred(self, x: Float, c: int, usual: NDArray[np.bool_] | None = None) -> Float:
+        """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
+
+        Returns the deviations of those others from what precedes them; without a window, x.
+        """
         if not self.depth:
             return x
         out = np.empty(len(x) - self.depth)
-        _spot.deviations(x, self.windows, self.totals, self.places, c, out)
+        usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
+        _spot.deviations(x, usual, self.windows, self.totals, self.places, c, out)
         return out
 
     def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
@@ -100,7 +102,7 @@ class Streams:
         for s, sign in enumerate(rules.signs.tolist()):
             t = c * len(rules.signs) + s
             level = np.partition(sign * deviations, place)[place]
-            _tail.begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t], rules.largest)
+            _tail.begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
 
     def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `_spot.run`."""
@@ -109,7 +111,7 @@ class Streams:
         def work(part: slice) -> None:
             _spot.run(
                 values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
-                rules.risk, rules.min_excess, rules.policy, rules.largest, self.windows, self.totals, self.places,
+                rules.risk, rules.min_excess, rules.policy, self.windows, self.totals, self.places,
                 levels, scores,
             )  # fmt: skip
 
@@ -146,9 +148,11 @@ class Streams:
         return out
 
     def _tail(self, t: int) -> dict[str, Any]:
-        head, size, total, seen = self.integers[t, [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN]].tolist()
+        columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
+        head, size, total, seen, imputed = self.integers[t, columns].tolist()
         kept = np.roll(self.rings[t], -head) if size == self.rings.shape[1] else self.rings[t, :size]
-        return {"threshold": float(self.floats[t, _tail.U]), "n": seen, "n_excess": total, "kept": kept.tolist()}
+        return {"threshold": float(self.floats[t, _tail.U]), "n": seen, "n_excess": total, "imputed": imputed,
+                "kept": kept.tolist()}  # fmt: skip
 
     @classmethod
     def from_list(cls, streams: list[dict[str, Any]], sides: int, capacity: int, depth: int) -> Self:
@@ -161,6 +165,6 @@ class Streams:
             for s, tail in enumerate(stream["tails"]):
                 t, size = c * sides + s, len(tail["kept"])
                 self.floats[t, _tail.U], self.rings[t, :size] = tail["threshold"], tail["kept"]
-                columns = [_tail.SIZE, _tail.TOTAL, _tail.SEEN]
-                self.integers[t, columns] = size, tail["n_excess"], tail["n"]
+                columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
+                self.integers[t, columns] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
         return self

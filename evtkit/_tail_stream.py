@@ -3,10 +3,14 @@
 A tail sees observations times its sign, so that its extremes are large. Its state is a row of floats f, a row of
 integers i (the columns below) and a ring of the values kept.
 
-The model is that of a refit at every excess, but almost no refit is made. An excess is first held against a bound of
-the alarm level: with t = ξ/σ, the sums Σ log(1 + t₀y) and Σ 1/(1 + t₀y) at a fixed t₀ near the last maximum are kept up
-to date in O(1), and one Newton step from t₀ tells where the maximum has gone since. Only an excess near the alarm level,
-or a maximum that has moved too far for one step to be trusted, pays for a fit.
+The model is that of a refit at every excess, but almost no refit is made. With t = ξ/σ, the sums Σ log(1 + t₀y) and
+Σ 1/(1 + t₀y) at a fixed t₀, the latest fit's, are kept up to date in O(1), and one Newton step from t₀ tells where the
+maximum of the likelihood has gone since, and the alarm level with it. An excess is judged by a fit only
+
+- near that level, or where the maximum has moved too far for one step to be trusted, or
+- where the likelihood does not surpass that of ξ = −1 by so much that no other maximum can have become the higher one.
+
+That such judgements are those of a fit after every excess is tested on streams of many kinds, not proved.
 """
 
 from __future__ import annotations
@@ -23,20 +27,24 @@ from evtkit.grimshaw import BOUNDARY, EMPTY, OK, TOO_FEW, fit_one
 # A tail's floats: its model,
 U, LEVEL, XI, SIGMA = 0, 1, 2, 3  # threshold, alarm level (inf without a fit), shape and scale of the latest fit
 # and the sums that follow the maximum between fits.
-SCALE, TAU, LOGS, INVERSES, SLOPE = 4, 5, 6, 7, 8
-FLOATS = 9
+SCALE, TAU, LOGS, INVERSES, SLOPE, TOP = 4, 5, 6, 7, 8, 9
+FLOATS = 10
 
 # A tail's integers:
-HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt (or kept, in "largest")
+HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt
 SEEN, STATUS = 3, 4  # observations learnt up to the latest excess; FitStatus of the latest fit
 FRESH, FOLLOWED, LOOSE = 5, 6, 7  # is the fit of the present ring? are the sums valid? excesses since the fit
-INTEGERS = 8
+IMPUTED = 8  # alarms in whose place an excess was learnt
+INTEGERS = 9
 
 EXCESS, ANOMALY = 1, 2
-IGNORE, CAP, LEARN = 0, 1, 2  # what is learnt of an alarm: nothing, its level, its value
+IGNORE, IMPUTE, LEARN = 0, 1, 2  # what is learnt of an alarm: nothing, an ordinary excess in its place, its value
 
 _FEW = 32  # with fewer excesses than this every one is followed by a fit
 _AWAY = 1e-3  # |t₀| at least, for the sums cancel at 0
+_EXPECTED = 2.0  # alarms learnt, at the most, for each that the risk lets expect
+_AHEAD = 0.15  # log-likelihood an excess by which the maximum must surpass ξ = −1, beside which there may be others
+_STEP = 0.2  # how far a step may change any 1 + ty, relatively
 _MARGIN = 0.1  # how far, relatively, the alarm level may have moved, and how near to it an excess is judged by a fit
 
 WORK = "Tuple((float64[::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, ::1]))"
@@ -94,7 +102,7 @@ def refit(f, i, ring, risk, min_excess, work):
     if n < min_excess:
         i[STATUS] = np.int64(TOO_FEW if n else EMPTY)
         return
-    status, xi, sigma, loglik, _, _, _ = fit_one(y, n, chunks, few, rows, found)
+    status, xi, sigma, _, _, _, _ = fit_one(y, n, chunks, few, rows, found)
     i[STATUS] = np.int64(status)
     if status > BOUNDARY:
         return
@@ -109,13 +117,13 @@ def refit(f, i, ring, risk, min_excess, work):
     mean = total / n
     t = xi / sigma * mean
     tau = t if abs(t) >= _AWAY else math.copysign(_AWAY, t)
-    if 1.0 + tau * (highest / mean) <= 0.0 or loglik + n * math.log(highest) < 2.0:  # ξ = −1 is about as likely
+    if 1.0 + tau * (highest / mean) <= 0.0:
         return
     logs, m, m2 = sums(chunks[: (n + CHUNK - 1) // CHUNK], n, highest / mean, tau)
     _, falls = slope(tau, logs, m, m2)
     if falls < 0.0:
         f[SCALE], f[TAU], f[LOGS], f[INVERSES], f[SLOPE] = mean, tau, n * logs, n * m, falls
-        i[FOLLOWED] = 1
+        f[TOP], i[FOLLOWED] = highest / mean, 1
 
 
 @kernel("boolean(float64, float64[::1], int64[::1], float64)")
@@ -130,7 +138,9 @@ def _surely_below(value, f, i, risk):
     gap = f[SCALE] * sigma * _reach(shape, _log_ratio(i, risk))
     before = f[LEVEL] - f[U]
     return (
-        abs(shape - f[XI]) < _MARGIN
+        math.log(f[TOP] * tau / xi) - xi - 1.0 > _AHEAD
+        and abs(step) * f[TOP] < _STEP * (1.0 + tau * f[TOP])
+        and abs(shape - f[XI]) < _MARGIN
         and abs(gap - before) < _MARGIN * before
         and value - f[U] < (1.0 - _MARGIN) * gap
     )
@@ -140,42 +150,48 @@ def _surely_below(value, f, i, risk):
 def _count(value, sign, f, i):
     """Take a value into the sums (sign 1), or out of them (−1)."""
     if i[FOLLOWED]:
-        a = 1.0 + f[TAU] * ((value - f[U]) / f[SCALE])
+        y = (value - f[U]) / f[SCALE]
+        a = 1.0 + f[TAU] * y
         if a > 0.0:
+            if sign > 0.0:
+                f[TOP] = max(f[TOP], y)
+            elif y >= f[TOP]:
+                i[FOLLOWED] = 0
             f[LOGS] += sign * math.log(a)
             f[INVERSES] += sign / a
         else:
             i[FOLLOWED] = 0
 
 
-@kernel("void(float64, int64, float64[::1], int64[::1], float64[::1], boolean)")
-def learn(value, n, f, i, ring, largest):
-    """Take in an excess, the n-th observation: in place of the oldest one where the ring is full, or the smallest."""
+@kernel("void(float64, int64, float64[::1], int64[::1], float64[::1])")
+def learn(value, n, f, i, ring):
+    """Take in an excess, the n-th observation; where the ring is full, in place of the oldest one."""
     i[SEEN], i[FRESH] = n, 0
+    i[TOTAL] += 1
     i[LOOSE] += 1
     if i[SIZE] < ring.size:
-        ring[i[SIZE]] = value
         i[SIZE] += 1
-        i[TOTAL] += 1
-        _count(value, 1.0, f, i)
-    elif not largest:
+    else:
         _count(ring[i[HEAD]], -1.0, f, i)
-        _count(value, 1.0, f, i)
-        ring[i[HEAD]] = value
-        i[HEAD] = i[HEAD] + 1 if i[HEAD] + 1 < ring.size else 0
-        i[TOTAL] += 1
-    else:  # the threshold rises to the smallest value, which is left out with all that equal it
-        i[FOLLOWED] = 0
-        f[U] = min(value, ring.min())
-        size = 0
-        for j in range(ring.size):
-            if ring[j] > f[U]:
-                ring[size] = ring[j]
-                size += 1
-        if value > f[U]:
-            ring[size] = value
-            size += 1
-        i[SIZE], i[TOTAL] = size, size
+    _count(value, 1.0, f, i)
+    ring[i[HEAD]] = value
+    i[HEAD] = i[HEAD] + 1 if i[HEAD] + 1 < ring.size else 0
+
+
+@kernel("void(int64, float64[::1], int64[::1], float64[::1], float64)")
+def _impute(n, f, i, ring, risk):
+    """Learn an excess as the tail itself expects beyond its alarm level, if the risk lets expect one by now.
+
+    The k-th has the k-th place of van der Corput's sequence among the excesses beyond the level, evenly spread.
+    """
+    if not i[IMPUTED] < 1.0 + _EXPECTED * risk * n or not f[LEVEL] > f[U]:
+        return
+    i[IMPUTED] += 1
+    share, digit, k = 0.0, 0.5, i[IMPUTED]
+    while k > 0:
+        share += digit * (k & 1)
+        k, digit = k >> 1, 0.5 * digit
+    learn(f[U] + f[SIGMA] * _reach(f[XI], _log_ratio(i, risk) + math.log(share)), n, f, i, ring)
 
 
 @kernel("float64(float64, int64, float64[::1], int64[::1], float64[::1])")
@@ -197,26 +213,28 @@ def log_probability(value, n, f, i, ring):
     return math.log(rank / (n + 1.0))
 
 
-@kernel(f"intp(float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, intp, boolean, {WORK})")
-def judge(value, n, f, i, ring, risk, min_excess, policy, largest, work):
+@kernel(f"intp(float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
+def judge(value, n, f, i, ring, risk, min_excess, policy, work):
     """EXCESS or ANOMALY for a value above the threshold, the n-th observation if it is learnt; and learn it."""
     if not _surely_below(value, f, i, risk):
         if not i[FRESH]:
             refit(f, i, ring, risk, min_excess, work)
         fitted = i[STATUS] <= BOUNDARY
         if value > f[LEVEL] if fitted else log_probability(value, n - 1, f, i, ring) < math.log(risk):
-            if policy == LEARN or (policy == CAP and fitted and f[LEVEL] > f[U]):
-                learn(value if policy == LEARN else f[LEVEL], n, f, i, ring, largest)
+            if policy == LEARN:
+                learn(value, n, f, i, ring)
+            elif policy == IMPUTE and fitted:
+                _impute(n, f, i, ring, risk)
             return ANOMALY
-    learn(value, n, f, i, ring, largest)
+    learn(value, n, f, i, ring)
     return EXCESS
 
 
-@kernel("void(float64[::1], float64, float64, float64[::1], int64[::1], float64[::1], boolean)")
-def begin(x, sign, threshold, f, i, ring, largest):
+@kernel("void(float64[::1], float64, float64, float64[::1], int64[::1], float64[::1])")
+def begin(x, sign, threshold, f, i, ring):
     """Start a tail: its threshold and, in order of time, the excesses among x."""
     f[U] = threshold
     for value in x:
         if sign * value > f[U]:
-            learn(sign * value, x.size, f, i, ring, largest)
+            learn(sign * value, x.size, f, i, ring)
     i[SEEN], i[FRESH], i[FOLLOWED] = x.size, 0, 0

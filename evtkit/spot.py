@@ -9,7 +9,7 @@ the threshold u among n observations,
 ξ and σ being the exact maximum-likelihood fit of the excesses kept (`evtkit.fit_gpd`). One observation x after another
 is judged by the model before it, and then learnt:
 
-    x > z           ANOMALY, not learnt unless asked for
+    x > z           ANOMALY: not learnt, unless asked for
     u < x ≤ z       EXCESS: joins the excesses, and moves z
     x ≤ u           NORMAL: counted
 """
@@ -53,7 +53,8 @@ class Label(IntEnum):
 MISSING, NORMAL, EXCESS, ANOMALY = Label
 
 _SIDES = {"upper": (1.0,), "lower": (-1.0,), "both": (-1.0, 1.0)}
-_ALARMS = {"ignore": 0, "cap": 1, "learn": 2}  # as the kernels know them
+_PASSES = 3  # of the cleaning
+_ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
 
 
 class Trace(NamedTuple):
@@ -83,15 +84,13 @@ class Spot:
     side : str
         ``"upper"``, ``"lower"`` or ``"both"``: which extremes are watched.
     max_excess : int
-        Excesses kept a tail, which bounds the memory.
-    keep : str
-        ``"newest"``: the last `max_excess` excesses, so that the shape of the tail follows the stream. ``"largest"``:
-        the largest of all; the threshold then rises to the largest one left out, and the tail of a stationary stream
-        becomes ever better known.
+        Excesses kept a tail, the newest, which bounds the memory and lets the shape of the tail follow the stream.
     on_alarm : str
-        What is learnt of an alarm. ``"ignore"``: nothing, as published; a tail that never sees its own extremes is
-        learnt a little too short. ``"cap"``: an excess at the alarm level, whatever the size of the alarm. ``"learn"``:
-        its value, as of any excess.
+        What is learnt of an alarm. ``"impute"``: not its value, but an excess as the tail itself expects beyond the
+        alarm level, and of no more alarms than twice those that the risk lets expect of ordinary observations.
+        ``"ignore"``: nothing, as published; a tail that never sees its extremes is then learnt too short, and the
+        alarms are several times as many as the risk says (see :doc:`/streams`). ``"learn"``: its value, as of any
+        excess.
     clean : bool
         Leave observations that stand apart from the rest of the calibration sample out of it; see
         `evtkit.cleaning.isolated`.
@@ -129,7 +128,7 @@ class Spot:
     >>> rng = np.random.default_rng(0)
     >>> spot = Spot(risk=1e-4).fit(rng.standard_normal(5000))
     >>> spot
-    Spot(risk 0.0001, upper: alarm above 3.6; 5,000 observations, 99 excesses above 2.05, xi=-0.102, OK)
+    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3.196, 99 excesses above 2.045, xi=-0.264, OK)
     >>> labels = spot.update(np.append(rng.standard_normal(1000), 8.0))
     >>> np.bincount(labels).tolist(), spot.step(9.0).name
     ([979, 21, 1], 'ANOMALY')
@@ -144,8 +143,7 @@ class Spot:
         *,
         side: str = "upper",
         max_excess: int = 1000,
-        keep: str = "newest",
-        on_alarm: str = "ignore",
+        on_alarm: str = "impute",
         clean: bool = False,
         min_excess: int = 10,
         nonfinite: str = "raise",
@@ -153,7 +151,6 @@ class Spot:
     ) -> None:
         for name, value, choices in (
             ("side", side, tuple(_SIDES)),
-            ("keep", keep, ("newest", "largest")),
             ("on_alarm", on_alarm, tuple(_ALARMS)),
             ("nonfinite", nonfinite, ("raise", "skip")),
         ):
@@ -173,7 +170,7 @@ class Spot:
         if n_threads is not None:
             thread_count(n_threads)
         self.risk, self.quantile, self.side = float(risk), float(quantile), side
-        self.max_excess, self.keep, self.on_alarm = int(max_excess), keep, on_alarm
+        self.max_excess, self.on_alarm = int(max_excess), on_alarm
         self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
         self.n_threads = n_threads
         self._streams: Streams | None = None
@@ -212,15 +209,14 @@ class Spot:
         streams = Streams.empty(columns.shape[1], len(rules.signs), self.max_excess, self._depth)
         cleaned = np.zeros(len(streams), np.int64)
         for c in range(len(streams)):
-            usual = columns[np.isfinite(columns[:, c]), c]
-            self._check_enough(len(usual))
-            deviations = streams.centred(usual, c)
+            finite = columns[np.isfinite(columns[:, c]), c]
+            self._check_enough(len(finite))
+            deviations = streams.centred(finite, c)
             if self.clean:
-                kept = self._usual(deviations)
-                cleaned[c] = np.count_nonzero(~kept)
-                if cleaned[c]:
-                    usual = np.append(usual[: self._depth], usual[self._depth :][kept])
-                    deviations = streams.centred(usual, c)
+                for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
+                    usual = self._usual(deviations)
+                    deviations = streams.centred(finite, c, usual)
+                deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
         self._streams, self._single, self._waiting = streams, values.ndim == 1, 0
         self._cleaned = cleaned
@@ -323,7 +319,7 @@ class Spot:
 
     @property
     def n_excess(self) -> NDArray[np.int64]:
-        """Excesses over the threshold among those learnt (kept or not, with ``keep="newest"``), a tail."""
+        """Excesses over the threshold among those learnt, kept or not; shaped as `alarm_threshold`."""
         from evtkit._tail_stream import TOTAL
 
         return self._shaped(self._need_fit().integers[:, TOTAL].copy())
@@ -341,16 +337,16 @@ class Spot:
         Returns
         -------
         ndarray of float64
-            In order of time, the oldest first (with ``keep="largest"`` in another order): what `evtkit.fit_gpd` gives
-            `xi` and `sigma` for, to the last bit.
+            In order of time, the oldest first: what `evtkit.fit_gpd` gives `xi` and `sigma` for, to the last bit.
         """
         streams = self._need_fit()
         if not 0 <= stream < len(streams):
             raise ValueError(f"stream must lie in [0, {len(streams) - 1}], got {stream}")
-        sides = {"lower": 0, "upper": 1} if self.side == "both" else {self.side: 0, None: 0}
-        if side not in sides:
-            raise ValueError(f"side must be one of {', '.join(map(repr, filter(None, sides)))}, got {side!r}")
-        return streams.excesses(stream * len(_SIDES[self.side]) + sides[side])
+        sides = {"lower": 0, "upper": 1} if self.side == "both" else {self.side: 0}
+        wanted = side or next(iter(sides))
+        if wanted not in sides or (side is None and len(sides) > 1):
+            raise ValueError(f"side must be one of {', '.join(map(repr, sides))}, got {side!r}")
+        return streams.excesses(stream * len(sides) + sides[wanted])
 
     def probability(self, x: ArrayLike) -> Float:
         """P(X > x), or P(X < x): how improbable a value would be as the next observation.
@@ -433,15 +429,14 @@ class Spot:
 
     def _parameters(self) -> dict[str, Any]:
         """Arguments of the constructor, but for threads."""
-        names = ("risk", "quantile", "side", "max_excess", "keep", "on_alarm", "clean", "min_excess", "nonfinite")
+        names = ("risk", "quantile", "side", "max_excess", "on_alarm", "clean", "min_excess", "nonfinite")
         return {name: getattr(self, name) for name in names}
 
     def _rules(self) -> Rules:
         from evtkit._streams import Rules
 
         signs = np.array(_SIDES[self.side])
-        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.keep == "largest",
-                     self.n_threads)  # fmt: skip
+        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.n_threads)
 
     def _check_enough(self, n: int) -> None:
         usable = n - self._depth
@@ -454,7 +449,7 @@ class Spot:
         """Which observations of a calibration sample do not stand apart."""
         from evtkit.cleaning import isolated
 
-        return ~np.any([isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]], axis=0)
+        return ~np.any([isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]])
 
     def _finite(self, values: Float, name: str) -> Float:
         """Values that can be summed: finite, or NaN and infinite where those are skipped."""
@@ -528,8 +523,7 @@ class DSpot(Spot):
     """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
 
     Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. Alarms
-    do not enter that mean, so that one does not hide the next (with ``on_alarm="cap"`` or ``"learn"`` they enter as
-    they are learnt).
+    do not enter that mean, so that one does not hide the next, unless ``on_alarm="learn"``.
 
     Parameters
     ----------
@@ -554,7 +548,7 @@ class DSpot(Spot):
     >>> x[5500] -= 8.0
     >>> spot = DSpot(risk=1e-4, depth=50, side="both").fit(x[:2000])
     >>> 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
-    array([5500])
+    array([5500, 5912])
     """
 
     def __init__(self, risk: float = 1e-4, depth: int = 100, quantile: float = 0.98, **others: Any) -> None:
