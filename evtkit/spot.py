@@ -449,7 +449,8 @@ class Spot:
         """Which observations of a calibration sample do not stand apart."""
         from evtkit.cleaning import isolated
 
-        return ~np.any([isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]])
+        apart = [isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]]
+        return np.asarray(~np.any(apart, axis=0))
 
     def _finite(self, values: Float, name: str) -> Float:
         """Values that can be summed: finite, or NaN and infinite where those are skipped."""
