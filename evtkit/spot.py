@@ -341,7 +341,7 @@ class Spot:
         Returns
         -------
         ndarray of float64
-            In order of time, the oldest first: what `evtkit.fit_gpd` gives `xi` and `sigma` for, to the last bit.
+            In order of time, the oldest first: those of which `evtkit.fit_gpd` makes `xi` and `sigma`.
         """
         streams = self._need_fit()
         if not 0 <= stream < len(streams):

@@ -167,7 +167,8 @@ def test_every_refit_is_fit_gpd_of_the_same_excesses(kind):
     for part in np.split(x[500:], 25):
         spot.update(part)
         fit = fit_gpd(spot.excesses())
-        assert (spot.xi, spot.sigma, spot.status) == (fit.xi, fit.sigma, fit.status)
+        assert spot.status == fit.status
+        np.testing.assert_allclose([spot.xi, spot.sigma], [fit.xi, fit.sigma], rtol=1e-12)  # compiled apart
         level = spot.threshold + gpd.isf(1e-3 * spot._streams.integers[0, 3] / spot.n_excess, fit.xi, fit.sigma)
         assert spot.alarm_threshold == pytest.approx(float(level), rel=1e-13)
 
