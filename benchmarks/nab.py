@@ -48,6 +48,7 @@ SHOWN = (
     "realKnownCause/nyc_taxi.csv",
     "realAWSCloudwatch/grok_asg_anomaly.csv",
 )
+DRAWN = ("evtkit Spot", "evtkit Spot, learns alarms")
 
 
 class Verdict(NamedTuple):
@@ -191,7 +192,7 @@ def main() -> None:
 
         three = [next(series for series in corpus if series.name == name) for name in SHOWN]
         options.pictures.mkdir(parents=True, exist_ok=True)
-        shown = {name: [of_series[corpus.index(series)] for series in three] for name, of_series in verdicts.items()}
+        shown = {name: [verdicts[name][corpus.index(series)] for series in three] for name in DRAWN}
         draw(three, shown, options.pictures / "nab.png")
 
 
