@@ -58,7 +58,7 @@ def dspot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "ignore") -> J
 
 def _traced(detector: evtkit.Spot, learning: np.ndarray, rest: np.ndarray) -> Judged:
     trace = detector.fit(learning).trace(rest)
-    return Judged(trace.log_probability, trace.label == evtkit.ANOMALY, *trace.alarm_threshold.T)
+    return Judged(trace.log_probability, trace.label == ANOMALY, *trace.alarm_threshold.T)
 
 
 def libspot(learning: np.ndarray, rest: np.ndarray, discard: bool = True) -> Judged:

@@ -117,7 +117,7 @@ def measure(number: int, streams: int, rows: int, libspot_streams: int, seed: in
     for b in range(BATCHES):
         batch = law.draw(rng, (rows // BATCHES, streams))
         for case in cases:
-            ours_alarms[case][b] = np.count_nonzero(spots[case].update(batch) == evtkit.ANOMALY, axis=0)
+            ours_alarms[case][b] = np.count_nonzero(spots[case].update(batch) == ANOMALY, axis=0)
             their_alarms[case][b] = alarms_of_libspot(theirs[case], batch)
     table = []
     for size, risk in cases:

@@ -23,7 +23,7 @@ class TextbookSpot:
     - The alarm threshold is z = u + σ/ξ · ((risk · n/N_u)^(−ξ) − 1), ξ and σ by exact maximum likelihood from all
       excesses so far; an alarm is x > z, strictly.
     - n counts calibration and all later values without an alarm, N_u the excesses among them: what raised an alarm
-      leaves no trace. With n or N_u changed, z is computed anew, the fit only after another excess.
+      leaves no trace. Fit and z are renewed at an excess only, with the n and N_u that include it.
     - z is never below u: where N_u/n has sunk below the risk, every excess is an alarm.
     - The calibration sample itself is not cleaned.
     - Without an excess, or with σ = 0, there is no model: z is the largest value seen without an alarm.
@@ -50,21 +50,21 @@ class TextbookSpot:
             self.xi, self.sigma = float(fit.xi), float(fit.sigma)
 
     def _move(self) -> None:
+        self.share = len(self.excesses) / self.n
         self.alarm_threshold = self.largest
         if self.sigma > 0:
-            rest = np.log(self.risk * self.n / len(self.excesses))
+            rest = np.log(self.risk / self.share)
             reach = -rest if self.xi == 0 else np.expm1(-self.xi * rest) / self.xi
             self.alarm_threshold = self.threshold + self.sigma * max(reach, 0.0)
 
     def probability(self, x: float) -> float:
-        """P(X > x) for x beyond the threshold u; N_u/n at and below it."""
-        share = len(self.excesses) / self.n
+        """P(X > x) for x beyond the threshold u, by the fit and the N_u/n that gave z; N_u/n at and below u."""
         if x <= self.threshold or not self.sigma > 0:
-            return share if x <= self.alarm_threshold else 0.0
+            return self.share if x <= self.alarm_threshold else 0.0
         y = (x - self.threshold) / self.sigma
         if self.xi == 0:
-            return share * float(np.exp(-y))
-        return share * max(0.0, 1.0 + self.xi * y) ** (-1.0 / self.xi)
+            return self.share * float(np.exp(-y))
+        return self.share * max(0.0, 1.0 + self.xi * y) ** (-1.0 / self.xi)
 
     def step(self, x: float) -> int:
         """Judge one value by what came before it, then learn from it unless it is an alarm."""
@@ -76,7 +76,7 @@ class TextbookSpot:
         if excess:
             self.excesses.append(x - self.threshold)
             self._refit()
-        self._move()
+            self._move()
         return EXCESS if excess else NORMAL
 
 
