@@ -7,13 +7,14 @@ calibration sample and a new stream after it. Rates differ between replications,
 is where the bands come from: mean ± 1.96 standard errors over replications. All contestants see the same numbers; of
 libspot's replications there are fewer, for it is called observation by observation.
 
-Columns are multiples of the nominal risk:
+Three tables, in multiples of the nominal risk:
 
-fit             a fit (`fit_tail`) that is never updated: the true probability beyond its level, which needs no stream
-theory          the same if the tail were exactly generalised Pareto, with the distribution's limiting ξ: what a sample
-                of this size must cost. What `fit` has beyond it is the distribution's distance from its limit
-Spot, libspot   share of alarms in the stream, the model being updated as it goes
-late            the same in the last quarter of the stream alone
+fit      a fit (`fit_tail`) that is never updated: the true probability beyond its level, which needs no stream. Beside
+         it, `exact tail`: the same if the tail were exactly generalised Pareto with the distribution's limiting ξ: what a
+         sample of this size must cost; the rest is the distribution's distance from its limit
+stream   share of alarms in a stream, the model being updated as it goes; `late` is the last quarter of the stream alone
+drift    the same along a longer stream of exponential values. `theory`: the fit to infinitely many excesses of which
+         those above the level of the turn before are missing, once for each time that the memory has been renewed
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from libspot import Spot as LibSpot
 from scipy import stats
 
 import evtkit
-from evtkit import fit_tail, gpd
+from evtkit import fit_gpd, fit_tail, gpd
 
 RISKS = (1e-3, 1e-4)
 SIZES = (2_000, 10_000)
 QUANTILE = 0.98
 MAX_EXCESS = 1_000  # kept, by both programs
 BATCHES = 20  # of the stream; a quarter is five of them
+TURN = 50_000  # observations that renew a memory of 1,000 excesses over the 98 % quantile
 
 
 class Law(NamedTuple):
@@ -77,105 +79,181 @@ LAWS = (
 )
 
 
-class Rates(NamedTuple):
-    """Multiples of the nominal risk, one a replication."""
-
-    whole: np.ndarray
-    late: np.ndarray
-
-    @classmethod
-    def of(cls, alarms: np.ndarray, rows: int, risk: float) -> Rates:
-        """From the numbers of alarms in each batch of a stream, batches × replications."""
-        late = BATCHES // 4
-        return cls(alarms.sum(0) / (rows * risk), alarms[-late:].sum(0) / (rows * late / BATCHES * risk))
-
-
 def mean(rates: np.ndarray) -> str:
     """Mean with its 95 % band over replications."""
     return f"{rates.mean():.2f} ± {1.96 * rates.std(ddof=1) / np.sqrt(len(rates)):.2f}"
 
 
-def alarms_of_libspot(detectors: list[LibSpot], batch: np.ndarray) -> np.ndarray:
-    """Alarms in each column."""
-    return np.array([list(map(one.step, batch[:, c].tolist())).count(ANOMALY) for c, one in enumerate(detectors)])
+class Theirs:
+    """libspot's detectors, one a stream, called as evtkit's are."""
+
+    def __init__(self, risk: float, first: np.ndarray, on_alarm: str = "ignore") -> None:
+        self.learns = on_alarm == "learn"
+        self.streams = [
+            LibSpot(q=risk, level=QUANTILE, max_excess=MAX_EXCESS, discard_anomalies=not self.learns)
+            for _ in range(first.shape[1])
+        ]
+        for c, stream in enumerate(self.streams):
+            stream.fit(np.ascontiguousarray(first[:, c]))
+
+    def alarms(self, batch: np.ndarray) -> np.ndarray:
+        """Alarms of each stream in a batch."""
+        columns = batch[:, : len(self.streams)].T.tolist()
+        pairs = zip(self.streams, columns, strict=True)
+        if self.learns:  # it does not report what it learns
+            return np.array(
+                [sum((x > stream.anomaly_threshold) | (stream.step(x) < 0) for x in xs) for stream, xs in pairs]
+            )
+        return np.array([list(map(stream.step, xs)).count(ANOMALY) for stream, xs in pairs])
 
 
-def measure(number: int, streams: int, rows: int, libspot_streams: int, seed: int) -> list[dict[str, str]]:
-    """The rows of the table for one distribution."""
+class Ours:
+    """`evtkit.Spot` on all streams at once."""
+
+    def __init__(self, risk: float, first: np.ndarray, on_alarm: str = "ignore") -> None:
+        self.spot = evtkit.Spot(risk, QUANTILE, max_excess=MAX_EXCESS, on_alarm=on_alarm, n_threads=1).fit(first)
+
+    def alarms(self, batch: np.ndarray) -> np.ndarray:
+        """Alarms of each stream in a batch."""
+        return np.count_nonzero(self.spot.update(batch) == ANOMALY, axis=0)
+
+
+def case(law: Law, size: int, risk: float) -> dict[str, str]:
+    """The first columns of a row."""
+    return {"distribution": law.name, "calibrated on": f"{size:,}", "risk": f"{risk:.0e}".replace("e-0", "e-")}
+
+
+def fits(number: int, replications: int, seed: int) -> list[dict[str, str]]:
+    """How far fits are off that are never updated."""
     law, rng = LAWS[number], np.random.default_rng([seed, number])
-    calibration = law.draw(rng, (max(SIZES), streams))
-    cases = [(size, risk) for size in SIZES for risk in RISKS]
-    spots, theirs = {}, {}
-    for size, risk in cases:
-        first = calibration[:size]
-        spots[size, risk] = evtkit.Spot(risk, QUANTILE, max_excess=MAX_EXCESS, n_threads=1).fit(first)
-        theirs[size, risk] = [LibSpot(q=risk, level=QUANTILE, max_excess=MAX_EXCESS) for _ in range(libspot_streams)]
-        for c, one in enumerate(theirs[size, risk]):
-            one.fit(np.ascontiguousarray(first[:, c]))
-    ours_alarms = {case: np.zeros((BATCHES, streams)) for case in cases}
-    their_alarms = {case: np.zeros((BATCHES, libspot_streams)) for case in cases}
-    for b in range(BATCHES):
-        batch = law.draw(rng, (rows // BATCHES, streams))
-        for case in cases:
-            ours_alarms[case][b] = np.count_nonzero(spots[case].update(batch) == ANOMALY, axis=0)
-            their_alarms[case][b] = alarms_of_libspot(theirs[case], batch)
+    rows = []
+    for size in SIZES:
+        sample = law.draw(rng, (size, replications))
+        exact = gpd.rvs(law.xi, 1.0, (size, replications), rng=rng)
+        tail, ideal = (fit_tail(x, quantile=QUANTILE, n_threads=1, keep_sample=False) for x in (sample, exact))
+        for risk in RISKS:
+            true = law.of.sf(tail.isf(risk)) / risk
+            rows.append(
+                case(law, size, risk)
+                | {
+                    "exact tail": mean(gpd.sf(ideal.isf(risk), law.xi, 1.0) / risk),
+                    "this tail": mean(true),
+                    "nine in ten": "{:.2f} – {:.2f}".format(*np.quantile(true, [0.05, 0.95])),
+                }
+            )
+    return rows
+
+
+def streams(number: int, replications: int, theirs: int, rows: int, seed: int) -> list[dict[str, str]]:
+    """Share of alarms along streams."""
+    law, rng = LAWS[number], np.random.default_rng([seed, number, 1])
+    calibration = law.draw(rng, (max(SIZES), replications))
+    contestants: dict[tuple[int, float, str], Ours | Theirs] = {}
+    for size in SIZES:
+        for risk in RISKS:
+            first = calibration[:size]
+            for on_alarm in ("ignore", "cap", "learn"):
+                contestants[size, risk, on_alarm] = Ours(risk, first, on_alarm)
+            contestants[size, risk, "libspot"] = Theirs(risk, first[:, :theirs])
+    count: dict[tuple[int, float, str], list[np.ndarray]] = {key: [] for key in contestants}
+    for _ in range(BATCHES):
+        batch = law.draw(rng, (rows // BATCHES, replications))
+        for key, detector in contestants.items():
+            count[key].append(detector.alarms(batch))
     table = []
-    for size, risk in cases:
-        level = fit_tail(calibration[:size], quantile=QUANTILE, n_threads=1).isf(risk)
-        exact = gpd.rvs(law.xi, 1.0, (size, streams), rng=rng)
-        ideal = gpd.sf(fit_tail(exact, quantile=QUANTILE, n_threads=1).isf(risk), law.xi, 1.0) / risk
-        fit = law.of.sf(level) / risk
-        ours, libspot = (Rates.of(a[size, risk], rows, risk) for a in (ours_alarms, their_alarms))
-        table.append(
-            {
-                "distribution": law.name,
-                "calibrated on": f"{size:,}",
-                "risk": f"{risk:.0e}".replace("e-0", "e-"),
-                "theory": mean(ideal),
-                "fit": mean(fit),
-                "9 in 10 fits": "{:.2f} – {:.2f}".format(*np.quantile(fit, [0.05, 0.95])),
-                "Spot": mean(ours.whole),
-                "Spot, late": mean(ours.late),
-                "libspot": mean(libspot.whole),
-                "libspot, late": mean(libspot.late),
-            }
-        )
+    for size in SIZES:
+        for risk in RISKS:
+            row = case(law, size, risk)
+            for name, key in (("Spot", "ignore"), ("cap", "cap"), ("learn", "learn"), ("libspot", "libspot")):
+                alarms = np.array(count[size, risk, key])
+                late = alarms[-BATCHES // 4 :]
+                row[name] = mean(alarms.sum(0) / (rows * risk))
+                row[f"{name}, late"] = mean(late.sum(0) / (len(late) * (rows // BATCHES) * risk))
+            table.append(row)
     return table
+
+
+def drift(number: int, replications: int, seed: int) -> list[dict[str, str]]:
+    """Rates of alarms at one risk in each turn of the memory; one entry a turn."""
+    risk, law, rng = RISKS[number], LAWS[1], np.random.default_rng([seed, number, 2])
+    first = law.draw(rng, (max(SIZES), replications))
+    contestants = {f"Spot, {on_alarm}": Ours(risk, first, on_alarm) for on_alarm in ("ignore", "cap", "learn")} | {
+        f"libspot, {on_alarm}": Theirs(risk, first[:, : replications // 4], on_alarm)
+        for on_alarm in ("ignore", "learn")
+    }
+    rows = []
+    for turn, theory in enumerate(renewals(risk, 8), start=1):
+        parts = [law.draw(rng, (TURN // 10, replications)) for _ in range(10)]
+        row = {
+            "risk": f"{risk:.0e}".replace("e-0", "e-"),
+            "observations": f"to {turn * TURN:,}",
+            "theory": f"{theory:.2f}",
+        }
+        for name, detector in contestants.items():
+            row[name] = mean(sum(detector.alarms(part) for part in parts) / (TURN * risk))
+        rows.append(row)
+    return rows
+
+
+def renewals(risk: float, turns: int, excesses: int = 20_000) -> list[float]:
+    """True rates, in multiples of the risk, of levels fitted to exponential excesses without those above the last one."""
+    share, seen, rates = 1.0 - QUANTILE, 1.0, []
+    for _ in range(turns):
+        kept = -np.log1p(-seen * (np.arange(excesses) + 0.5) / excesses)
+        fit = fit_gpd(kept)
+        observed = share * seen / (1.0 - share * (1.0 - seen))
+        level = gpd.isf(risk / observed, fit.xi, fit.sigma)
+        rates.append(float(np.exp(-level)) * share / risk)
+        seen = 1.0 - float(np.exp(-level))
+    return rates
+
+
+def show(title: str, table: list[dict[str, str]], file: Path | None) -> None:
+    """Print a table as reStructuredText, and write it."""
+    widths = {key: max(len(key), *(len(row[key]) for row in table)) for key in table[0]}
+    rule = {key: "=" * width for key, width in widths.items()}
+    print(f"\n{title}\n")
+    for row in [rule, {key: key for key in widths}, rule, *table, rule]:
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, list(widths), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=1_000, help="replications")
+    parser.add_argument("--fits", type=int, default=4_000, help="replications of fits")
+    parser.add_argument("--streams", type=int, default=1_000, help="replications of streams")
+    parser.add_argument("--libspot-streams", type=int, default=100, help="of them for libspot")
+    parser.add_argument(
+        "--long-streams", type=int, default=400, help="replications of long streams, a quarter for libspot"
+    )
     parser.add_argument("--rows", type=int, default=100_000, help="observations of each stream")
-    parser.add_argument("--libspot-streams", type=int, default=200, help="replications of libspot")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--tables", type=Path, help="folder for calibration.csv")
+    parser.add_argument("--tables", type=Path, help="folder for calibration-*.csv")
     options = parser.parse_args()
-
-    start = time.perf_counter()
-    work = partial(
-        measure,
-        streams=options.streams,
-        rows=options.rows // BATCHES * BATCHES,
-        libspot_streams=options.libspot_streams,
-        seed=options.seed,
-    )
+    rows = options.rows // BATCHES * BATCHES
+    parts = {
+        "fit": (partial(fits, replications=options.fits, seed=options.seed), len(LAWS)),
+        "stream": (
+            partial(
+                streams, replications=options.streams, theirs=options.libspot_streams, rows=rows, seed=options.seed
+            ),
+            len(LAWS),
+        ),
+        "drift": (partial(drift, replications=options.long_streams, seed=options.seed), len(RISKS)),
+    }
+    print(f"{machine()}; multiples of the nominal risk, mean ± 1.96 standard errors over replications")
     with ProcessPoolExecutor(options.jobs) as pool:
-        table = [row for rows in pool.map(work, range(len(LAWS))) for row in rows]
-    print(
-        f"{machine()}; {options.streams} replications, of libspot {options.libspot_streams}, {options.rows:,} rows each"
-    )
-    print(f"{time.perf_counter() - start:.0f} s; multiples of the nominal risk, mean ± 1.96 standard errors\n")
-    widths = {key: max(len(key), *(len(row[key]) for row in table)) for key in table[0]}
-    for row in [{key: key for key in widths}, {key: "=" * width for key, width in widths.items()}, *table]:
-        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-    if options.tables:
-        options.tables.mkdir(parents=True, exist_ok=True)
-        with (options.tables / "calibration.csv").open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.DictWriter(handle, list(widths), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        for name, (work, count) in parts.items():
+            start = time.perf_counter()
+            table = [row for of_one in pool.map(work, range(count)) for row in of_one]
+            title = f"{name}, {time.perf_counter() - start:.0f} s"
+            show(title, table, options.tables and options.tables / f"calibration-{name}.csv")
 
 
 if __name__ == "__main__":
