@@ -10,9 +10,10 @@ libspot's replications there are fewer, for it is called observation by observat
 Three tables, in multiples of the nominal risk:
 
 fit      a fit (`fit_tail`) that is never updated: the true probability beyond its level, which needs no stream. Beside
-         it, `exact tail`: the same if the tail were exactly generalised Pareto with the distribution's limiting ξ: what a
-         sample of this size must cost; the rest is the distribution's distance from its limit
-stream   share of alarms in a stream, the model being updated as it goes; `late` is the last quarter of the stream alone
+         it, `exact tail`: the same if the tail were exactly generalised Pareto with the distribution's limiting ξ:
+         what a sample of this size must cost; the rest is the distribution's distance from its limit
+stream   share of alarms in a stream, the model being updated as it goes; `late` is the last quarter of the stream
+         alone
 drift    the same along a longer stream of exponential values. `theory`: the fit to infinitely many excesses of which
          those above the level of the turn before are missing, once for each time that the memory has been renewed
 """
@@ -196,7 +197,7 @@ def drift(number: int, replications: int, seed: int) -> list[dict[str, str]]:
 
 
 def renewals(risk: float, turns: int, excesses: int = 20_000) -> list[float]:
-    """True rates, in multiples of the risk, of levels fitted to exponential excesses without those above the last one."""
+    """True rates, in multiples of the risk, of levels fitted to exponential excesses up to the level before."""
     share, seen, rates = 1.0 - QUANTILE, 1.0, []
     for _ in range(turns):
         kept = -np.log1p(-seen * (np.arange(excesses) + 0.5) / excesses)
