@@ -12,8 +12,7 @@ Three tables, in multiples of the nominal risk:
 fit      a fit (`fit_tail`) that is never updated: the true probability beyond its level, which needs no stream. Beside
          it, `exact tail`: the same if the tail were exactly generalised Pareto with the distribution's limiting ξ:
          what a sample of this size must cost; the rest is the distribution's distance from its limit
-stream   share of alarms in a stream, the model being updated as it goes; `late` is the last quarter of the stream
-         alone
+stream   share of alarms in a stream, the model being updated as it goes; of alarms it ignores, caps or learns the value
 drift    the same along a longer stream of exponential values. `theory`: the fit to infinitely many excesses of which
          those above the level of the turn before are missing, once for each time that the memory has been renewed
 """
@@ -41,7 +40,8 @@ RISKS = (1e-3, 1e-4)
 SIZES = (2_000, 10_000)
 QUANTILE = 0.98
 MAX_EXCESS = 1_000  # kept, by both programs
-BATCHES = 20  # of the stream; a quarter is five of them
+BLOCK = 500  # fits at once
+BATCHES = 20  # that a stream comes in
 TURN = 50_000  # observations that renew a memory of 1,000 excesses over the 98 % quantile
 
 
@@ -119,6 +119,13 @@ class Ours:
         return np.count_nonzero(self.spot.update(batch) == ANOMALY, axis=0)
 
 
+def contest(risk: float, first: np.ndarray, theirs: int) -> dict[str, Ours | Theirs]:
+    """All contestants, calibrated; libspot on the first streams only."""
+    return {f"Spot, {on_alarm}": Ours(risk, first, on_alarm) for on_alarm in ("ignore", "cap", "learn")} | {
+        f"libspot, {on_alarm}": Theirs(risk, first[:, :theirs], on_alarm) for on_alarm in ("ignore", "learn")
+    }
+
+
 def case(law: Law, size: int, risk: float) -> dict[str, str]:
     """The first columns of a row."""
     return {"distribution": law.name, "calibrated on": f"{size:,}", "risk": f"{risk:.0e}".replace("e-0", "e-")}
@@ -129,18 +136,19 @@ def fits(number: int, replications: int, seed: int) -> list[dict[str, str]]:
     law, rng = LAWS[number], np.random.default_rng([seed, number])
     rows = []
     for size in SIZES:
-        sample = law.draw(rng, (size, replications))
-        exact = gpd.rvs(law.xi, 1.0, (size, replications), rng=rng)
-        tail, ideal = (fit_tail(x, quantile=QUANTILE, n_threads=1, keep_sample=False) for x in (sample, exact))
-        for risk in RISKS:
-            true = law.of.sf(tail.isf(risk)) / risk
+        true, exact = [], []  # blocks × risks × fits
+        for _ in range(replications // BLOCK):
+            tail, ideal = (
+                fit_tail(x, quantile=QUANTILE, n_threads=1, keep_sample=False)
+                for x in (law.draw(rng, (size, BLOCK)), gpd.rvs(law.xi, 1.0, (size, BLOCK), rng=rng))
+            )
+            true.append([law.of.sf(tail.isf(risk)) / risk for risk in RISKS])
+            exact.append([gpd.sf(ideal.isf(risk), law.xi, 1.0) / risk for risk in RISKS])
+        for risk, of_true, of_exact in zip(RISKS, np.hstack(true), np.hstack(exact), strict=True):
+            low, high = np.quantile(of_true, [0.05, 0.95])
             rows.append(
                 case(law, size, risk)
-                | {
-                    "exact tail": mean(gpd.sf(ideal.isf(risk), law.xi, 1.0) / risk),
-                    "this tail": mean(true),
-                    "nine in ten": "{:.2f} – {:.2f}".format(*np.quantile(true, [0.05, 0.95])),
-                }
+                | {"exact tail": mean(of_exact), "this tail": mean(of_true), "nine in ten": f"{low:.2f} – {high:.2f}"}
             )
     return rows
 
@@ -149,39 +157,24 @@ def streams(number: int, replications: int, theirs: int, rows: int, seed: int) -
     """Share of alarms along streams."""
     law, rng = LAWS[number], np.random.default_rng([seed, number, 1])
     calibration = law.draw(rng, (max(SIZES), replications))
-    contestants: dict[tuple[int, float, str], Ours | Theirs] = {}
-    for size in SIZES:
-        for risk in RISKS:
-            first = calibration[:size]
-            for on_alarm in ("ignore", "cap", "learn"):
-                contestants[size, risk, on_alarm] = Ours(risk, first, on_alarm)
-            contestants[size, risk, "libspot"] = Theirs(risk, first[:, :theirs])
-    count: dict[tuple[int, float, str], list[np.ndarray]] = {key: [] for key in contestants}
+    contestants = {(size, risk): contest(risk, calibration[:size], theirs) for size in SIZES for risk in RISKS}
+    count = {key: dict.fromkeys(detectors, 0) for key, detectors in contestants.items()}
     for _ in range(BATCHES):
         batch = law.draw(rng, (rows // BATCHES, replications))
-        for key, detector in contestants.items():
-            count[key].append(detector.alarms(batch))
-    table = []
-    for size in SIZES:
-        for risk in RISKS:
-            row = case(law, size, risk)
-            for name, key in (("Spot", "ignore"), ("cap", "cap"), ("learn", "learn"), ("libspot", "libspot")):
-                alarms = np.array(count[size, risk, key])
-                late = alarms[-BATCHES // 4 :]
-                row[name] = mean(alarms.sum(0) / (rows * risk))
-                row[f"{name}, late"] = mean(late.sum(0) / (len(late) * (rows // BATCHES) * risk))
-            table.append(row)
-    return table
+        for key, detectors in contestants.items():
+            for name, detector in detectors.items():
+                count[key][name] = count[key][name] + detector.alarms(batch)
+    return [
+        case(law, size, risk) | {name: mean(alarms / (rows * risk)) for name, alarms in of_case.items()}
+        for (size, risk), of_case in count.items()
+    ]
 
 
 def drift(number: int, replications: int, seed: int) -> list[dict[str, str]]:
     """Rates of alarms at one risk in each turn of the memory; one entry a turn."""
     risk, law, rng = RISKS[number], LAWS[1], np.random.default_rng([seed, number, 2])
     first = law.draw(rng, (max(SIZES), replications))
-    contestants = {f"Spot, {on_alarm}": Ours(risk, first, on_alarm) for on_alarm in ("ignore", "cap", "learn")} | {
-        f"libspot, {on_alarm}": Theirs(risk, first[:, : replications // 4], on_alarm)
-        for on_alarm in ("ignore", "learn")
-    }
+    contestants = contest(risk, first, replications // 4)
     rows = []
     for turn, theory in enumerate(renewals(risk, 8), start=1):
         parts = [law.draw(rng, (TURN // 10, replications)) for _ in range(10)]
@@ -228,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=4_000, help="replications of fits")
     parser.add_argument("--streams", type=int, default=1_000, help="replications of streams")
-    parser.add_argument("--libspot-streams", type=int, default=100, help="of them for libspot")
+    parser.add_argument("--libspot-streams", type=int, default=60, help="of them for libspot")
     parser.add_argument(
         "--long-streams", type=int, default=400, help="replications of long streams, a quarter for libspot"
     )
