@@ -220,10 +220,10 @@ def show(title: str, table: list[dict[str, str]], file: Path | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=4_000, help="replications of fits")
-    parser.add_argument("--streams", type=int, default=1_000, help="replications of streams")
-    parser.add_argument("--libspot-streams", type=int, default=60, help="of them for libspot")
+    parser.add_argument("--streams", type=int, default=400, help="replications of streams")
+    parser.add_argument("--libspot-streams", type=int, default=50, help="of them for libspot")
     parser.add_argument(
-        "--long-streams", type=int, default=400, help="replications of long streams, a quarter for libspot"
+        "--long-streams", type=int, default=200, help="replications of long streams, a quarter for libspot"
     )
     parser.add_argument("--rows", type=int, default=100_000, help="observations of each stream")
     parser.add_argument("--seed", type=int, default=0)

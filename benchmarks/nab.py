@@ -48,7 +48,7 @@ SHOWN = (
     "realKnownCause/nyc_taxi.csv",
     "realAWSCloudwatch/grok_asg_anomaly.csv",
 )
-DRAWN = ("evtkit Spot", "evtkit Spot, learns alarms")
+DRAWN = ("evtkit Spot", "evtkit DSpot, learns alarms")
 
 
 class Verdict(NamedTuple):
@@ -92,6 +92,17 @@ def best_scores(corpus: Sequence[Series], verdicts: Verdicts) -> list[dict[str, 
                 row["alarm if p is at most"] = "–" if threshold > 1.0 else f"{p:.0e}" if p else "0"
         rows.append(row)
     return rows
+
+
+def luck(corpus: Sequence[Series], draws: int = 20) -> str:
+    """What random scores reach with the best threshold, and how much that varies."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        [best_threshold(corpus, scores, weights)[1] for weights in PROFILES.values()]
+        for scores in ([rng.random(len(series.values)) for series in corpus] for _ in range(draws))
+    ]
+    pairs = zip(PROFILES, np.mean(drawn, axis=0), np.std(drawn, axis=0, ddof=1), strict=True)
+    return ", ".join(f"{profile} {mean:.1f} ± {std:.1f}" for profile, mean, std in pairs)
 
 
 def alarms(corpus: Sequence[Series], verdicts: Verdicts) -> list[dict[str, object]]:
@@ -187,6 +198,7 @@ def main() -> None:
         ("Windows found; false alarms per 1,000 rows", groups, "groups"),
     ):
         show(title, table(corpus, verdicts), options.tables and options.tables / f"nab-{file}.csv")
+    print(f"\nRandom scores at their best threshold, mean ± standard deviation of 20 draws: {luck(corpus)}")
     if options.pictures:
         from _nab_picture import draw
 
