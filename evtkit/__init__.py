@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from evtkit.peaks import fit_tail as fit_tail
     from evtkit.ranking import Ranking as Ranking
     from evtkit.sketch import TailSketch as TailSketch
+    from evtkit.spot import DSpot as DSpot
+    from evtkit.spot import Spot as Spot
     from evtkit.tail import Tail as Tail
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "DSpot": "evtkit.spot",
     "FitStatus": "evtkit.fit",
     "GpdFit": "evtkit.fit",
     "Ranking": "evtkit.ranking",
+    "Spot": "evtkit.spot",
     "Tail": "evtkit.tail",
     "TailSketch": "evtkit.sketch",
     "fit_gpd": "evtkit.fit",
     "fit_tail": "evtkit.peaks",
 }
-_MODULES = ("dependence", "gev", "gof", "gpd", "intervals", "plot", "saliency", "testing", "threshold")
+_MODULES = ("dependence", "gev", "gof", "gpd", "intervals", "plot", "saliency", "spot", "testing", "threshold")
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 

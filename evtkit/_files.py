@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
-__all__ = ["read_arrays", "write_arrays", "write_atomic"]
+__all__ = ["read_arrays", "read_json", "write_arrays", "write_atomic", "write_json"]
 
 _FORMAT = 1
 
@@ -70,3 +70,26 @@ def read_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any]
     if (version := attributes.pop("format", None)) != _FORMAT:
         raise ValueError(f"{path} has format {version}, this evtkit reads format {_FORMAT}")
     return arrays, attributes
+
+
+def write_json(path: str | os.PathLike[str], kind: str, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file of the given kind; floats are written so that they are read back to the last bit."""
+    text = json.dumps({"kind": kind, "format": _FORMAT, **content}, allow_nan=False, indent=1)
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(text.encode())
+
+    return write_atomic(path, write)
+
+
+def read_json(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """The content of a file that `write_json` wrote; ValueError if it is anything else."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not an evtkit file: {error}") from error
+    if not isinstance(content, dict) or content.pop("kind", None) != kind:
+        raise ValueError(f"{path} is not a saved {kind}")
+    if (version := content.pop("format", None)) != _FORMAT:
+        raise ValueError(f"{path} has format {version}, this evtkit reads format {_FORMAT}")
+    return content

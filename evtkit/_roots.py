@@ -20,7 +20,7 @@ _POLISH = 0.1  # |t| below which they are not trusted with the last digits
 
 
 @kernel("UniTuple(float64, 2)(float64, float64, float64, float64)", inline=True)
-def _slope(t, xi, m, m2):
+def slope(t, xi, m, m2):
     """q/m and its derivative; q/m has q's sign, and is straighter (1/m is linear near the left end)."""
     scale = t * xi * m
     q = ((1.0 + xi) * m - 1.0) / scale
@@ -121,7 +121,7 @@ def solve(z, n, z_max, left, right, start, dq0, work):
             last_t, last_q = t, q
         else:
             xi, m, m2 = sums(z, n, z_max, t)
-            q, dq = _slope(t, xi, m, m2)
+            q, dq = slope(t, xi, m, m2)
             sigma = xi / t
         if q > 0.0:
             left = t

@@ -1,0 +1,170 @@
+"""The state of stream detectors: what `evtkit.spot` has learnt of each stream, and nothing of how users see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from evtkit import _spot
+from evtkit import _tail_stream as _tail
+from evtkit._threads import for_each, pieces
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Int = NDArray[np.int64]
+
+__all__ = ["Rules", "Streams"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How observations are judged, as the kernels want it."""
+
+    signs: Float
+    """Of the tails of a stream: 1 for an upper one, −1 for a lower one."""
+    risk: float
+    """Of one tail."""
+    min_excess: int
+    policy: int
+    """What is learnt of an alarm: `_tail_stream.IGNORE`, `IMPUTE` or `LEARN`."""
+    n_threads: int | None
+
+
+@dataclass
+class Streams:
+    """Streams, each with one or two tails side by side; see `evtkit._tail_stream` for the columns.
+
+    Attributes
+    ----------
+    floats, integers : ndarray, shape (tails, columns)
+        The model of each tail.
+    rings : ndarray, shape (tails, max_excess)
+        The values kept, times the tail's sign.
+    n : ndarray, shape (streams,)
+        Observations learnt.
+    windows : ndarray, shape (streams, depth)
+        The latest values learnt, whose mean is subtracted from the next; no columns without that.
+    totals, places : ndarray, shape (streams, 2), (streams,)
+        Their sums, in two parts, and where the windows go on.
+    """
+
+    floats: Float
+    integers: Int
+    rings: Float
+    n: Int
+    windows: Float
+    totals: Float
+    places: Int
+
+    @classmethod
+    def empty(cls, streams: int, sides: int, capacity: int, depth: int) -> Self:
+        """Streams that have seen nothing."""
+        tails = streams * sides
+        return cls(
+            np.zeros((tails, _tail.FLOATS)), np.zeros((tails, _tail.INTEGERS), np.int64), np.empty((tails, capacity)),
+            np.zeros(streams, np.int64), np.zeros((streams, depth)), np.zeros((streams, 2)),
+            np.zeros(streams, np.int64),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    @property
+    def depth(self) -> int:
+        """Values whose mean is subtracted, or 0."""
+        return int(self.windows.shape[1])
+
+    @property
+    def centres(self) -> Float:
+        """What is subtracted from the next observation of each stream, shape (streams,)."""
+        return self.totals.sum(axis=1) / self.depth if self.depth else np.zeros(len(self))
+
+    def centred(self, x: Float, c: int, usual: NDArray[np.bool_] | None = None) -> Float:
+        """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
+
+        Returns the deviations of those others from what precedes them; without a window, x.
+        """
+        if not self.depth:
+            return x
+        out = np.empty(len(x) - self.depth)
+        usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
+        _spot.deviations(x, usual, self.windows, self.totals, self.places, c, out)
+        return out
+
+    def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
+        """Start the tails of stream c."""
+        self.n[c] = len(deviations)
+        place = int(quantile * len(deviations))
+        for s, sign in enumerate(rules.signs.tolist()):
+            t = c * len(rules.signs) + s
+            level = np.partition(sign * deviations, place)[place]
+            _tail.begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
+
+    def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
+        """Judge and learn values (observations, streams): labels of that shape. See `_spot.run`."""
+        labels = np.zeros(values.shape, dtype=np.int8)
+
+        def work(part: slice) -> None:
+            _spot.run(
+                values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
+                rules.risk, rules.min_excess, rules.policy, self.windows, self.totals, self.places,
+                levels, scores,
+            )  # fmt: skip
+
+        for_each(work, pieces(len(self), max(1, len(values)), rules.n_threads), rules.n_threads)
+        return labels
+
+    def refitted(self, rules: Rules) -> tuple[Float, Int]:
+        """The models with their fits up to date. Copies: looking at a detector must not change what it will do."""
+        floats, integers = self.floats.copy(), self.integers.copy()
+
+        def work(part: slice) -> None:
+            _spot.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess)
+
+        for_each(work, pieces(len(floats), self.rings.shape[1], rules.n_threads), rules.n_threads)
+        return floats, integers
+
+    def excesses(self, t: int) -> Float:
+        """The excesses that tail t keeps, the oldest first."""
+        out = np.empty(self.rings.shape[1] + 1)
+        return out[: _tail.unroll(self.floats[t], self.integers[t], self.rings[t], out)]
+
+    # -- as plain values -----------------------------------------------------------------------------------------------
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """All that has been learnt, a dict a stream, of numbers and lists."""
+        sides = len(self.floats) // len(self)
+        out = []
+        for c in range(len(self)):
+            stream = {"n": int(self.n[c]), "tails": [self._tail(t) for t in range(c * sides, (c + 1) * sides)]}
+            if self.depth:
+                stream["window"] = self.windows[c].tolist()
+                stream["sum"], stream["place"] = self.totals[c].tolist(), int(self.places[c])
+            out.append(stream)
+        return out
+
+    def _tail(self, t: int) -> dict[str, Any]:
+        columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
+        head, size, total, seen, imputed = self.integers[t, columns].tolist()
+        kept = np.roll(self.rings[t], -head) if size == self.rings.shape[1] else self.rings[t, :size]
+        return {"threshold": float(self.floats[t, _tail.U]), "n": seen, "n_excess": total, "imputed": imputed,
+                "kept": kept.tolist()}  # fmt: skip
+
+    @classmethod
+    def from_list(cls, streams: list[dict[str, Any]], sides: int, capacity: int, depth: int) -> Self:
+        """What `to_list` described."""
+        self = cls.empty(len(streams), sides, capacity, depth)
+        for c, stream in enumerate(streams):
+            self.n[c] = stream["n"]
+            if depth:
+                self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
+            for s, tail in enumerate(stream["tails"]):
+                t, size = c * sides + s, len(tail["kept"])
+                self.floats[t, _tail.U], self.rings[t, :size] = tail["threshold"], tail["kept"]
+                columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
+                self.integers[t, columns] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
+        return self

@@ -1,0 +1,562 @@
+"""Spot and DSpot: alarms on streams, whose level is learnt from the stream and follows it.
+
+An alarm level z is the value that an ordinary observation exceeds with a probability that you name, the risk. It comes
+from a peaks-over-threshold model that learns every excess as it arrives (Siffer et al. 2017): with N_u excesses over
+the threshold u among n observations,
+
+    z = u + σ/ξ · ((risk · n/N_u)^(−ξ) − 1),
+
+ξ and σ being the exact maximum-likelihood fit of the excesses kept (`evtkit.fit_gpd`). One observation x after another
+is judged by the model before it, and then learnt:
+
+    x > z           ANOMALY: not learnt, unless asked for
+    u < x ≤ z       EXCESS: joins the excesses, and moves z
+    x ≤ u           NORMAL: counted
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from evtkit._files import read_json, write_json
+from evtkit._threads import thread_count
+from evtkit.fit import FitStatus, numbers
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit._streams import Rules, Streams
+
+    Float = NDArray[np.float64]
+
+__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "DSpot", "Label", "Spot", "Trace"]
+
+
+class Label(IntEnum):
+    """What `Spot.update` says of an observation."""
+
+    MISSING = -1
+    """NaN, with ``nonfinite="skip"``."""
+    NORMAL = 0
+    """At or below the threshold."""
+    EXCESS = 1
+    """Beyond the threshold, at or below the alarm level."""
+    ANOMALY = 2
+    """Beyond the alarm level: an alarm."""
+
+
+MISSING, NORMAL, EXCESS, ANOMALY = Label
+
+_SIDES = {"upper": (1.0,), "lower": (-1.0,), "both": (-1.0, 1.0)}
+_PASSES = 3  # of the cleaning
+_ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
+
+
+class Trace(NamedTuple):
+    """What a stream looked like to its detector, one row an observation; see `Spot.trace`."""
+
+    label: NDArray[np.int8]
+    """As `Spot.update` returns it."""
+    alarm_threshold: Float
+    """The alarm level by which the observation was judged, shaped as `Spot.alarm_threshold` with time in front."""
+    log_probability: Float
+    """Logarithm of `Spot.probability` of the observation, by the same model."""
+
+
+class Spot:
+    """Alarms on one stream or on many at once (SPOT, Siffer et al. 2017).
+
+    Calibrate with `fit`, then give observations to `update` in batches, or to `step` one at a time: however a stream is
+    cut, the alarms are the same to the last bit, and they are those of an exact refit after every excess.
+
+    Parameters
+    ----------
+    risk : float
+        Probability that an ordinary observation raises an alarm. With ``side="both"`` half of it belongs to each side.
+    quantile : float
+        The threshold u is this quantile of the calibration sample, sorted(x)[floor(quantile · n)]; with
+        ``side="lower"`` counted from the other end.
+    side : str
+        ``"upper"``, ``"lower"`` or ``"both"``: which extremes are watched.
+    max_excess : int
+        Excesses kept a tail, the newest, which bounds the memory and lets the shape of the tail follow the stream.
+    on_alarm : str
+        What is learnt of an alarm. ``"impute"``: not its value, but an excess as the tail itself expects beyond the
+        alarm level, and of no more alarms than twice those that the risk lets expect of ordinary observations.
+        ``"ignore"``: nothing, as published; a tail that never sees its extremes is then learnt too short, and the
+        alarms are several times as many as the risk says (see :doc:`/streams`). ``"learn"``: its value, as of any
+        excess.
+    clean : bool
+        Leave observations that stand apart from the rest of the calibration sample out of it; see
+        `evtkit.cleaning.isolated`.
+    min_excess : int
+        Excesses that a tail must have before it is fitted.
+    nonfinite : str
+        ``"raise"`` a ValueError on NaN and infinities, or ``"skip"`` them: NaN is MISSING, an infinity an ANOMALY, and
+        nothing is learnt of either. A magnitude of 1e300 or more counts as infinite.
+    n_threads : int, optional
+        For many streams; default EVTKIT_NUM_THREADS or all processors. Never changes a bit of the result.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of these, or the risk is not below the share of observations above the threshold.
+
+    Notes
+    -----
+    *Ties.* Excesses and alarms are strict: an observation equal to the threshold is NORMAL, one equal to the alarm
+    level an EXCESS. *No fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its
+    `alarm_threshold` is inf, and its alarms are those that need no model: among n exchangeable observations the newest
+    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk.
+
+    *Cost.* A refit at every excess is what the results are equal to, not what is done: between fits the maximum of the
+    likelihood is followed by two sums, and only an excess near the alarm level is judged by a new fit.
+
+    References
+    ----------
+    Siffer, Fouque, Termier & Largouët (2017), Anomaly detection in streams with extreme value theory, KDD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> rng = np.random.default_rng(0)
+    >>> spot = Spot(risk=1e-4).fit(rng.standard_normal(5000))
+    >>> spot
+    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3.196, 99 excesses above 2.045, xi=-0.264, OK)
+    >>> labels = spot.update(np.append(rng.standard_normal(1000), 8.0))
+    >>> np.bincount(labels).tolist(), spot.step(9.0).name
+    ([979, 21, 1], 'ANOMALY')
+    """
+
+    _depth = 0
+
+    def __init__(
+        self,
+        risk: float = 1e-4,
+        quantile: float = 0.98,
+        *,
+        side: str = "upper",
+        max_excess: int = 1000,
+        on_alarm: str = "impute",
+        clean: bool = False,
+        min_excess: int = 10,
+        nonfinite: str = "raise",
+        n_threads: int | None = None,
+    ) -> None:
+        for name, value, choices in (
+            ("side", side, tuple(_SIDES)),
+            ("on_alarm", on_alarm, tuple(_ALARMS)),
+            ("nonfinite", nonfinite, ("raise", "skip")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if not 0.5 <= quantile < 1.0:
+            raise ValueError(f"quantile must lie in [0.5, 1), got {quantile}")
+        share = 1.0 - quantile
+        if not 0.0 < risk / len(_SIDES[side]) < share:
+            raise ValueError(
+                f"risk must lie between 0 and {share * len(_SIDES[side]):.6g}, the share of observations beyond the "
+                f"{quantile} quantile, got {risk}"
+            )
+        for name, number, least in (("min_excess", min_excess, 2), ("max_excess", max_excess, min_excess)):
+            if int(number) != number or number < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
+        if n_threads is not None:
+            thread_count(n_threads)
+        self.risk, self.quantile, self.side = float(risk), float(quantile), side
+        self.max_excess, self.on_alarm = int(max_excess), on_alarm
+        self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
+        self.n_threads = n_threads
+        self._streams: Streams | None = None
+        self._single = False
+        self._waiting = 0  # normal observations that `step` has counted, and _streams not yet
+        self._low = self._high = np.nan  # what `step` takes for NORMAL without looking further
+
+    # -- data in -----------------------------------------------------------------------------------------------------
+
+    def fit(self, x: ArrayLike) -> Self:
+        """Calibrate on observations that are usual, or mostly usual (see `clean`), forgetting all that came before.
+
+        Parameters
+        ----------
+        x : array_like, shape (n,) or (n, streams)
+            Observations in order of time.
+
+        Returns
+        -------
+        Spot
+            This object.
+
+        Raises
+        ------
+        ValueError
+            If x is empty, has another shape, holds no numbers, or NaN or infinities (unless they are skipped), or so
+            few observations that none can lie above the quantile.
+        """
+        from evtkit._streams import Streams
+
+        values = numbers(x, "x").astype(np.float64)
+        if values.ndim not in (1, 2) or values.size == 0:
+            raise ValueError(f"x must have shape (n,) or (n, streams) and not be empty, got shape {values.shape}")
+        values = self._finite(values, "x")
+        columns, rules = values.reshape(len(values), -1), self._rules()
+        streams = Streams.empty(columns.shape[1], len(rules.signs), self.max_excess, self._depth)
+        cleaned = np.zeros(len(streams), np.int64)
+        for c in range(len(streams)):
+            finite = columns[np.isfinite(columns[:, c]), c]
+            self._check_enough(len(finite))
+            deviations = streams.centred(finite, c)
+            if self.clean:
+                for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
+                    usual = self._usual(deviations)
+                    deviations = streams.centred(finite, c, usual)
+                deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
+            streams.begin(c, deviations, self.quantile, rules)
+        self._streams, self._single, self._waiting = streams, values.ndim == 1, 0
+        self._cleaned = cleaned
+        self._changed()
+        return self
+
+    def update(self, batch: ArrayLike) -> NDArray[np.int8]:
+        """Judge and learn observations, in order of time.
+
+        Parameters
+        ----------
+        batch : array_like, shape (n,), or (n, streams) after a `fit` of that many
+            Any number of observations, also none.
+
+        Returns
+        -------
+        ndarray of int8
+            A `Label` each, in the shape of `batch`: NORMAL 0, EXCESS 1, ANOMALY 2 (MISSING −1).
+
+        Raises
+        ------
+        ValueError
+            If the detector is not fitted, the shape is another, or a value is not a number or (with
+            ``nonfinite="raise"``) not finite; nothing has been learnt then.
+        """
+        values = self._checked(batch)
+        return self._run(values, np.empty((0, 0)), np.empty((0, 0))).reshape(values.shape)
+
+    def step(self, x: float | ArrayLike) -> Any:
+        """Judge and learn a single observation of one stream, or one of each stream; see `update`.
+
+        Returns
+        -------
+        Label, or ndarray of int8, shape (streams,)
+            After a `fit` of one stream, or of several.
+        """
+        try:
+            if self._low <= x <= self._high:  # type: ignore[operator]
+                self._waiting += 1
+                return NORMAL
+        except (TypeError, ValueError):
+            pass  # not a number: all is checked below
+        values = self._checked(np.asarray(x)[None])
+        labels = self._run(values, np.empty((0, 0)), np.empty((0, 0)))
+        return Label(int(labels[0, 0])) if self._single else labels[0]
+
+    def trace(self, batch: ArrayLike) -> Trace:
+        """Judge and learn as `update` does, and keep the alarm levels and probabilities of every moment.
+
+        Slower than `update`, for every excess is followed by a fit. Arguments and errors as there.
+        """
+        values, streams = self._checked(batch), self._need_fit()
+        rows = len(values)
+        levels, scores = np.empty((rows, len(streams.floats))), np.empty((rows, len(streams)))
+        labels = self._run(values, levels, scores)
+        return Trace(labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape))
+
+    # -- what it knows -----------------------------------------------------------------------------------------------
+
+    @property
+    def alarm_threshold(self) -> Float:
+        """The level beyond which the next observation is an ANOMALY, in the units of the data; inf without a fit.
+
+        Of shape () or (streams,); with ``side="both"`` there is a last axis of two, the lower and the upper level.
+        """
+        return self._level(1)
+
+    @property
+    def threshold(self) -> Float:
+        """The threshold beyond which the next observation is an EXCESS; shaped as `alarm_threshold`."""
+        return self._level(0)
+
+    @property
+    def xi(self) -> Float:
+        """Shape ξ of the fitted tail, NaN without one; shaped as `alarm_threshold`."""
+        return self._shaped(self._model()[0][:, 2].copy())
+
+    @property
+    def sigma(self) -> Float:
+        """Scale σ of the fitted tail, NaN without one; shaped as `alarm_threshold`."""
+        return self._shaped(self._model()[0][:, 3].copy())
+
+    @property
+    def status(self) -> NDArray[np.int64]:
+        """A `FitStatus` a tail; shaped as `alarm_threshold`."""
+        from evtkit._tail_stream import STATUS
+
+        return self._shaped(self._model()[1][:, STATUS].copy())
+
+    @property
+    def n(self) -> NDArray[np.int64]:
+        """Observations learnt, those of the calibration among them; shape () or (streams,)."""
+        return self._per_stream(self._need_fit().n)
+
+    @property
+    def n_cleaned(self) -> NDArray[np.int64]:
+        """Observations of the calibration sample that were left out because they stand apart, shaped as `n`."""
+        self._need_fit()
+        return self._per_stream(self._cleaned)
+
+    @property
+    def n_excess(self) -> NDArray[np.int64]:
+        """Excesses over the threshold among those learnt, kept or not; shaped as `alarm_threshold`."""
+        from evtkit._tail_stream import TOTAL
+
+        return self._shaped(self._need_fit().integers[:, TOTAL].copy())
+
+    def excesses(self, stream: int = 0, side: str | None = None) -> Float:
+        """The excesses that are kept of a stream, x − u, or u − x for the lower side.
+
+        Parameters
+        ----------
+        stream : int
+            Which stream.
+        side : str
+            ``"lower"`` or ``"upper"``, needed where both are watched.
+
+        Returns
+        -------
+        ndarray of float64
+            In order of time, the oldest first: what `evtkit.fit_gpd` gives `xi` and `sigma` for, to the last bit.
+        """
+        streams = self._need_fit()
+        if not 0 <= stream < len(streams):
+            raise ValueError(f"stream must lie in [0, {len(streams) - 1}], got {stream}")
+        sides = {"lower": 0, "upper": 1} if self.side == "both" else {self.side: 0}
+        wanted = side or next(iter(sides))
+        if wanted not in sides or (side is None and len(sides) > 1):
+            raise ValueError(f"side must be one of {', '.join(map(repr, sides))}, got {side!r}")
+        return streams.excesses(stream * len(sides) + sides[wanted])
+
+    def probability(self, x: ArrayLike) -> Float:
+        """P(X > x), or P(X < x): how improbable a value would be as the next observation.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., streams); any shape for one stream
+            Values, in the units of the data.
+
+        Returns
+        -------
+        ndarray of float64
+            In the shape of `x`; less than the risk just where an observation would be an ANOMALY. With ``side="both"``
+            twice the smaller of the two. At and below the threshold it is only known to be at least N_u/n, and 1 is
+            returned: never less than the truth. Without a fit, by rank (see the notes above).
+
+        Raises
+        ------
+        ValueError
+            If the detector is not fitted, x holds NaN or no numbers, or its last axis is not the streams.
+        """
+        from evtkit._spot import log_probabilities
+
+        streams, rules = self._need_fit(), self._rules()
+        floats, integers = self._model()
+        values = numbers(x, "x").astype(np.float64)
+        if np.any(np.isnan(values)):
+            raise ValueError("x holds NaN; a value must be a number")
+        if not self._single and (values.ndim == 0 or values.shape[-1] != len(streams)):
+            raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
+        out = np.empty((values.size // len(streams), len(streams)))
+        log_probabilities(values.reshape(out.shape) - streams.centres, streams.n, rules.signs, floats, integers,
+                          streams.rings, out)  # fmt: skip
+        with np.errstate(under="ignore"):
+            return np.asarray(np.exp(out)).reshape(values.shape)
+
+    def __repr__(self) -> str:
+        about = f"{type(self).__name__}(risk {self.risk:g}, {self.side}"
+        if self._streams is None:
+            return f"{about}; not fitted)"
+        status = self.status.ravel().tolist()
+        if not self._single:
+            states = ", ".join(f"{status.count(s):,} {s.name}" for s in FitStatus if s in status)
+            return f"{about}; {len(self._streams):,} streams, {self.n.sum():,} observations; tails {states})"
+        tails = [
+            f"alarm {word} {level:.4g}, {count:,} excesses {word} {u:.4g}, xi={xi:.3g}, {FitStatus(state).name}"
+            for word, level, count, u, xi, state in zip(
+                ("above",) if self.side == "upper" else ("below", "above"), self.alarm_threshold.ravel(),
+                self.n_excess.ravel(), self.threshold.ravel(), self.xi.ravel(), status, strict=False,
+            )
+        ]  # fmt: skip
+        return f"{about}; {int(self.n):,} observations; {'; '.join(tails)})"
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a JSON file, atomically; a loaded detector goes on as this one would. It must be fitted."""
+        streams = self._need_fit()
+        learnt = {"single": self._single, "cleaned": self._cleaned.tolist(), "streams": streams.to_list()}
+        write_json(path, type(self).__name__, {"parameters": self._parameters(), **learnt})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Self:
+        """Read what `save` wrote. Raises ValueError if the file is anything else."""
+        from evtkit._streams import Streams
+
+        content = read_json(path, cls.__name__)
+        try:
+            detector = cls(**content["parameters"], n_threads=n_threads)
+            detector._streams = Streams.from_list(
+                content["streams"], len(_SIDES[detector.side]), detector.max_excess, detector._depth
+            )
+            detector._single, detector._cleaned = content["single"], np.array(content["cleaned"], dtype=np.int64)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a saved {cls.__name__}: {error}") from error
+        detector._changed()
+        return detector
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _parameters(self) -> dict[str, Any]:
+        """Arguments of the constructor, but for threads."""
+        names = ("risk", "quantile", "side", "max_excess", "on_alarm", "clean", "min_excess", "nonfinite")
+        return {name: getattr(self, name) for name in names}
+
+    def _rules(self) -> Rules:
+        from evtkit._streams import Rules
+
+        signs = np.array(_SIDES[self.side])
+        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.n_threads)
+
+    def _check_enough(self, n: int) -> None:
+        usable = n - self._depth
+        if usable - int(self.quantile * usable) < 2:
+            wanted = self._depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
+            finite = "finite " if self.nonfinite == "skip" else ""
+            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+
+    def _usual(self, deviations: Float) -> NDArray[np.bool_]:
+        """Which observations of a calibration sample do not stand apart."""
+        from evtkit.cleaning import isolated
+
+        apart = [isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]]
+        return np.asarray(~np.any(apart, axis=0))
+
+    def _finite(self, values: Float, name: str) -> Float:
+        """Values that can be summed: finite, or NaN and infinite where those are skipped."""
+        from evtkit._spot import HUGE
+
+        fine = np.abs(values) < HUGE
+        if np.all(fine):
+            return values
+        if self.nonfinite == "raise":
+            raise ValueError(
+                f"{name} must be finite (below {HUGE:g} in magnitude), got {float(values[~fine][0])}; "
+                f"{type(self).__name__}(…, nonfinite='skip') passes over such values"
+            )
+        return np.where(fine | np.isnan(values), values, np.copysign(np.inf, values))
+
+    def _checked(self, batch: ArrayLike) -> Float:
+        streams = self._need_fit()
+        values = numbers(batch, "a batch").astype(np.float64, copy=False)
+        wanted = "(n,)" if self._single else f"(n, {len(streams)})"
+        if values.ndim != 2 - self._single or (not self._single and values.shape[1] != len(streams)):
+            raise ValueError(f"a batch must have shape {wanted}, as the calibration sample had, got {values.shape}")
+        return self._finite(values, "a batch")
+
+    def _need_fit(self) -> Streams:
+        """The streams, with all counted that `step` has put off."""
+        if self._streams is None:
+            raise ValueError(f"this {type(self).__name__} has not seen a calibration sample; call fit first")
+        self._streams.n[0] += self._waiting
+        self._waiting = 0
+        return self._streams
+
+    def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
+        streams = self._need_fit()
+        labels = streams.run(values.reshape(len(values), len(streams)), self._rules(), levels, scores)
+        self._changed()
+        return labels
+
+    def _changed(self) -> None:
+        """Forget what was computed from the state; `step` need not look further at values from _low to _high."""
+        from evtkit._spot import LARGEST
+        from evtkit._tail_stream import U
+
+        self._current: tuple[Float, NDArray[np.int64]] | None = None
+        self._low, self._high = np.nan, np.nan
+        if self._single and not self._depth and self._streams is not None:
+            us = dict(zip(_SIDES[self.side], self._streams.floats[:, U].tolist(), strict=True))
+            self._low, self._high = -us.get(-1.0, LARGEST), us.get(1.0, LARGEST)
+
+    def _model(self) -> tuple[Float, NDArray[np.int64]]:
+        streams = self._need_fit()
+        if self._current is None:
+            self._current = streams.refitted(self._rules())
+        return self._current
+
+    def _level(self, column: int) -> Float:
+        streams, signs = self._need_fit(), np.array(_SIDES[self.side])
+        levels = self._model()[0][:, column].reshape(len(streams), len(signs))
+        return self._shaped(signs * levels + streams.centres[:, None])
+
+    def _per_stream(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(values[0]) if self._single else values.copy()
+
+    def _shaped(self, values: NDArray[Any], *time: int) -> NDArray[Any]:
+        """Values with the tails on their last axis, in the shape that users see."""
+        streams = () if self._single else (-1,)
+        sides = () if self.side != "both" else (2,)
+        return values.reshape((*time, *streams, *sides))
+
+
+class DSpot(Spot):
+    """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
+
+    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. Alarms
+    do not enter that mean, so that one does not hide the next, unless ``on_alarm="learn"``.
+
+    Parameters
+    ----------
+    risk, depth : float, int
+        As in `Spot`; and the length of the window. A short one follows the stream closely, and its own noise, of
+        variance 1/depth of the stream's, widens the tail; a long one lags behind a drift.
+    quantile, **others
+        As in `Spot`. The first `depth` observations of the calibration sample fill the window, the others calibrate.
+
+    Notes
+    -----
+    `threshold` and `alarm_threshold` are levels of the next observation, in the units of the data: they move with the
+    mean. The mean comes from a sum in twice the working precision, formed anew every `depth` observations, so it does
+    not depend on how long the stream has run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import DSpot
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal(6000) + np.linspace(0.0, 50.0, 6000)
+    >>> x[5500] -= 8.0
+    >>> spot = DSpot(risk=1e-4, depth=50, side="both").fit(x[:2000])
+    >>> 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
+    array([5500, 5912])
+    """
+
+    def __init__(self, risk: float = 1e-4, depth: int = 100, quantile: float = 0.98, **others: Any) -> None:
+        if int(depth) != depth or depth < 1:
+            raise ValueError(f"depth must be a positive integer, got {depth!r}")
+        super().__init__(risk, quantile, **others)
+        self.depth = self._depth = int(depth)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"depth": self.depth, **super()._parameters()}
