@@ -46,13 +46,13 @@ def probability_of(score: float) -> float:
     return float(10.0 ** (1.0 - 1.0 / (1.0 - 2.0 * score))) if score < 0.5 else 0.0
 
 
-def spot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "ignore") -> Judged:
-    """`evtkit.Spot` as it comes."""
+def spot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "impute") -> Judged:
+    """`evtkit.Spot` as it comes, or learning otherwise of its alarms."""
     return _traced(evtkit.Spot(RISK, QUANTILE, side="both", on_alarm=on_alarm), learning, rest)
 
 
-def dspot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "ignore") -> Judged:
-    """`evtkit.DSpot` as it comes."""
+def dspot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "impute") -> Judged:
+    """`evtkit.DSpot` as it comes, or learning otherwise of its alarms."""
     return _traced(evtkit.DSpot(RISK, DEPTH, QUANTILE, side="both", on_alarm=on_alarm), learning, rest)
 
 
@@ -62,7 +62,7 @@ def _traced(detector: evtkit.Spot, learning: np.ndarray, rest: np.ndarray) -> Ju
 
 
 def libspot(learning: np.ndarray, rest: np.ndarray, discard: bool = True) -> Judged:
-    """libspot 3.1 as it comes, which has one side: two of them, one on −x, with half the risk each."""
+    """libspot 3.1, which has one side: two of them, one on −x, with half the risk each; as it comes it discards."""
     judged = _nothing(len(rest))
     log_p, alarm, lower, upper = judged
     for sign, level in ((1.0, upper), (-1.0, lower)):

@@ -12,7 +12,8 @@ Three tables, in multiples of the nominal risk:
 fit      a fit (`fit_tail`) that is never updated: the true probability beyond its level, which needs no stream. Beside
          it, `exact tail`: the same if the tail were exactly generalised Pareto with the distribution's limiting ξ:
          what a sample of this size must cost; the rest is the distribution's distance from its limit
-stream   share of alarms in a stream, the model being updated as it goes; of alarms it ignores, caps or learns the value
+stream   share of alarms in a stream, the model being updated as it goes; `impute`, `ignore` and `learn` are what it
+         takes from an alarm, see `evtkit.Spot`
 drift    the same along a longer stream of exponential values. `theory`: the fit to infinitely many excesses of which
          those above the level of the turn before are missing, once for each time that the memory has been renewed
 """
@@ -88,7 +89,7 @@ def mean(rates: np.ndarray) -> str:
 class Theirs:
     """libspot's detectors, one a stream, called as evtkit's are."""
 
-    def __init__(self, risk: float, first: np.ndarray, on_alarm: str = "ignore") -> None:
+    def __init__(self, risk: float, first: np.ndarray, on_alarm: str) -> None:
         self.learns = on_alarm == "learn"
         self.streams = [
             LibSpot(q=risk, level=QUANTILE, max_excess=MAX_EXCESS, discard_anomalies=not self.learns)
@@ -111,7 +112,7 @@ class Theirs:
 class Ours:
     """`evtkit.Spot` on all streams at once."""
 
-    def __init__(self, risk: float, first: np.ndarray, on_alarm: str = "ignore") -> None:
+    def __init__(self, risk: float, first: np.ndarray, on_alarm: str) -> None:
         self.spot = evtkit.Spot(risk, QUANTILE, max_excess=MAX_EXCESS, on_alarm=on_alarm, n_threads=1).fit(first)
 
     def alarms(self, batch: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ class Ours:
 
 def contest(risk: float, first: np.ndarray, theirs: int) -> dict[str, Ours | Theirs]:
     """All contestants, calibrated; libspot on the first streams only."""
-    return {f"Spot, {on_alarm}": Ours(risk, first, on_alarm) for on_alarm in ("ignore", "cap", "learn")} | {
+    return {f"Spot, {on_alarm}": Ours(risk, first, on_alarm) for on_alarm in ("impute", "ignore", "learn")} | {
         f"libspot, {on_alarm}": Theirs(risk, first[:, :theirs], on_alarm) for on_alarm in ("ignore", "learn")
     }
 

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     Verdicts = dict[str, list["Verdict"]]
 
 CONTESTANTS = {
-    "evtkit Spot": _detectors.spot,
-    "evtkit Spot, learns alarms": partial(_detectors.spot, on_alarm="learn"),
-    "evtkit DSpot": _detectors.dspot,
-    "evtkit DSpot, learns alarms": partial(_detectors.dspot, on_alarm="learn"),
+    "Spot": _detectors.spot,
+    "Spot, ignores alarms": partial(_detectors.spot, on_alarm="ignore"),
+    "Spot, learns alarms": partial(_detectors.spot, on_alarm="learn"),
+    "DSpot": _detectors.dspot,
+    "DSpot, ignores alarms": partial(_detectors.dspot, on_alarm="ignore"),
+    "DSpot, learns alarms": partial(_detectors.dspot, on_alarm="learn"),
     "libspot": _detectors.libspot,
     "libspot, learns alarms": partial(_detectors.libspot, discard=False),
     "rolling z-score": _detectors.rolling_z,
@@ -43,12 +45,13 @@ CONTESTANTS = {
     "random": _detectors.chance,
     "silent": _detectors.silent,
 }
+GROUPED = ("Spot", "Spot, learns alarms", "DSpot", "DSpot, learns alarms", "libspot", "rolling z-score")
+DRAWN = ("Spot", "DSpot, learns alarms")
 SHOWN = (
     "realKnownCause/machine_temperature_system_failure.csv",
     "realKnownCause/nyc_taxi.csv",
     "realAWSCloudwatch/grok_asg_anomaly.csv",
 )
-DRAWN = ("evtkit Spot", "evtkit DSpot, learns alarms")
 
 
 class Verdict(NamedTuple):
@@ -144,9 +147,8 @@ def groups(corpus: Sequence[Series], verdicts: Verdicts) -> list[dict[str, objec
             "series": f"{group} ({len(members)})",
             "windows": sum(len(corpus[m].windows) for m in members),
         }
-        for name, of_series in verdicts.items():
-            if name in ("random", "silent"):
-                continue
+        for name in GROUPED:
+            of_series = verdicts[name]
             hit = sum(int((found(corpus[m], of_series[m].alarm) >= 0).sum()) for m in members)
             false = sum(false_alarms(corpus[m], of_series[m].alarm) for m in members)
             row[name] = f"{hit}; {1000 * false / outside:.1f}"

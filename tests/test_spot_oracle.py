@@ -1,4 +1,4 @@
-"""The textbook SPOT that other detectors are compared with gives the reference's figures."""
+"""The textbook SPOT gives the figures of the reference, and `evtkit.Spot` those of the textbook."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evtkit import fit_gpd
+from evtkit import DSpot, Spot, fit_gpd
 
 sys.path.insert(0, str(Path(__file__).parent))
 from oracles_spot import ANOMALY, EXCESS, NORMAL, TextbookDSpot, TextbookSpot
@@ -56,3 +56,33 @@ def test_dspot_follows_a_line_that_spot_takes_for_an_alarm():
     alarms = np.array([(spot.step(v) == ANOMALY, dspot.step(v) == ANOMALY) for v in x[1000:].tolist()]).sum(0)
     assert alarms[0] > 1000
     assert alarms[1] < 20
+
+
+SAMPLES = {
+    "normal": lambda rng, n: rng.standard_normal(n),
+    "Cauchy": lambda rng, n: rng.standard_cauchy(n),
+    "uniform": lambda rng, n: rng.random(n),
+    "tied": lambda rng, n: np.round(rng.standard_exponential(n), 1),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_spot_is_the_textbooks(name):
+    x = SAMPLES[name](np.random.default_rng(4), 6000)
+    textbook = TextbookSpot(1e-3).fit(x[:1000])
+    trace = Spot(1e-3, max_excess=10_000, on_alarm="ignore").fit(x[:1000]).trace(x[1000:])
+    for value, label, level, log_p in zip(x[1000:].tolist(), *trace, strict=True):
+        assert textbook.alarm_threshold == pytest.approx(level, rel=1e-12)
+        if value > textbook.threshold:
+            assert textbook.probability(value) == pytest.approx(np.exp(log_p), rel=1e-9)
+        assert textbook.step(value) == label
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_dspot_is_the_textbooks(name):
+    x = SAMPLES[name](np.random.default_rng(5), 4000) + 0.002 * np.arange(4000)
+    textbook = TextbookDSpot(1e-3, 50).fit(x[:1000])
+    trace = DSpot(1e-3, 50, max_excess=10_000, on_alarm="ignore").fit(x[:1000]).trace(x[1000:])
+    for value, label, level, _ in zip(x[1000:].tolist(), *trace, strict=True):
+        assert textbook.alarm_threshold == pytest.approx(level, rel=1e-9)
+        assert textbook.step(value) == label
