@@ -116,7 +116,9 @@ class Spot:
     *Ties.* Excesses and alarms are strict: an observation equal to the threshold is NORMAL, one equal to the alarm
     level an EXCESS. *No fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its
     `alarm_threshold` is inf, and its alarms are those that need no model: among n exchangeable observations the newest
-    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk.
+    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a
+    range.* A value that comes again and again, such as a load of 100 %, may lie beyond the level of a tail that ends
+    there: a level is raised to what has been learnt too often for its risk (a Poisson probability below 0.001).
 
     *Cost.* A refit at every excess is what the results are equal to, not what is done: between fits the maximum of the
     likelihood is followed by two sums, and only an excess near the alarm level is judged by a new fit.
@@ -382,8 +384,8 @@ class Spot:
         if not self._single and (values.ndim == 0 or values.shape[-1] != len(streams)):
             raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
         out = np.empty((values.size // len(streams), len(streams)))
-        log_probabilities(values.reshape(out.shape) - streams.centres, streams.n, rules.signs, floats, integers,
-                          streams.rings, out)  # fmt: skip
+        log_probabilities(values.reshape(out.shape) - streams.centres, rules.risk, streams.n, rules.signs, floats,
+                          integers, streams.rings, out)  # fmt: skip
         with np.errstate(under="ignore"):
             return np.asarray(np.exp(out)).reshape(values.shape)
 
@@ -525,8 +527,10 @@ class Spot:
 class DSpot(Spot):
     """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
 
-    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. Alarms
-    do not enter that mean, so that one does not hide the next, unless ``on_alarm="learn"``.
+    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. In that
+    mean an alarm counts as a value at the alarm level, so that one hides the next hardly, and yet the mean follows
+    where a stream has moved for good; with ``on_alarm="learn"`` it counts as it is, and with ``"ignore"``, as
+    published, not at all: after a step of the stream that mean stays behind for ever.
 
     Parameters
     ----------
