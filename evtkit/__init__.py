@@ -29,7 +29,19 @@ _HOME = {
     "fit_gpd": "evtkit.fit",
     "fit_tail": "evtkit.peaks",
 }
-_MODULES = ("dependence", "gev", "gof", "gpd", "intervals", "plot", "saliency", "testing", "threshold")
+_MODULES = (
+    "dependence",
+    "gev",
+    "gof",
+    "gpd",
+    "intervals",
+    "plot",
+    "predictive",
+    "pvalues",
+    "saliency",
+    "testing",
+    "threshold",
+)
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 

@@ -15,10 +15,11 @@ smooth through t = 0. What remains is one sum over t, by the trapezoidal rule.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from evtkit._frames import check_names, labels, like
 from evtkit._threads import for_each, pieces
 from evtkit.fit import numbers
 
@@ -83,7 +84,7 @@ class Predictive:
     def __init__(self, tail: Tail) -> None:
         if tail.sample is None:
             raise ValueError("a predictive probability wants the sample, got a tail without it: fit with keep_sample")
-        self.side = tail.side
+        self.side, self.names = tail.side, tail.names
         self._scalar = not tail.threshold.ndim
         self._sign = 1.0 if tail.side == "upper" else -1.0
         ordered = np.sort(np.atleast_2d(tail.sample).astype(np.float64), axis=1)
@@ -117,8 +118,9 @@ class Predictive:
         Returns
         -------
         ndarray of float64
-            Shape of `x`. Always finite, and decreasing above the threshold: beyond every endpoint that the data allow
-            for it lies below −745, the logarithm of the least positive number.
+            Shape of `x`; a data frame or series where `x` is one. Always finite, and decreasing above the threshold:
+            beyond every endpoint that the data allow for it lies below −745, the logarithm of the least positive
+            number.
 
         Raises
         ------
@@ -127,6 +129,8 @@ class Predictive:
         """
         from evtkit._predictive import log_p
 
+        if (given := labels(x)) is not None:
+            check_names(given.channels, self.names, "x")
         values = numbers(x, "x").astype(np.float64, copy=False)
         channels = self._levels.shape[0]
         if not self._scalar and (values.ndim == 0 or values.shape[-1] != channels):
@@ -141,12 +145,12 @@ class Predictive:
                   self._t, self._reach, self._log_weight, self._power, out[piece])  # fmt: skip
 
         for_each(work, pieces(rows.shape[0], channels, n_threads), n_threads)
-        return out.reshape(values.shape)
+        return cast("Float", like(x, out.reshape(values.shape)))
 
     def p_value(self, x: ArrayLike, *, n_threads: int | None = None) -> Float:
         """The probability itself; arguments and errors as in `log_p_value`."""
         with np.errstate(under="ignore"):
-            return np.exp(self.log_p_value(x, n_threads=n_threads))
+            return cast("Float", like(x, np.exp(np.asarray(self.log_p_value(x, n_threads=n_threads)))))
 
     def __repr__(self) -> str:
         return f"Predictive({self.has_tail.size} channels, {self.side} side, {int(self.has_tail.sum())} with a tail)"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["METHODS", "combine_p_values"]
+__all__ = ["combine_p_values"]
 
 METHODS = ("bonferroni", "geometric", "harmonic", "cauchy", "fisher")
 """Names of the methods; the first two give p-values however the tests depend on each other."""
@@ -20,7 +20,7 @@ METHODS = ("bonferroni", "geometric", "harmonic", "cauchy", "fisher")
 _STEEP = 600.0  # −log p beyond which cot(πp) nears overflow
 
 
-def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
+def combine_p_values(log_p: ArrayLike, method: str = "fisher", *, clip: bool = True) -> Float:
     """Combine p-values along axis 0, in logarithms, so that none underflows.
 
     Parameters
@@ -37,6 +37,9 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
                                                                     2020)
         ``fisher``     P(χ²₂ₙ > −2 Σ log p)                         for independent p-values only (Fisher 1932)
         ============== ============================================ ==================================================
+    clip : bool
+        Bonferroni's rule and the geometric mean can come out above 1, which says as much as 1. Without clipping they are
+        left there, so that what is not improbable at all keeps an order.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
         raise ValueError(f"got p-values of shape {values.shape}, wanted at least one along axis 0")
     if not np.all(values <= 0.0):
         raise ValueError("got a logarithm of a p-value that is NaN or above 0, wanted p-values in [0, 1]")
-    return np.asarray(np.minimum(_RULES[method](values), 0.0))
+    combined = _RULES[method](values)
+    return np.asarray(np.minimum(combined, 0.0) if clip else combined)
 
 
 def _bonferroni(values: Float) -> Float:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from evtkit._frames import like
 from evtkit.peaks import fit_tail
 from evtkit.predictive import Predictive
-from evtkit.pvalues import METHODS, combine_p_values
+from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PotDetector"]
 
 _SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower")}
+_COMBINE = ("bonferroni", "geometric", "harmonic", "fisher")  # in Cauchy's rule a p-value near 1 outweighs the others
 _CHUNK_VALUES = 1 << 20  # p-values held at a time
 
 
@@ -50,7 +52,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
           score is that of the most extreme one;
         - "geometric" holds likewise, and adds up what many features say: better where outliers are mildly unusual in
           many features at once. Its level is conservative; its order of rows is that of "fisher";
-        - "harmonic" and "cauchy" lie between; they hold approximately, for a small risk, also under dependence;
+        - "harmonic" lies between, and holds approximately, for a small risk, also under dependence;
         - "fisher" holds for independent features only. On dependent ones it flags more rows than `risk`.
     n_threads : int, optional
         Default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
@@ -135,24 +137,30 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         return self
 
     def feature_scores(self, X: ArrayLike) -> Float:
-        """Logarithms of every feature's p-value, shape (rows, features): the lower, the more unusual."""
-        return self._log_p(self._validated(X))
+        """Logarithms of every feature's p-value, shape (rows, features): the lower, the more unusual.
+
+        A data frame where `X` is one, with its index and columns.
+        """
+        return cast("Float", like(X, self._log_p(self._validated(X))))
 
     def explain(self, X: ArrayLike) -> NDArray[np.object_]:
         """The name of each row's most unusual feature (x0, x1, … where `fit` saw no names), shape (rows,)."""
         names = getattr(self, "feature_names_in_", None)
-        worst = np.argmin(self.feature_scores(X), axis=1)
+        worst = np.argmin(self._log_p(self._validated(X)), axis=1)
         known = [f"x{i}" for i in range(self.n_features_in_)] if names is None else names
         return np.asarray(np.array(known, dtype=object)[worst])
 
     def score_samples(self, X: ArrayLike) -> Float:
-        """Logarithm of each row's combined p-value, shape (rows,): the lower, the more unusual."""
+        """Logarithm of each row's combined p-value, shape (rows,): the lower, the more unusual.
+
+        A combination that comes out above 1, and a logarithm above 0, is left so, to keep ordinary rows in order.
+        """
         values = self._validated(X)
         out = np.empty(len(values))
         step = max(1, _CHUNK_VALUES // values.shape[1])
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
-            out[rows] = combine_p_values(self._log_p(values[rows]).T, self.combine)
+            out[rows] = combine_p_values(self._log_p(values[rows]).T, self.combine, clip=False)
         return out
 
     def decision_function(self, X: ArrayLike) -> Float:
@@ -168,7 +176,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             value = getattr(self, name)
             if not (0.0 < value < 1.0 if value is not None else name == "quantile"):
                 raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")
-        for name, choices in (("side", tuple(_SIDES)), ("combine", METHODS)):
+        for name, choices in (("side", tuple(_SIDES)), ("combine", _COMBINE)):
             if getattr(self, name) not in choices:
                 wanted = ", ".join(map(repr, choices))
                 raise ValueError(f"{name} must be one of {wanted}, got {getattr(self, name)!r}")
