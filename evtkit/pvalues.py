@@ -38,8 +38,8 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher", *, clip: bool = T
         ``fisher``     P(χ²₂ₙ > −2 Σ log p)                         for independent p-values only (Fisher 1932)
         ============== ============================================ ==================================================
     clip : bool
-        Bonferroni's rule and the geometric mean can come out above 1, which says as much as 1. Without clipping they are
-        left there, so that what is not improbable at all keeps an order.
+        Bonferroni's rule and the geometric mean can come out above 1, which says as much as 1. Without clipping they
+        are left there, so that what is not improbable at all keeps an order.
 
     Returns
     -------

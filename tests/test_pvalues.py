@@ -58,9 +58,9 @@ def test_fisher_and_geometric_order_alike():
 
 
 def test_without_clipping_what_says_nothing_keeps_an_order():
-    log_p = np.log([[0.4, 0.9], [0.8, 0.95]])
+    log_p = np.log([[0.6, 0.9], [0.8, 0.95]])
     assert combine_p_values(log_p, "bonferroni").tolist() == [0.0, 0.0]
-    assert np.allclose(np.exp(combine_p_values(log_p, "bonferroni", clip=False)), [0.8, 1.8])
+    assert np.allclose(np.exp(combine_p_values(log_p, "bonferroni", clip=False)), [1.2, 1.8])
 
 
 def test_unknown_methods_are_named():

@@ -99,7 +99,7 @@ def test_scores_are_the_features_p_values_combined(rows, combine):
     detector = PotDetector(combine=combine).fit(rows)
     scores = detector.score_samples(rows)
     assert np.allclose(np.minimum(scores, 0.0), combine_p_values(detector.feature_scores(rows).T, combine))
-    assert np.unique(scores).size > 400  # ordinary rows are in order too
+    assert np.unique(scores).size > 300  # ordinary rows are in order too
 
 
 def test_two_sides_count_twice(rows):
