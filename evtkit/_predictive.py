@@ -61,6 +61,7 @@ def log_p(values, sign, levels, log_rank, threshold, gap, log_rate, t, reach, lo
     """Log p-values (rows, channels): by rank up to the threshold, by rate times mixture above; see `Predictive`."""
     terms = np.empty(t.shape[1])
     for c in range(values.shape[1]):
+        ordered, ranks = levels[c], log_rank[c]
         nodes, reaches, weights = t[c].copy(), reach[c].copy(), log_weight[c].copy()
         for i in range(values.shape[0]):
             x = sign * values[i, c]
@@ -68,11 +69,9 @@ def log_p(values, sign, levels, log_rank, threshold, gap, log_rate, t, reach, lo
                 y = max(0.0, x - threshold[c] - gap[c])
                 out[i, c] = log_rate[c] + _log_mixture(y, nodes, reaches, weights, power[c], terms)
                 continue
-            low, high = 0, levels.shape[1]
-            while low < high:
-                middle = (low + high) // 2
-                if levels[c, middle] < x:
-                    low = middle + 1
-                else:
-                    high = middle
-            out[i, c] = log_rank[c, low]
+            first, length = 0, ordered.size  # a search without branches, which no processor could foresee
+            while length > 1:
+                half = length // 2
+                first += half * (ordered[first + half - 1] < x)
+                length -= half
+            out[i, c] = ranks[first + (ordered[first] < x)]
