@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from evtkit import gpd
+from evtkit._body import order_statistics, share_above
 from evtkit._files import read_arrays, write_arrays
 from evtkit._frames import check_names, labels, like, unlabelled
 from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["Tail"]
-
-_WORTH_SORTING = 16  # levels a channel: beyond that, sorting the sample beats counting in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,7 @@ class Tail:
         rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            out[~above] = np.log(self._empirical(sign * levels)[~above])
+            out[~above] = np.log(share_above(self, sign * levels)[~above])
         return self._like(x, out)
 
     def sf(self, x: ArrayLike) -> Float:
@@ -163,7 +162,7 @@ class Tail:
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
-            out[~tail] = self._order_statistic(prob, ~tail)
+            out[~tail] = order_statistics(self, prob, ~tail)
         out *= self._sign
         return self._like(p, out)
 
@@ -328,39 +327,3 @@ class Tail:
         if self.threshold.ndim and (levels.ndim == 0 or levels.shape[-1] != self.threshold.size):
             raise ValueError(f"x must have {self.threshold.size} channels on its last axis, got shape {levels.shape}")
         return levels
-
-    def _empirical(self, levels: Float) -> Float:
-        """The share of observations above each level, or 1 where it is unknown."""
-        from evtkit._tops import count_above
-
-        tops = np.ascontiguousarray(np.atleast_2d(self.largest))
-        samples = np.empty((tops.shape[0], 0), tops.dtype) if self.sample is None else np.atleast_2d(self.sample)
-        queries = np.ascontiguousarray(levels.reshape(-1, tops.shape[0]))
-        if self.sample is not None and queries.shape[0] > _WORTH_SORTING:
-            tops, samples = np.sort(samples, axis=1), samples[:, :0]
-        counts = np.empty(queries.shape, dtype=np.int64)
-        count_above(tops, np.ascontiguousarray(samples), queries, counts)
-        share = counts / np.atleast_1d(self.n)
-        if self.sample is None:
-            share[counts >= np.count_nonzero(~np.isnan(tops), axis=1)] = 1.0
-        return share.reshape(levels.shape)
-
-    def _order_statistic(self, prob: Float, wanted: NDArray[np.bool_]) -> Float:
-        """The observations at the ranks that the wanted probabilities, all above N_u/n, ask for."""
-        known = np.atleast_2d(self.largest if self.sample is None else self.sample)
-        n = np.atleast_1d(self.n)
-        ordered: dict[int, Float] = {}
-        channels = np.broadcast_to(np.arange(known.shape[0]) if self.threshold.ndim else 0, prob.shape)[wanted]
-        out = np.empty(channels.shape)
-        for i, (channel, p) in enumerate(zip(channels.tolist(), prob[wanted].tolist(), strict=True)):
-            if channel not in ordered:
-                values = np.sort(known[channel].astype(np.float64))
-                ordered[channel] = values[~np.isnan(values)]
-            values = ordered[channel]
-            above = min(int(p * n[channel]), int(n[channel]) - 1)
-            if above >= values.size:
-                raise ValueError(
-                    f"p = {p} asks for values that were not kept; wanted p < {values.size / n[channel]:.6g}"
-                )
-            out[i] = values[values.size - 1 - above]
-        return out
