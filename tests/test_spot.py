@@ -451,3 +451,25 @@ def test_wrong_data_are_named_and_change_nothing():
         spot.excesses(3)
     with pytest.raises(ValueError, match="side must be one of 'upper', got 'lower'"):
         spot.excesses(0, "lower")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_of_streams_keep_their_index_and_are_matched_by_name(library, tmp_path):
+    module = pytest.importorskip(library)
+    x = np.column_stack([samples("normal", 1500, seed) for seed in (21, 22)])
+    labels = Spot(1e-2).fit(x[:1000]).update(x[1000:])
+    frame = module.DataFrame({"a": x[:, 0], "b": x[:, 1]})
+    spot = Spot(1e-2).fit(frame[:1000])
+    assert spot.names.tolist() == ["a", "b"]
+    spot.save(tmp_path / "spot.json")
+    assert Spot.load(tmp_path / "spot.json").names.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="has the channels in another order"):
+        spot.update(frame[["b", "a"]])
+    given = spot.update(frame[1000:])
+    assert isinstance(given, module.DataFrame)
+    np.testing.assert_array_equal(given.to_numpy(), labels)
+    if library == "pandas":
+        assert given.index.equals(frame.index[1000:])
+    one = Spot(1e-2).fit(frame["a"][:1000])
+    assert isinstance(one.update(frame["a"][1000:]), module.Series)
+    assert isinstance(one.probability(frame["a"]), module.Series)
