@@ -22,13 +22,15 @@ from evtkit import gpd
 from evtkit.fit import numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
 
 __all__ = ["fit_censored", "isolated"]
 
-_GRID = np.linspace(-6.0, 6.0, 121)  # of log(1 + ξ y_c/σ)
+_GRID = np.linspace(-12.05, 20.05, 108)  # of log(1 + ξ y_c/σ)
 
 
 def fit_censored(excesses: ArrayLike, censored: int) -> tuple[float, float]:
@@ -63,24 +65,25 @@ def fit_censored(excesses: ArrayLike, censored: int) -> tuple[float, float]:
     y = numbers(excesses, "excesses").astype(np.float64)
     if y.ndim != 1 or not y.size or not np.all((y > 0) & (y < np.inf)):
         raise ValueError("excesses must be one or more positive, finite numbers in one dimension")
-    top = y.max()
-    shares, n = y / top, len(y)
+    n = len(y)
 
-    def profile(reach: Float) -> tuple[Float, Float]:
-        """Log-likelihood and ξ, where reach = log(1 + t · top) is not 0."""
-        t = np.expm1(reach)
-        logs = np.log1p(t[:, None] * shares).sum(axis=1)
+    def profile(reach: Float, logs: Float) -> Float:
         xi = (logs + censored * reach) / n
-        return np.where(xi >= -1.0, -n * np.log(xi / t) - logs - n, -np.inf), xi
+        return np.where(xi >= -1.0, -n * np.log(xi / np.expm1(reach)) - logs - n, -np.inf)
 
-    grid = _GRID[_GRID != 0.0]
-    for _ in range(3):  # the grid, then finer ones about its best point
-        loglik, xi = profile(grid)
-        best = int(np.argmax(loglik))
-        width = abs(grid[1] - grid[0])
-        found = float(xi[best]), float(top * xi[best] / np.expm1(grid[best]))
-        grid = np.linspace(grid[best] - width, grid[best] + width, 22)  # an even number: 0 is not among them
-        grid = grid[grid != 0.0]
+    reach, logs = _peak(y, profile, _GRID)
+    xi = (logs + censored * reach) / n
+    return xi, float(y.max() * xi / np.expm1(reach))
+
+
+def _peak(y: Float, profile: Callable[[Float, Float], Float], grid: Float) -> tuple[float, float]:
+    """Where a function of reach = log(1 + t max y) and Σ log(1 + t y) is largest: on a grid, and finer ones about it."""
+    shares = y / y.max()
+    for _ in range(3):
+        logs = np.log1p(np.expm1(grid)[:, None] * shares).sum(axis=1)
+        best = int(np.argmax(profile(grid, logs)))
+        found, width = (float(grid[best]), float(logs[best])), grid[1] - grid[0]
+        grid = np.linspace(grid[best] - width, grid[best] + width, 22)  # an even number, lest 0 be among them
     return found
 
 
@@ -94,7 +97,8 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most:
     quantile : float
         The tail begins at sorted(x)[floor(quantile · n)].
     alpha : float
-        How improbable a gap must be, by the fitted tail, all gaps looked at together.
+        How improbable a gap must be, by the fitted tail, all gaps looked at together: α/(k (k + 1)) is the share of the
+        one below the k largest. Of ordinary samples, up to some 4 in a hundred are touched, for heavy tails.
     most : float
         At the most this share of the excesses can be found to stand apart.
 
@@ -136,7 +140,7 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most:
         xi += 0.5 * (1.0 + xi) / np.sqrt(n)
         sigma = _scale(rest, k, xi)
         ratio = k * float(gpd.logsf(y[-k - 1], xi, sigma) - gpd.logsf(y[-k], xi, sigma))
-        if -n * np.log1p(ratio / n) < np.log(alpha / looked):
+        if -n * np.log1p(ratio / n) < np.log(alpha / (k * (k + 1.0))):
             apart[order[-k:]] = True
             break
     return apart
@@ -144,9 +148,12 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most:
 
 def _scale(y: Float, censored: int, xi: float) -> float:
     """The most likely σ for a given ξ > 0, with so many larger excesses censored."""
-    top, n = y.max(), len(y)
-    reach = np.linspace(0.0, 20.0, 4001)[1:]
-    t = np.expm1(reach)
-    logs = np.log1p(t[:, None] * (y / top)).sum(axis=1)
-    loglik = n * np.log(t) - (1.0 + 1.0 / xi) * logs - censored / xi * reach
-    return float(top * xi / t[np.argmax(loglik)])
+    n = len(y)
+
+    def loglik(reach: Float, logs: Float) -> Float:
+        inside = reach > 0.0
+        t = np.expm1(np.where(inside, reach, 1.0))
+        return np.where(inside, n * np.log(t) - (1.0 + 1.0 / xi) * logs - censored / xi * reach, -np.inf)
+
+    reach, _ = _peak(y, loglik, _GRID[_GRID > 0.0])
+    return float(y.max() * xi / np.expm1(reach))

@@ -1,0 +1,82 @@
+"""What stands apart from the rest of a calibration sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from evtkit import fit_gpd, gpd
+from evtkit.cleaning import fit_censored, isolated
+
+
+@pytest.mark.parametrize("xi", [-0.4, 0.0, 0.3, 1.0])
+@pytest.mark.parametrize("censored", [0, 5, 60])
+def test_a_censored_fit_is_the_maximum_of_its_likelihood(xi, censored):
+    y = np.sort(gpd.rvs(xi, 2.0, 400, rng=1))[: 400 - censored]
+
+    def loglik(parameters):
+        shape, scale = parameters[0], np.exp(parameters[1])
+        above = censored * gpd.logsf(y[-1], shape, scale) if censored else 0.0
+        return gpd.logpdf(y, shape, scale).sum() + above
+
+    best = minimize(lambda p: -loglik(p), [0.1, 0.7], method="Nelder-Mead", options={"maxiter": 2000, "xatol": 1e-6})
+    shape, scale = fit_censored(y, censored)
+    assert loglik([shape, np.log(scale)]) >= -best.fun - 0.01
+    assert shape == pytest.approx(best.x[0], abs=0.01 * (1 + abs(shape)))
+
+
+def test_without_censoring_it_is_the_ordinary_fit():
+    y = gpd.rvs(0.2, 1.0, 2000, rng=2)
+    fit = fit_gpd(y)
+    assert fit_censored(y, 0) == (pytest.approx(float(fit.xi), abs=0.005), pytest.approx(float(fit.sigma), rel=0.01))
+
+
+@pytest.mark.parametrize("planted", [1, 3, 15])
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])
+def test_a_group_that_hides_itself_is_found_whole(planted, draw):
+    rng = np.random.default_rng(3)
+    x = getattr(rng, draw)(3000)
+    places = rng.choice(3000, planted, replace=False)
+    x[places] = 60.0 * (1.0 + 0.1 * rng.random(planted))
+    np.testing.assert_array_equal(np.flatnonzero(isolated(x)), np.sort(places))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.standard_normal(1000),
+        lambda rng: rng.standard_exponential(1000),
+        lambda rng: rng.standard_t(3, 1000),
+        lambda rng: rng.random(1000),
+        lambda rng: rng.poisson(3, 1000).astype(float),
+        lambda rng: np.round(rng.standard_exponential(1000), 1),
+    ],
+)
+def test_ordinary_samples_are_rarely_touched(draw):
+    touched = [isolated(draw(np.random.default_rng(seed))).any() for seed in range(100)]
+    assert np.mean(touched) <= 0.05
+
+
+def test_units_and_order_change_nothing():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal(2000)
+    x[[5, 50]] = 30.0, 31.0
+    order = rng.permutation(2000)
+    for factor, shift in ((1e-9, 0.0), (1e9, 0.0), (3.0, -7.0)):
+        np.testing.assert_array_equal(isolated(factor * x + shift), isolated(x))
+    np.testing.assert_array_equal(isolated(x[order]), isolated(x)[order])
+
+
+def test_nothing_stands_apart_where_nothing_can():
+    for x in (np.zeros(100), np.arange(3.0), np.repeat([0.0, 1.0], [99, 1])):
+        assert not isolated(x).any()
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="x must be finite numbers in one dimension"):
+        isolated([1.0, np.nan])
+    with pytest.raises(ValueError, match="alpha must lie strictly between 0 and 1, got 0"):
+        isolated([1.0, 2.0], alpha=0)
+    with pytest.raises(ValueError, match="excesses must be one or more positive"):
+        fit_censored([1.0, -1.0], 2)
