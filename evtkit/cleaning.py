@@ -77,7 +77,7 @@ def fit_censored(excesses: ArrayLike, censored: int) -> tuple[float, float]:
 
 
 def _peak(y: Float, profile: Callable[[Float, Float], Float], grid: Float) -> tuple[float, float]:
-    """Where a function of reach = log(1 + t max y) and Σ log(1 + t y) is largest: on a grid, and finer ones about it."""
+    """Where a function of reach = log(1 + t max y) and Σ log(1 + t y) is largest: on ever finer grids."""
     shares = y / y.max()
     for _ in range(3):
         logs = np.log1p(np.expm1(grid)[:, None] * shares).sum(axis=1)
