@@ -404,16 +404,26 @@ class Spot:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a JSON file, atomically; a loaded detector goes on as this one would. It must be fitted."""
-        streams = self._need_fit()
-        learnt = {"single": self._single, "cleaned": self._cleaned.tolist(), "streams": streams.to_list()}
-        write_json(path, type(self).__name__, {"parameters": self._parameters(), **learnt})
+        write_json(path, type(self).__name__, self._content())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Self:
         """Read what `save` wrote. Raises ValueError if the file is anything else."""
+        return cls._restored(read_json(path, cls.__name__), str(path), n_threads)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _content(self) -> dict[str, Any]:
+        """All that is saved, of numbers, lists and dicts: also a part of larger files."""
+        streams = self._need_fit().to_list()
+        learnt = {"single": self._single, "cleaned": self._cleaned.tolist(), "streams": streams}
+        return {"parameters": self._parameters(), **learnt}
+
+    @classmethod
+    def _restored(cls, content: dict[str, Any], source: str, n_threads: int | None = None) -> Self:
+        """The detector of that content, which `source` is said to hold where it does not."""
         from evtkit._streams import Streams
 
-        content = read_json(path, cls.__name__)
         try:
             detector = cls(**content["parameters"], n_threads=n_threads)
             detector._streams = Streams.from_list(
@@ -421,11 +431,9 @@ class Spot:
             )
             detector._single, detector._cleaned = content["single"], np.array(content["cleaned"], dtype=np.int64)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved {cls.__name__}: {error}") from error
+            raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
         detector._changed()
         return detector
-
-    # -- inside ------------------------------------------------------------------------------------------------------
 
     def _parameters(self) -> dict[str, Any]:
         """Arguments of the constructor, but for threads."""

@@ -19,14 +19,10 @@ METHODS = ("mle", "pwm", "zhang-stephens", "moments")
 FILE = click.argument("file", metavar="FILE")
 
 
-def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which columns of the file, and how it is to be read."""
+def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which columns of the file, and what is between them."""
     for option in (
         click.option("--separator", metavar="CHAR", help="Between the cells of a CSV file; default a comma."),
-        click.option(
-            "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
-            help="Missing values (empty, NA, NaN): refuse them, or let each column do with the values it has.",
-        ),
         click.option(
             "--column", "-c", "columns", multiple=True, metavar="NAME",
             help="A column; repeat it for several. Default: every numeric column.",
@@ -34,6 +30,15 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which columns of the file, and how it is to be read."""
+    missing = click.option(
+        "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
+        help="Missing values (empty, NA, NaN): refuse them, or let each column do with the values it has.",
+    )  # fmt: skip
+    return columns_options(missing(command))
 
 
 def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,6 +60,33 @@ def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
             help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth. "
             "Of --quantile, --threshold and --n-excess give one at most.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a stream is watched: the arguments of `evtkit.Spot`, None where the default is wanted."""
+    for option in (
+        click.option("--max-excess", type=int, metavar="K", help="Excesses kept a tail, the newest; default 1000."),
+        click.option(
+            "--clean/--no-clean", default=None, help="Leave what stands apart out of the calibration; default no.",
+        ),
+        click.option(
+            "--on-alarm", type=click.Choice(["impute", "ignore", "learn"]),
+            help="What is learnt of an alarm: an excess as the tail expects (default), nothing, or its value.",
+        ),
+        click.option(
+            "--depth", type=int, metavar="D", help="For streams that drift: watch the deviation from a mean of D rows.",
+        ),
+        click.option(
+            "--risk", type=float, metavar="P",
+            help="Probability that an ordinary value raises an alarm; default 1e-4.",
+        ),
+        click.option(
+            "--calibrate", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
+            help="The first N rows calibrate.",
         ),
     ):  # fmt: skip
         command = option(command)
