@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,7 @@ _RATE = 3.0  # seconds over which the rate is taken
 _LONGEST = 200  # values kept for the curves
 _AT_ONCE = 4  # of them at most come with one picture
 _NAME = 18
+_FREE = 3  # cells at the right: where a line is full, the terminal's own ^C begins another one
 
 
 class LiveView:
@@ -42,6 +44,7 @@ class LiveView:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._watch: Watch | None = None
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._drawn = 0.0
@@ -55,12 +58,14 @@ class LiveView:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._draw(self._watch)
         self._live.stop()
 
     def start(self, watch: Watch, *, resumed: bool) -> None:
         """Draw the first picture."""
-        self._watch, self._at_start = watch, watch.rows
-        self._draw()
+        self._watch = watch
+        self._draw(watch)
 
     def note(self, text: str) -> None:
         """Say it above the table."""
@@ -78,20 +83,21 @@ class LiveView:
             self._new.append((rows.values, alarmed))
             self._latest = rows.values[-1]
         if time.monotonic() - self._drawn >= _PAUSE:
-            self._draw()
+            self._draw(watch)
 
-    def _draw(self) -> None:
+    def _draw(self, watch: Watch) -> None:
         now = self._drawn = time.monotonic()
-        self._gather()
-        self._times.append((now, self._watch.rows))
+        self._gather(watch)
+        self._times.append((now, watch.rows))
         while now - self._times[0][0] > _RATE:
             self._times.popleft()
         (first, before) = self._times[0]
         elapsed = now - first
-        rate = (self._watch.rows - before) / elapsed if elapsed > 0.0 else 0.0
-        self._live.update(Group(self._title(rate), self._table()), refresh=True)
+        rate = (watch.rows - before) / elapsed if elapsed > 0.0 else 0.0
+        picture = Group(self._title(watch, rate), self._table(watch))
+        self._live.update(Padding(picture, (0, _FREE, 0, 0)), refresh=True)
 
-    def _gather(self) -> None:
+    def _gather(self, watch: Watch) -> None:
         """Take new rows into the curves: each of a few, of many the most extreme of every part."""
         if not self._new:
             return
@@ -99,20 +105,19 @@ class LiveView:
         self._new.clear()
         for part in np.array_split(np.arange(len(values)), min(_AT_ONCE, len(values))):
             alarms = np.asarray(alarmed[part].any(axis=0))
-            self._values.append((_extreme(values[part], self._watch.detector.side), alarms))
+            self._values.append((_extreme(values[part], watch.detector.side), alarms))
 
-    def _title(self, rate: float) -> Text:
-        watch = self._watch
+    def _title(self, watch: Watch, rate: float) -> Text:
         alarms = int(watch.alarms.sum())
-        kind = f"deviations from the mean of {watch.detector._depth} rows, " if watch.detector._depth else ""
+        kind = f"depth {watch.detector._depth}  " if watch.detector._depth else ""
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f" {self._name}", style="bold")
         title.append(f"  row {watch.rows:,}  {rate:,.0f} rows/s  {kind}risk {watch.detector.risk:g}  ", style="dim")
         title.append(f"{alarms:,} alarm{'s' * (alarms != 1)}", style=_ALARM if alarms else "dim")
         return title
 
-    def _table(self) -> Table:
-        watch, both = self._watch, self._watch.detector.side == "both"
+    def _table(self, watch: Watch) -> Table:
+        both = watch.detector.side == "both"
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=True, expand=True, header_style="dim")
         table.add_column("column", no_wrap=True, max_width=_NAME, overflow="ellipsis")
         beyond = "alarm beyond" if both else "alarm above" if watch.detector.side == "upper" else "alarm below"
