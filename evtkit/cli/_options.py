@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 QUANTILE = 0.9
 """Default threshold: the largest tenth are excesses (DuMouchel 1983's rule)."""
 
+CALIBRATE = 1000
+"""Rows that calibrate a stream detector."""
+
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
 
 FILE = click.argument("file", metavar="FILE")
@@ -41,7 +44,9 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return columns_options(missing(command))
 
 
-def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def tail_options(
+    command: Callable[..., Any], sides: tuple[str, ...] = ("upper", "lower"), quantile: str = ""
+) -> Callable[..., Any]:
     """Where the tail begins, on which side, and how it is fitted."""
     for option in (
         click.option(
@@ -49,7 +54,7 @@ def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Estimator; default mle, the exact maximum likelihood.",
         ),
         click.option(
-            "--side", type=click.Choice(["upper", "lower"]), default=None,
+            "--side", type=click.Choice(sides), default=None,
             help="The tail of large values or of small ones; default upper.",
         ),
         click.option(
@@ -58,7 +63,7 @@ def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
             "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
-            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth. "
+            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
             "Of --quantile, --threshold and --n-excess give one at most.",
         ),
     ):  # fmt: skip
@@ -85,8 +90,8 @@ def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Probability that an ordinary value raises an alarm; default 1e-4.",
         ),
         click.option(
-            "--calibrate", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
-            help="The first N rows calibrate.",
+            "--calibrate", type=click.IntRange(min=1), metavar="N",
+            help=f"The first N rows calibrate; default {CALIBRATE}.",
         ),
     ):  # fmt: skip
         command = option(command)

@@ -53,7 +53,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--json", "json_", is_flag=True, help="Print alarms as JSON, one a line (JSON Lines).")
 def watch_command(
     file: str, columns: tuple[str, ...], separator: str | None, label: str | None, missing: str | None, malformed: str,
-    calibrate: int, state: str | None, save_every: float, follow: bool, live: bool, json_: bool, **detector: Any,
+    calibrate: int | None, state: str | None, save_every: float, follow: bool, live: bool, json_: bool, **detector: Any,
 ) -> None:  # fmt: skip
     """Watch the columns of FILE, or of the standard input (-), and print an alarm as soon as its line has arrived.
 
@@ -109,7 +109,7 @@ def watch_command(
             columns=watch.columns if watch else columns, finite=finite,
         )  # fmt: skip
         if watch is None:
-            watch = _calibrated(reader, view, calibrate, options, stop)
+            watch = _calibrated(reader, view, calibrate or _options.CALIBRATE, options, stop)
         view.start(watch, resumed=was_there)
         alarms = _go_on(reader, lines, watch, view, stop, state, save_every, keeps_position=not piped)
         if lines.left and not stop:
