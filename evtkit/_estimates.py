@@ -13,7 +13,7 @@ import numpy as np
 
 from evtkit._jit import kernel
 from evtkit._profile import CHUNK, LANES, ROWS, sums, sums_near_zero
-from evtkit.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, _mean, _store, pack
+from evtkit.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, _mean, pack, store
 
 NO_SOLUTION = 5.0  # FitStatus, as the kernels return it
 MOMENTS, PWM, ZHANG_STEPHENS = 0, 1, 2
@@ -106,7 +106,7 @@ def estimate_rows(rows, result, counts, method):
             continue
         mean = _mean(y, n, high)
         z, z_max = chunks[: (n + CHUNK - 1) // CHUNK], high / mean
-        _store(y, n, mean, z)
+        store(y, n, mean, z)
         if method == MOMENTS:
             xi, sigma = _moments(z, n)
         elif method == PWM:

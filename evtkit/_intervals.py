@@ -18,7 +18,7 @@ import numpy as np
 from evtkit._estimates import mean_log, mean_loglik
 from evtkit._jit import kernel
 from evtkit._profile import CHUNK, LANES, ROWS, sums, sums_near_zero
-from evtkit.grimshaw import _mean, _store, pack
+from evtkit.grimshaw import _mean, pack, store
 
 _NEAR = 0.01
 _GOLDEN = 0.6180339887498949
@@ -171,7 +171,7 @@ def limits_rows(rows, fits, result, drop):
         high = y[:n].max()
         mean = _mean(y, n, high)
         z, z_max, sigma = chunks[: (n + CHUNK - 1) // CHUNK], high / mean, scale / mean
-        _store(y, n, mean, z)
+        store(y, n, mean, z)
         best = -math.log(sigma) if xi == -1.0 else mean_loglik(z, n, z_max, xi, sigma, work)
         if math.isnan(w):
             result[i, 0], result[i, 1] = _xi_limits(z, n, z_max, xi, sigma, best - drop / n, work)

@@ -10,24 +10,13 @@ import math
 
 import numpy as np
 
+from evtkit._follow import WORK, workspace
 from evtkit._jit import kernel
-from evtkit._tail_stream import (
-    ANOMALY,
-    EXCESS,
-    FRESH,
-    LEARN,
-    LEVEL,
-    SEEN,
-    WORK,
-    U,
-    judge,
-    log_probability,
-    refit,
-    workspace,
-)
+from evtkit._tail_columns import LEVEL, SEEN, U
+from evtkit._tail_stream import ANOMALY, EXCESS, LEARN, judge, log_probability, refit
+from evtkit.spot import HUGE
 
 NORMAL, MISSING = 0, -1
-HUGE = 1e300  # values beyond this could overflow a sum
 LARGEST = np.finfo(np.float64).max
 
 _ROWS = 512  # observations copied together
@@ -98,20 +87,26 @@ def _score(v, c, n, signs, floats, integers, rings):
 
 
 _TRACE = (
-    "void(float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], float64[::1], float64, "
-    f"intp, {WORK}, float64[:, ::1], float64[:, ::1])"
+    "void(float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
+    f"float64[:, ::1], float64[::1], float64, intp, {WORK}, float64[:, ::1], float64[:, ::1])"
 )
 
 
 @kernel(_TRACE)
-def _trace(v, centre, n, c, row, floats, integers, rings, signs, risk, min_excess, work, levels, scores):
-    """The alarm levels before an observation is learnt, and the logarithm of how improbable it is."""
+def _trace(
+    v, centre, n, c, row, floats, integers, fits, states, rings, signs, risk, min_excess, work, levels, scores
+):  # fmt: skip
+    """The alarm levels before an observation is learnt, and the logarithm of how improbable it is.
+
+    Both by a fit of its own, kept in fits and states: to look at a tail must not change how it is followed.
+    """
     for s in range(signs.size):
         t = c * signs.size + s
-        if not integers[t, FRESH]:
-            refit(floats[t], integers[t], rings[t], risk, min_excess, work)
-        levels[row, t] = centre + signs[s] * floats[t, LEVEL]
-    scores[row, c] = _score(v, c, n, signs, floats, integers, rings)
+        if states[t, SEEN] != integers[t, SEEN]:
+            fits[t], states[t] = floats[t], integers[t]
+            refit(fits[t], states[t], rings[t], risk, min_excess, work)
+        levels[row, t] = centre + signs[s] * fits[t, LEVEL]
+    scores[row, c] = _score(v, c, n, signs, fits, states, rings)
 
 
 _RUN = (
@@ -136,6 +131,8 @@ def run(
     work = workspace(rings.shape[1])
     sides, depth, traced = signs.size, windows.shape[1], levels.shape[0] > 0
     tile = np.empty((_GROUP, _ROWS))
+    kept = floats.shape[0] if traced else 0
+    fits, states = np.zeros((kept, floats.shape[1])), np.zeros((kept, integers.shape[1]), np.int64)
     for first in range(start, stop, _GROUP):
         width = min(_GROUP, stop - first)
         for top in range(0, x.shape[0], _ROWS):
@@ -158,8 +155,8 @@ def run(
                         centre = (totals[c, 0] + totals[c, 1]) / depth
                     v = value - centre
                     if traced:
-                        _trace(v, centre, seen, c, top + r, floats, integers, rings, signs, risk, min_excess, work,
-                              levels, scores)  # fmt: skip
+                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, rings, signs, risk,
+                               min_excess, work, levels, scores)  # fmt: skip
                     if low <= v <= high:
                         seen += 1
                         if depth:
@@ -182,11 +179,10 @@ def run(
 
 @kernel("void(intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], float64, intp)")
 def refit_all(start, stop, floats, integers, rings, risk, min_excess):
-    """Refit the tails from start to stop whose fit is not of their present ring."""
+    """Refit the tails from start to stop."""
     work = workspace(rings.shape[1])
     for t in range(start, stop):
-        if not integers[t, FRESH]:
-            refit(floats[t], integers[t], rings[t], risk, min_excess, work)
+        refit(floats[t], integers[t], rings[t], risk, min_excess, work)
 
 
 @kernel(

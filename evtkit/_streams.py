@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from evtkit import _spot
-from evtkit import _tail_stream as _tail
+from evtkit import _tail_columns as _tail
+from evtkit._follow import unroll
+from evtkit._tail_stream import begin
 from evtkit._threads import for_each, pieces
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Rules:
 
 @dataclass
 class Streams:
-    """Streams, each with one or two tails side by side; see `evtkit._tail_stream` for the columns.
+    """Streams, each with one or two tails side by side; see `evtkit._tail_columns` for the columns.
 
     Attributes
     ----------
@@ -102,7 +104,7 @@ class Streams:
         for s, sign in enumerate(rules.signs.tolist()):
             t = c * len(rules.signs) + s
             level = np.partition(sign * deviations, place)[place]
-            _tail.begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
+            begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
 
     def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `_spot.run`."""
@@ -115,7 +117,10 @@ class Streams:
                 levels, scores,
             )  # fmt: skip
 
-        for_each(work, pieces(len(self), max(1, len(values)), rules.n_threads), rules.n_threads)
+        if len(self) == 1:
+            work(slice(0, 1))
+        else:
+            for_each(work, pieces(len(self), max(1, len(values)), rules.n_threads), rules.n_threads)
         return labels
 
     def refitted(self, rules: Rules) -> tuple[Float, Int]:
@@ -131,7 +136,7 @@ class Streams:
     def excesses(self, t: int) -> Float:
         """The excesses that tail t keeps, the oldest first."""
         out = np.empty(self.rings.shape[1] + 1)
-        return out[: _tail.unroll(self.floats[t], self.integers[t], self.rings[t], out)]
+        return out[: unroll(self.floats[t], self.integers[t], self.rings[t], out)]
 
     # -- as plain values -----------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def _mean(y, n, y_max):
 
 
 @kernel("void(float64[::1], intp, float64, float64[:, :, ::1])")
-def _store(y, n, mean, z):
+def store(y, n, mean, z):
     """y/mean into the padded chunks of z."""
     flat = z.ravel()
     inverse = 1.0 / mean
@@ -75,7 +75,7 @@ def _store(y, n, mean, z):
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp)", fused=True)
-def _moments(z, n):
+def moments(z, n):
     """q and dq/dt at t = 0, from the second and third moments."""
     second, third = 0.0, 0.0
     y = z.ravel()
@@ -127,9 +127,9 @@ def _starts(y, n, y_max, few, found, work):
         sample[i] = y[i * n // size]
     sample[size - 1] = y_max
     mean = _mean(sample, size, y_max)
-    _store(sample, size, mean, few)
+    store(sample, size, mean, few)
     z_max, z_min = y_max / mean, sample.min() / mean
-    q0, dq0 = _moments(few, size)
+    q0, dq0 = moments(few, size)
     return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
 
@@ -161,9 +161,9 @@ def fit_one(y, n, chunks, few, work, found):
         return CONSTANT, -1.0, high, -n * math.log(high), nan, nan, nan
     mean = _mean(y, n, high)
     z = chunks[: (n + CHUNK - 1) // CHUNK]
-    _store(y, n, mean, z)
+    store(y, n, mean, z)
     z_max, z_min = high / mean, low / mean
-    q0, dq0 = _moments(z, n)
+    q0, dq0 = moments(z, n)
 
     if n <= _SCAN or z_min < 1e-9 * z_max:  # a subsample may miss one of many scales
         count = maxima(z, n, z_max, z_min, q0, dq0, found, work)

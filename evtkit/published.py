@@ -25,7 +25,7 @@ from evtkit._estimates import mean_log, mean_loglik
 from evtkit._jit import kernel
 from evtkit._profile import CHUNK, LANES, ROWS
 from evtkit._roots import _sign, right_end
-from evtkit.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, _mean, _moments, _store, pack
+from evtkit.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, _mean, moments, pack, store
 
 _STEPS = 48  # halvings towards either end of the left bracket
 
@@ -47,7 +47,7 @@ def _bisect(z, n, z_max, left, right, left_sign, work):
 def _best_root(z, n, z_max, z_min, work):
     """ξ, σ and log-likelihood an observation of the likeliest root in the two brackets; −inf where there is none."""
     best, best_xi, best_sigma = -np.inf, np.nan, np.nan
-    q0 = _moments(z, n)[0]
+    q0 = moments(z, n)[0]
     start = 2.0 * (1.0 - z_min) / z_min
     end = min(start / z_min, right_end(z, n, z_min))
     for side in range(2):
@@ -94,7 +94,7 @@ def fit_rows(rows, result, counts):
             continue
         mean = _mean(y, n, high)
         z = chunks[: (n + CHUNK - 1) // CHUNK]
-        _store(y, n, mean, z)
+        store(y, n, mean, z)
         xi, sigma, value = _best_root(z, n, high / mean, low / mean, work)
         if not value - math.log(mean) > 1.0 + math.log(mean):  # the sign is theirs
             xi, sigma, value = 0.0, 1.0, -1.0

@@ -52,7 +52,11 @@ class Label(IntEnum):
 
 MISSING, NORMAL, EXCESS, ANOMALY = Label
 
+HUGE = 1e300  # a magnitude beyond which sums could overflow
+
 _SIDES = {"upper": (1.0,), "lower": (-1.0,), "both": (-1.0, 1.0)}
+_LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
+_NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
 _ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
 
@@ -205,7 +209,7 @@ class Spot:
         if values.ndim not in (1, 2) or values.size == 0:
             raise ValueError(f"x must have shape (n,) or (n, streams) and not be empty, got shape {values.shape}")
         values = self._finite(values, "x")
-        columns, rules = values.reshape(len(values), -1), self._rules()
+        columns, rules = values.reshape(len(values), -1), self._as_rules()
         streams = Streams.empty(columns.shape[1], len(rules.signs), self.max_excess, self._depth)
         cleaned = np.zeros(len(streams), np.int64)
         for c in range(len(streams)):
@@ -218,9 +222,7 @@ class Spot:
                     deviations = streams.centred(finite, c, usual)
                 deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
-        self._streams, self._single, self._waiting = streams, values.ndim == 1, 0
-        self._cleaned = cleaned
-        self._changed()
+        self._start(streams, values.ndim == 1, cleaned)
         return self
 
     def update(self, batch: ArrayLike) -> NDArray[np.int8]:
@@ -243,7 +245,7 @@ class Spot:
             ``nonfinite="raise"``) not finite; nothing has been learnt then.
         """
         values = self._checked(batch)
-        return self._run(values, np.empty((0, 0)), np.empty((0, 0))).reshape(values.shape)
+        return self._run(values, _NONE, _NONE).reshape(values.shape)
 
     def step(self, x: float | ArrayLike) -> Any:
         """Judge and learn a single observation of one stream, or one of each stream; see `update`.
@@ -257,10 +259,12 @@ class Spot:
             if self._low <= x <= self._high:  # type: ignore[operator]
                 self._waiting += 1
                 return NORMAL
+            if type(x) is float and self._single and -HUGE < x < HUGE:
+                return _LABELS[self._run(np.array([[x]]), _NONE, _NONE)[0, 0]]
         except (TypeError, ValueError):
             pass  # not a number: all is checked below
         values = self._checked(np.asarray(x)[None])
-        labels = self._run(values, np.empty((0, 0)), np.empty((0, 0)))
+        labels = self._run(values, _NONE, _NONE)
         return Label(int(labels[0, 0])) if self._single else labels[0]
 
     def trace(self, batch: ArrayLike) -> Trace:
@@ -302,7 +306,7 @@ class Spot:
     @property
     def status(self) -> NDArray[np.int64]:
         """A `FitStatus` a tail; shaped as `alarm_threshold`."""
-        from evtkit._tail_stream import STATUS
+        from evtkit._tail_columns import STATUS
 
         return self._shaped(self._model()[1][:, STATUS].copy())
 
@@ -320,7 +324,7 @@ class Spot:
     @property
     def n_excess(self) -> NDArray[np.int64]:
         """Excesses over the threshold among those learnt, kept or not; shaped as `alarm_threshold`."""
-        from evtkit._tail_stream import TOTAL
+        from evtkit._tail_columns import TOTAL
 
         return self._shaped(self._need_fit().integers[:, TOTAL].copy())
 
@@ -337,7 +341,7 @@ class Spot:
         Returns
         -------
         ndarray of float64
-            In order of time, the oldest first: what `evtkit.fit_gpd` gives `xi` and `sigma` for, to the last bit.
+            In order of time, the oldest first: those of which `evtkit.fit_gpd` makes `xi` and `sigma`.
         """
         streams = self._need_fit()
         if not 0 <= stream < len(streams):
@@ -370,7 +374,7 @@ class Spot:
         """
         from evtkit._spot import log_probabilities
 
-        streams, rules = self._need_fit(), self._rules()
+        streams, rules = self._need_fit(), self._rules
         floats, integers = self._model()
         values = numbers(x, "x").astype(np.float64)
         if np.any(np.isnan(values)):
@@ -426,13 +430,12 @@ class Spot:
 
         try:
             detector = cls(**content["parameters"], n_threads=n_threads)
-            detector._streams = Streams.from_list(
+            streams = Streams.from_list(
                 content["streams"], len(_SIDES[detector.side]), detector.max_excess, detector._depth
             )
-            detector._single, detector._cleaned = content["single"], np.array(content["cleaned"], dtype=np.int64)
+            detector._start(streams, content["single"], np.array(content["cleaned"], dtype=np.int64))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
-        detector._changed()
         return detector
 
     def _parameters(self) -> dict[str, Any]:
@@ -440,7 +443,7 @@ class Spot:
         names = ("risk", "quantile", "side", "max_excess", "on_alarm", "clean", "min_excess", "nonfinite")
         return {name: getattr(self, name) for name in names}
 
-    def _rules(self) -> Rules:
+    def _as_rules(self) -> Rules:
         from evtkit._streams import Rules
 
         signs = np.array(_SIDES[self.side])
@@ -462,11 +465,9 @@ class Spot:
 
     def _finite(self, values: Float, name: str) -> Float:
         """Values that can be summed: finite, or NaN and infinite where those are skipped."""
-        from evtkit._spot import HUGE
-
-        fine = np.abs(values) < HUGE
-        if np.all(fine):
+        if not values.size or (values.min() > -HUGE and values.max() < HUGE):  # not so with NaN
             return values
+        fine = np.abs(values) < HUGE
         if self.nonfinite == "raise":
             raise ValueError(
                 f"{name} must be finite (below {HUGE:g} in magnitude), got {float(values[~fine][0])}; "
@@ -490,27 +491,28 @@ class Spot:
         self._waiting = 0
         return self._streams
 
-    def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
-        streams = self._need_fit()
-        labels = streams.run(values.reshape(len(values), len(streams)), self._rules(), levels, scores)
-        self._changed()
-        return labels
-
-    def _changed(self) -> None:
-        """Forget what was computed from the state; `step` need not look further at values from _low to _high."""
+    def _start(self, streams: Streams, single: bool, cleaned: NDArray[np.int64]) -> None:
+        """Take streams that have been calibrated, or loaded."""
         from evtkit._spot import LARGEST
-        from evtkit._tail_stream import U
+        from evtkit._tail_columns import U
 
+        self._streams, self._single, self._cleaned, self._waiting = streams, single, cleaned, 0
+        self._rules = self._as_rules()
         self._current: tuple[Float, NDArray[np.int64]] | None = None
         self._low, self._high = np.nan, np.nan
-        if self._single and not self._depth and self._streams is not None:
-            us = dict(zip(_SIDES[self.side], self._streams.floats[:, U].tolist(), strict=True))
+        if single and not self._depth:
+            us = dict(zip(_SIDES[self.side], streams.floats[:, U].tolist(), strict=True))
             self._low, self._high = -us.get(-1.0, LARGEST), us.get(1.0, LARGEST)
+
+    def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
+        streams = self._need_fit()
+        self._current = None
+        return streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores)
 
     def _model(self) -> tuple[Float, NDArray[np.int64]]:
         streams = self._need_fit()
         if self._current is None:
-            self._current = streams.refitted(self._rules())
+            self._current = streams.refitted(self._rules)
         return self._current
 
     def _level(self, column: int) -> Float:

@@ -98,9 +98,12 @@ def test_following_the_maximum_is_as_good_as_a_fit_after_every_excess(kind):
     x = samples(kind, 60_000, seed=2)
     for max_excess in (50, 300, 2000):
         for on_alarm in ("ignore", "impute", "learn"):
-            fast, slow = (Spot(1e-3, 0.95, max_excess=max_excess, on_alarm=on_alarm).fit(x[:1000]) for _ in "ab")
-            np.testing.assert_array_equal(fast.update(x[1000:]), slow.trace(x[1000:]).label)
-            assert fast.alarm_threshold == slow.alarm_threshold
+            fast, traced = (Spot(1e-3, 0.95, max_excess=max_excess, on_alarm=on_alarm).fit(x[:1000]) for _ in "ab")
+            labels, trace = fast.update(x[1000:]), traced.trace(x[1000:])
+            np.testing.assert_array_equal(labels, trace.label)
+            fitted = np.isfinite(trace.alarm_threshold)
+            np.testing.assert_array_equal((labels == ANOMALY)[fitted], (x[1000:] > trace.alarm_threshold)[fitted])
+            assert np.mean(fitted) > 0.99
 
 
 @given(seed=st.integers(0, 999), kind=st.sampled_from(KINDS), side=st.sampled_from(["upper", "lower", "both"]),
@@ -164,7 +167,8 @@ def test_every_refit_is_fit_gpd_of_the_same_excesses(kind):
     for part in np.split(x[500:], 25):
         spot.update(part)
         fit = fit_gpd(spot.excesses())
-        assert (spot.xi, spot.sigma, spot.status) == (fit.xi, fit.sigma, fit.status)
+        assert spot.status == fit.status
+        np.testing.assert_allclose([spot.xi, spot.sigma], [fit.xi, fit.sigma], rtol=1e-12)  # compiled apart
         level = spot.threshold + gpd.isf(1e-3 * spot._streams.integers[0, 3] / spot.n_excess, fit.xi, fit.sigma)
         assert spot.alarm_threshold == pytest.approx(float(level), rel=1e-13)
 
@@ -246,7 +250,7 @@ def test_running_sums_do_not_depend_on_how_long_they_have_run():
     for part in np.split(x, 100):
         streams.update(part)
         f, i = streams._streams.floats[0], streams._streams.integers[0]
-        if i[6]:  # the sums that follow the maximum are valid
+        if i[6] == 1:  # the sums that follow the maximum are valid
             a = 1.0 + f[5] * streams.excesses() / f[4]
             assert f[6] == pytest.approx(math.fsum(np.log(a)), rel=1e-12)
             assert f[7] == pytest.approx(math.fsum(1.0 / a), rel=1e-12)

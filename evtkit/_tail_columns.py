@@ -1,0 +1,18 @@
+"""Columns of the state of a tail that is learnt excess by excess: a row of floats and a row of integers."""
+
+from __future__ import annotations
+
+# A tail's floats: its model,
+U, LEVEL, XI, SIGMA = 0, 1, 2, 3  # threshold, alarm level (inf without a fit), shape and scale of the latest fit
+# and the sums that follow the maximum between fits.
+SCALE, TAU, LOGS, INVERSES, SLOPE, TOP = 4, 5, 6, 7, 8, 9
+FLOATS = 10
+
+# A tail's integers:
+HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt
+SEEN, STATUS = 3, 4  # observations learnt up to the latest excess; FitStatus of the latest fit
+FRESH, FOLLOWED, LOOSE = 5, 6, 7  # is the fit of the present ring? which sums are valid? excesses since the fit
+IMPUTED = 8  # alarms in whose place an excess was learnt
+INTEGERS = 9
+
+NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest
