@@ -93,7 +93,7 @@ class Spot:
         What is learnt of an alarm. ``"impute"``: not its value, but an excess as the tail itself expects beyond the
         alarm level, and of no more alarms than twice those that the risk lets expect of ordinary observations.
         ``"ignore"``: nothing, as published; a tail that never sees its extremes is then learnt too short, and the
-        alarms are several times as many as the risk says (see :doc:`/streams`). ``"learn"``: its value, as of any
+        alarms are several times as many as the risk says (see :doc:`/watching`). ``"learn"``: its value, as of any
         excess.
     clean : bool
         Leave observations that stand apart from the rest of the calibration sample out of it; see
