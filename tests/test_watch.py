@@ -25,6 +25,7 @@ RNG = np.random.default_rng(7)
 X = np.column_stack([RNG.standard_normal(N), RNG.standard_exponential(N)]).round(6)
 X[[1200, 2500], [0, 1]] = 9.0, 30.0
 X[1800] = -8.0, 25.0
+X[2100:2104, 0] = 12.0
 LINES = ["time,level,flow", *(f"t{i},{a!r},{b!r}" for i, (a, b) in enumerate(X.tolist(), 1))]
 OPTIONS = ("--calibrate", CALIBRATION, "--risk", "1e-3")
 
@@ -207,6 +208,16 @@ def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
     assert alarms(path)[-1]["value"] == 100.5  # without a state it is the last line
 
 
+def test_a_state_and_no_new_rows(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
+    run(path, *OPTIONS, "--state", state, code=(0, 1))
+    before = Watch.load(state)
+    for file, given in ((path, None), ("-", ""), ("-", LINES[0] + "\n")):
+        run(file, *OPTIONS, "--state", state, input=given, code=0)
+        assert Watch.load(state).detector._content() == before.detector._content()
+    assert Watch.load(state).rows == 899
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -334,13 +345,22 @@ def test_lines_given_back_are_read_again_and_not_yet_counted():
     assert (lines.read(0), lines.ended) == (["e"], True)
 
 
-def test_a_file_cut_while_it_is_followed_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: os.truncate(path, 10), "has become shorter, 10 bytes of"),
+        (lambda path: path.rename(path.with_suffix(".old")), "is no longer the file that was opened"),
+        (lambda path: write(path.with_suffix(".new")).replace(path), "is no longer the file that was opened"),
+    ],
+)
+def test_a_file_cut_or_replaced_while_it_is_followed_is_refused(tmp_path, change, message):
     path = write(tmp_path / "x.csv")
     with path.open("rb") as stream:
-        lines = Lines(stream, "x", follow=True)
-        lines.read(0)
-        os.truncate(path, 10)
-        with pytest.raises(ValueError, match="has become shorter, 10 bytes of"):
+        lines = Lines(stream, str(path), follow=True)
+        assert lines.read(0) == LINES
+        assert lines.read(0) == []
+        change(path)
+        with pytest.raises(ValueError, match=message):
             lines.read(0)
 
 

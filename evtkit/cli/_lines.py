@@ -39,7 +39,7 @@ class Lines:
     stream : binary file
         A file, a pipe or bytes, with a method ``read1``.
     name : str
-        What messages call it.
+        What messages call it; the path of a file that is followed.
     follow : bool
         At the end of the stream, wait until it grows.
     partial : bool
@@ -105,7 +105,7 @@ class Lines:
             return []
         data: bytes = self._stream.read1(_AT_ONCE)
         if not data and self._follow:
-            self._check_length()
+            self._check_file()
             time.sleep(min(timeout, 0.1))
             return []
         self._end = not data
@@ -134,10 +134,17 @@ class Lines:
             return True
         return bool(select.select([self._handle], [], [], timeout)[0])
 
-    def _check_length(self) -> None:
-        """Lines cannot be followed in a file that was cut."""
-        if self._handle is not None and (size := os.fstat(self._handle).st_size) < self.position.size:
-            raise ValueError(f"{self._name} has become shorter, {size} bytes of {self.position.size} that were read")
+    def _check_file(self) -> None:
+        """Lines cannot be followed in a file that was cut, or is no longer there."""
+        if self._handle is None:
+            return
+        here, path = os.fstat(self._handle), Path(self._name)
+        if here.st_size < self.position.size:
+            raise ValueError(
+                f"{self._name} has become shorter, {here.st_size} bytes of {self.position.size} that were read"
+            )
+        if not path.exists() or not os.path.samestat(path.stat(), here):
+            raise ValueError(f"{self._name} is no longer the file that was opened, {self.position.lines:,} lines ago")
 
 
 def open_file(path: str) -> BinaryIO:

@@ -89,37 +89,40 @@ class Watch:
     def update(self, rows: Rows) -> list[Alarm]:
         """Judge and learn rows.
 
-        In one call, and only where there are alarms over again, to know the levels of those moments.
+        In one call, and over again where there are alarms, to know the levels of those moments.
         """
         first, before = self.rows + 1, copy.deepcopy(self.detector)
         labels = self.detector.update(rows.values)
-        self.excesses += np.count_nonzero(labels == EXCESS, axis=0)
-        alarms: list[Alarm] = []
-        places = np.flatnonzero(np.any(labels == ANOMALY, axis=1)).tolist()
-        if places:
-            self.alarms += np.count_nonzero(labels == ANOMALY, axis=0)
-            self.detector = before
-        for start, place in zip([0, *(p + 1 for p in places)], [*places, len(labels)], strict=True):
-            if places:
-                self.detector.update(rows.values[start:place])
-            if place < len(labels):
-                alarms += self._alarms_of(rows.values[place], first + int(rows.lines[place]), rows.labels[place])
         self.rows += rows.n_lines
+        self.excesses += np.count_nonzero(labels == EXCESS, axis=0)
+        self.alarms += np.count_nonzero(labels == ANOMALY, axis=0)
+        places = np.flatnonzero(np.any(labels == ANOMALY, axis=1))
+        if not places.size:
+            return []
+        alarms, self.detector, done = [], before, 0
+        for run in np.split(places, 1 + np.flatnonzero(np.diff(places) > 1)):
+            start, stop = int(run[0]), int(run[-1]) + 1
+            self.detector.update(rows.values[done:start])
+            alarms += self._alarms_of(rows, start, stop, first)
+            done = stop
+        self.detector.update(rows.values[done:])
         return alarms
 
-    def _alarms_of(self, values: Float, row: int, label: str | None) -> list[Alarm]:
-        """Judge and learn one row, with levels and probabilities."""
-        shape = (len(self.columns), -1)
+    def _alarms_of(self, rows: Rows, start: int, stop: int, first: int) -> list[Alarm]:
+        """Judge and learn rows that have alarms, with levels and probabilities."""
         sides = ("lower", "upper") if self.detector.side == "both" else (self.detector.side,)
-        u = self.detector.threshold.reshape(shape)
-        trace = self.detector.trace(values[None])
-        levels = trace.alarm_threshold.reshape(shape)
+        u = self.detector.threshold.reshape(len(self.columns), len(sides))
+        values = rows.values[start:stop]
+        trace = self.detector.trace(values)
+        levels = trace.alarm_threshold.reshape(*values.shape, len(sides))
         alarms = []
-        for c in np.flatnonzero(trace.label[0] == ANOMALY):
-            side = len(sides) - 1 if values[c] > u[c, -1] else 0
-            probability = 0.0 if np.isinf(values[c]) else float(np.exp(trace.log_probability[0, c]))
-            alarms.append(Alarm(row, label, self.columns[c], float(values[c]), float(levels[c, side]), probability,
-                                sides[side]))  # fmt: skip
+        for r, c in zip(*np.nonzero(trace.label == ANOMALY), strict=True):
+            value, level = float(values[r, c]), levels[r, c]
+            beyond = level[-1] if np.isfinite(level[-1]) else u[c, -1]  # an alarm by rank has no level
+            side = len(sides) - 1 if value > beyond else 0
+            probability = 0.0 if np.isinf(value) else float(np.exp(trace.log_probability[r, c]))
+            alarms.append(Alarm(first + int(rows.lines[start + r]), rows.labels[start + r], self.columns[c], value,
+                                float(level[side]), probability, sides[side]))  # fmt: skip
         return alarms
 
     # -- state ---------------------------------------------------------------------------------------------------------

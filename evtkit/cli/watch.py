@@ -105,7 +105,7 @@ def watch_command(
             first_line = lines.resume(watch.position)
         reader = RowReader(
             lines, name, view.note if malformed == "skip" else None, first_line,
-            separator=separator or ("\t" if file.endswith(".tsv") else ","), label=label,
+            separator=separator or ("\t" if file.lower().endswith(".tsv") else ","), label=label,
             columns=watch.columns if watch else columns, finite=finite,
         )  # fmt: skip
         if watch is None:

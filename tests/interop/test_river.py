@@ -195,7 +195,9 @@ def test_a_filter_keeps_anomalous_targets_from_a_model():
 
 def test_progressive_validation_on_the_shuttle():
     detector = SpotDetector(grace_period=500, quantile=0.9)
-    by_filter = SpotFilter(preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1), risk=0.02, grace_period=500, quantile=0.9)
+    by_filter = SpotFilter(
+        preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1), risk=0.02, grace_period=500, quantile=0.9
+    )
     for model, least in ((preprocessing.StandardScaler() | detector, 0.8), (by_filter, 0.5)):
         metric = metrics.ROCAUC()
         evaluate.progressive_val_score(datasets.Shuttle().take(4000), model, metric)
