@@ -133,6 +133,21 @@ def _starts(y, n, y_max, few, found, work):
     return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
 
+@kernel("boolean(float64[:, :, ::1], float64, float64)")
+def _misfits(few, xi, sigma):
+    """Whether far more of the subsample lie near 0 than a fit expects: there may be a scale that it has not seen."""
+    size = _SCAN // 2
+    y = few.ravel()
+    for share in (0.1, 0.01):
+        count = 0
+        for i in range(size):
+            count += y[i] < share * sigma
+        expected = size * (share if xi == 0.0 else -math.expm1(-math.log1p(xi * share) / xi))
+        if count > expected + 5.0 * math.sqrt(expected) + 3.0:
+            return True
+    return False
+
+
 @kernel("UniTuple(int64, 2)(float64[::1], intp)")
 def _extent(y, n):
     """The bits of the smallest and the largest of the first n values; positive numbers order as their bits do."""
@@ -142,6 +157,20 @@ def _extent(y, n):
         low = min(low, bits[i])
         high = max(high, bits[i])
     return low, high
+
+
+@kernel("UniTuple(float64, 4)(float64[:, ::1], intp, float64)")
+def _best(found, count, z_max):
+    """Status, ξ, σ and log-likelihood an observation of the best of all candidates."""
+    status, xi, sigma, best = BOUNDARY, -1.0, z_max, -math.log(z_max)
+    if best < -1.0:
+        status, xi, sigma, best = OK, 0.0, 1.0, -1.0
+    for i in range(count):
+        shape, scale = found[i, 1], found[i, 2]
+        value = -math.log(scale) - shape - 1.0
+        if shape > -1.0 and value > best:
+            status, xi, sigma, best = OK, shape, scale, value
+    return status, xi, sigma, best
 
 
 @kernel(_ONE)
@@ -165,13 +194,14 @@ def fit_one(y, n, chunks, few, work, found):
     z_max, z_min = high / mean, low / mean
     q0, dq0 = moments(z, n)
 
+    scale = 0.0  # of the subsample's units in the sample's, if there is one
     if n <= _SCAN or z_min < 1e-9 * z_max:  # a subsample may miss one of many scales
         count = maxima(z, n, z_max, z_min, q0, dq0, found, work)
     else:
         count, mean_few = _starts(y, n, high, few, found, work)
-        seen = False
+        scale, seen = mean / mean_few, False
         for i in range(count):
-            found[i, 0] *= mean / mean_few
+            found[i, 0] *= scale
             seen |= (found[i, 0] > 0.0) == (q0 > 0.0)
         if not seen:  # the subsample lies on the other side of the exponential
             found[count, 0] = 1.0 if q0 > 0.0 else -0.5 / z_max
@@ -184,14 +214,9 @@ def fit_one(y, n, chunks, few, work, found):
             if not math.isnan(left):
                 found[i, 0], found[i, 1], found[i, 2] = solve(z, n, z_max, left, right, start, dq0, work)
 
-    status, xi, sigma, best = BOUNDARY, -1.0, z_max, -math.log(z_max)
-    if best < -1.0:
-        status, xi, sigma, best = OK, 0.0, 1.0, -1.0
-    for i in range(count):
-        shape, scale = found[i, 1], found[i, 2]
-        value = -math.log(scale) - shape - 1.0
-        if shape > -1.0 and value > best:
-            status, xi, sigma, best = OK, shape, scale, value
+    status, xi, sigma, best = _best(found, count, z_max)
+    if scale > 0.0 and _misfits(few, xi, sigma * scale):
+        status, xi, sigma, best = _best(found, maxima(z, n, z_max, z_min, q0, dq0, found, work), z_max)
 
     if status == BOUNDARY:  # σ is the largest excess itself, lest rounding put the endpoint below it
         return status, xi, high, -n * math.log(high), nan, nan, nan
