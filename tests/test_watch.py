@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -208,6 +209,18 @@ def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
     assert alarms(path)[-1]["value"] == 100.5  # without a state it is the last line
 
 
+def test_the_rows_of_a_named_pipe_are_new_like_those_of_the_standard_input(tmp_path):
+    pipe, state, whole = tmp_path / "pipe", tmp_path / "state.json", alarms(write(tmp_path / "x.csv"))
+    os.mkfifo(pipe)
+    told = []
+    for lines in (LINES[:1300], [LINES[0], *LINES[1300:]]):
+        writer = threading.Thread(target=write, args=(pipe, lines))
+        writer.start()
+        told += run(pipe, *OPTIONS, "--json", "--state", state).stdout.splitlines()
+        writer.join()
+    assert [json.loads(line) for line in told] == whole
+
+
 def test_a_state_and_no_new_rows(tmp_path):
     path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
     run(path, *OPTIONS, "--state", state, code=(0, 1))
@@ -259,6 +272,7 @@ def test_a_file_that_is_not_the_one_seen_is_refused(tmp_path):
         ('t,"1,2', "line 702 of {path}: no cells (unexpected end of data)"),
         ("t,,2", "no value in column 'level', wanted a finite number (--missing drop passes over it)"),
         ("", "no value in column 'level'"),
+        ("t,1,1e300", "1e300 in column 'flow', wanted a finite number"),
         ("t,1,inf", "inf in column 'flow', wanted a finite number (--missing drop makes it an alarm)"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evtkit._tables import MISSING, listed
+from evtkit.spot import HUGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,7 @@ class Cells:
     label : str, optional
         A column that names the rows.
     finite : bool
-        Missing and infinite values are wrong.
+        Missing and infinite values are wrong, and those so large that the detector takes them for infinite.
 
     Examples
     --------
@@ -145,7 +146,7 @@ class Cells:
             except ValueError:
                 pass  # in the other way, which says where
             else:
-                if not self.finite or np.isfinite(values).all():
+                if not self.finite or bool(np.all(np.abs(values) < HUGE)):
                     return Rows(values, np.arange(len(rows)), self._labels(rows), [], len(lines))
         return self._read_one_by_one(lines)
 
@@ -185,7 +186,7 @@ class Cells:
                 value = _number(row[place])
             except ValueError:
                 return f"{row[place]!r} in column {column!r}, wanted a number", False
-            if self.finite and not math.isfinite(value):
+            if self.finite and not abs(value) < HUGE:
                 got, then = ("no value", "passes over it") if math.isnan(value) else (row[place], "makes it an alarm")
                 return f"{got} in column {column!r}, wanted a finite number (--missing drop {then})", True
         return None

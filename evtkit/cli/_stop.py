@@ -31,7 +31,9 @@ class Stop:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+            before = self._before[number] = signal.signal(number, self._handle)
+            if before == signal.SIG_IGN:  # as for what a shell runs in the background
+                signal.signal(number, before)
         return self
 
     def __exit__(self, *_: object) -> None:

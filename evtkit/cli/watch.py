@@ -94,9 +94,9 @@ def watch_command(
     of_detector = watch.detector if watch else make_detector(options)  # refuses what is out of range before any reading
     finite = of_detector.nonfinite == "raise"
     with ExitStack() as stack:
-        piped = file == "-"
-        stream = sys.stdin.buffer if piped else stack.enter_context(open_file(file))
-        name = "the standard input" if piped else file
+        piped = file == "-" or not Path(file).is_file()  # nothing to come back to
+        stream = sys.stdin.buffer if file == "-" else stack.enter_context(open_file(file))
+        name = "the standard input" if file == "-" else file
         lines = Lines(stream, name, follow=follow, partial=not (state or follow))
         stop = stack.enter_context(Stop())
         view = stack.enter_context(_views.choose(name, live=live, json=json_))
