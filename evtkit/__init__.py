@@ -33,7 +33,21 @@ _HOME = {
     "fit_gpd": "evtkit.fit",
     "fit_tail": "evtkit.peaks",
 }
-_MODULES = ("dependence", "gev", "gof", "gpd", "intervals", "plot", "saliency", "spot", "testing", "threshold")
+_MODULES = (
+    "cleaning",
+    "dependence",
+    "gev",
+    "gof",
+    "gpd",
+    "intervals",
+    "plot",
+    "predictive",
+    "pvalues",
+    "saliency",
+    "spot",
+    "testing",
+    "threshold",
+)
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 

@@ -54,6 +54,7 @@ WORK = "Tuple((float64[::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, 
 _FEW = 32  # with fewer excesses than this every one is followed by a fit
 _AWAY = 1e-3  # |t₀| at least, for the sums cancel at 0
 _AHEAD = 0.15  # log-likelihood an excess by which the maximum must surpass ξ = −1, beside which there may be others
+_CONTRADICTED = 1e-3  # probability of what has been seen, below which a level is raised
 _STEP = 0.2  # how far a step may change any 1 + ty, relatively
 _MARGIN = 0.1  # how far, relatively, the alarm level may have moved, and how near to it an excess is not yet judged
 
@@ -88,6 +89,30 @@ def unroll(f, i, ring, y):
         k = first + j
         y[j] = ring[k if k < size else k - size] - f[U]
     return size
+
+
+@kernel("float64(float64[::1], intp, float64[::1], int64[::1], float64)")
+def level(y, n, f, i, risk):
+    """The excess at the alarm level: by the fit, raised to what has been seen too often for its risk.
+
+    A value at the end of its range, such as a load of 100 %, may come again and again, and yet lie beyond the level of
+    a fit that ends there. The level is at least the k-th largest excess kept, k being so many that, if exceedances are
+    Poisson, as many or more of them have a probability below 0.001.
+    """
+    excess = f[SIGMA] * reach(f[XI], log_ratio(i, risk))
+    beyond = 0
+    for j in range(n):
+        beyond += y[j] > excess
+    if beyond == 0:
+        return excess
+    expected = n * math.exp(log_ratio(i, risk))
+    k, term = 1, math.exp(-expected)
+    rest = 1.0 - term
+    while rest >= _CONTRADICTED and k <= beyond:
+        term *= expected / k
+        rest -= term
+        k += 1
+    return np.sort(y[:n])[n - k] if k <= beyond else excess
 
 
 @kernel("UniTuple(float64, 2)(float64[::1], intp)", fused=True)
@@ -182,7 +207,7 @@ def polish(f, i, ring, risk, work):
     if not (abs(t - start) < 0.9 * width and math.log(top / sigma) - xi - 1.0 > _AHEAD):
         return False
     f[XI], f[SIGMA] = xi, sigma * mean
-    f[LEVEL] = f[U] + f[SIGMA] * reach(xi, log_ratio(i, risk))
+    f[LEVEL] = f[U] + level(y, n, f, i, risk)
     _rebase(f, i, z, n, mean, highest)
     i[FRESH] = 1
     return True

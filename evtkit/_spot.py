@@ -13,7 +13,7 @@ import numpy as np
 from evtkit._follow import WORK, workspace
 from evtkit._jit import kernel
 from evtkit._tail_columns import LEVEL, SEEN, U
-from evtkit._tail_stream import ANOMALY, EXCESS, LEARN, judge, log_probability, refit
+from evtkit._tail_stream import ANOMALY, EXCESS, IGNORE, IMPUTE, judge, log_probability, refit
 from evtkit.spot import HUGE
 
 NORMAL, MISSING = 0, -1
@@ -76,13 +76,13 @@ def deviations(x, usual, windows, totals, places, c, out):
     places[c] = place
 
 
-@kernel("float64(float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
-def _score(v, c, n, signs, floats, integers, rings):
+@kernel("float64(float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
+def _score(v, log_risk, c, n, signs, floats, integers, rings):
     """Log-probability of v as the next observation of stream c, by the latest fits; of two sides, twice the smaller."""
     score = np.inf
     for s in range(signs.size):
         t = c * signs.size + s
-        score = min(score, log_probability(signs[s] * v, n, floats[t], integers[t], rings[t]))
+        score = min(score, log_probability(signs[s] * v, log_risk, n, floats[t], integers[t], rings[t]))
     return min(0.0, score + math.log(signs.size))
 
 
@@ -106,7 +106,7 @@ def _trace(
             fits[t], states[t] = floats[t], integers[t]
             refit(fits[t], states[t], rings[t], risk, min_excess, work)
         levels[row, t] = centre + signs[s] * fits[t, LEVEL]
-    scores[row, c] = _score(v, c, n, signs, fits, states, rings)
+    scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings)
 
 
 _RUN = (
@@ -172,7 +172,10 @@ def run(
                     labels[top + r, c] = label
                     if label == EXCESS or integers[t, SEEN] > seen:  # learnt
                         seen += 1
-                        if depth and (label == EXCESS or policy == LEARN):
+                    if depth:
+                        if label == ANOMALY and policy == IMPUTE and floats[t, LEVEL] < np.inf:
+                            value = centre + signs[s] * floats[t, LEVEL]
+                        if label == EXCESS or policy != IGNORE:
                             place = slide(value, place, windows[c], totals, c)
                 n[c], places[c] = seen, place
 
@@ -186,10 +189,11 @@ def refit_all(start, stop, floats, integers, rings, risk, min_excess):
 
 
 @kernel(
-    "void(float64[:, ::1], int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], float64[:, ::1])"
+    "void(float64[:, ::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1])"
 )
-def log_probabilities(values, n, signs, floats, integers, rings, out):
+def log_probabilities(values, risk, n, signs, floats, integers, rings, out):
     """Log-probabilities of values (rows, streams) as the next observation, by the latest fits."""
     for c in range(n.size):
         for r in range(values.shape[0]):
-            out[r, c] = _score(values[r, c], c, n[c], signs, floats, integers, rings)
+            out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings)

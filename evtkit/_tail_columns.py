@@ -11,8 +11,13 @@ FLOATS = 10
 # A tail's integers:
 HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt
 SEEN, STATUS = 3, 4  # observations learnt up to the latest excess; FitStatus of the latest fit
-FRESH, FOLLOWED, LOOSE = 5, 6, 7  # is the fit of the present ring? which sums are valid? excesses since the fit
+FRESH, FOLLOWED, LOOSE = (
+    5,
+    6,
+    7,
+)  # is the fit of the present ring? which sums are valid? excesses since the search for all maxima
 IMPUTED = 8  # alarms in whose place an excess was learnt
 INTEGERS = 9
 
+EXACT = 2  # FRESH: the fit is `fit_gpd`'s; 1 if it was followed to
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest

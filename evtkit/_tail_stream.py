@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
-from evtkit._follow import WORK, count, follow, log_ratio, polish, reach, surely_below, unroll
+from evtkit._follow import WORK, count, follow, level, log_ratio, polish, reach, surely_below, unroll
 from evtkit._jit import kernel
 from evtkit._tail_columns import (
+    EXACT,
     FOLLOWED,
     FRESH,
     HEAD,
@@ -52,7 +53,7 @@ def refit(f, i, ring, risk, min_excess, work):
     """Fit a tail to its ring, exactly as `fit_gpd` does, and begin to follow the maximum from there."""
     y, chunks, few, rows, found = work
     n = unroll(f, i, ring, y)
-    i[FRESH], i[FOLLOWED] = 1, NOTHING
+    i[FRESH], i[FOLLOWED] = EXACT, NOTHING
     f[LEVEL], f[XI], f[SIGMA] = np.inf, np.nan, np.nan
     if n < min_excess:
         i[STATUS] = np.int64(TOO_FEW if n else EMPTY)
@@ -61,7 +62,7 @@ def refit(f, i, ring, risk, min_excess, work):
     i[STATUS] = np.int64(status)
     if status <= BOUNDARY:
         f[XI], f[SIGMA] = xi, sigma
-        f[LEVEL] = f[U] + sigma * reach(xi, log_ratio(i, risk))
+        f[LEVEL] = f[U] + level(y, n, f, i, risk)
         follow(f, i, y, n, chunks)
 
 
@@ -94,23 +95,32 @@ def _impute(n, f, i, ring, risk):
     learn(f[U] + f[SIGMA] * reach(f[XI], log_ratio(i, risk) + math.log(share)), n, f, i, ring)
 
 
-@kernel("float64(float64, int64, float64[::1], int64[::1], float64[::1])")
-def log_probability(value, n, f, i, ring):
+@kernel("float64(float64, float64, int64, float64[::1], int64[::1], float64[::1])")
+def log_probability(value, log_risk, n, f, i, ring):
     """log P(X > value) by the latest fit, after n observations.
 
-    At and below the threshold it is only known to be at least N_u/n, and 0 is returned. Without a fit, of n + 1
-    exchangeable observations this one has its rank or a smaller one with the probability rank/(n + 1).
+    At and below the threshold it is only known to be at least N_u/n, and 0 is returned. Where what was seen contradicts
+    the fit (`evtkit._follow.level`), the share of excesses at least as large. Without a fit, of n + 1 exchangeable
+    observations this one has its rank or a smaller one with the probability rank/(n + 1).
     """
     if math.isnan(value):
         return np.nan
     if not value > f[U]:
         return 0.0
+    above = 0
     if i[STATUS] <= BOUNDARY:
-        return math.log(i[TOTAL] / i[SEEN]) + log_survival(value - f[U], f[XI], f[SIGMA])
-    rank = 1.0 + i[TOTAL] - i[SIZE]  # those not kept may lie above
+        share = math.log(i[TOTAL] / i[SEEN])
+        by_model = share + log_survival(value - f[U], f[XI], f[SIGMA])
+        if value > f[LEVEL]:
+            return by_model
+        if by_model > log_risk - 1e-9:  # as it must be here, but for rounding
+            return max(by_model, log_risk)
+        for j in range(i[SIZE]):  # the level has been raised by what was seen
+            above += ring[j] >= value
+        return share + math.log(above / i[SIZE])
     for j in range(i[SIZE]):
-        rank += ring[j] >= value
-    return math.log(rank / (n + 1.0))
+        above += ring[j] >= value
+    return math.log((1.0 + above + i[TOTAL] - i[SIZE]) / (n + 1.0))  # those not kept may lie above
 
 
 @kernel(f"intp(float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
@@ -120,12 +130,14 @@ def judge(value, n, f, i, ring, risk, min_excess, policy, work):
         if not i[FRESH] and not polish(f, i, ring, risk, work):
             refit(f, i, ring, risk, min_excess, work)
         fitted = i[STATUS] <= BOUNDARY
-        if value > f[LEVEL] if fitted else log_probability(value, n - 1, f, i, ring) < math.log(risk):
+        if value > f[LEVEL] if fitted else log_probability(value, math.log(risk), n - 1, f, i, ring) < math.log(risk):
             if policy == LEARN:
                 learn(value, n, f, i, ring)
-            elif policy == IMPUTE and fitted and i[IMPUTED] < 1.0 + _EXPECTED * risk * n and f[LEVEL] > f[U]:
-                refit(f, i, ring, risk, min_excess, work)  # lest what is learnt depend on the way to the maximum
-                _impute(n, f, i, ring, risk)
+            elif policy == IMPUTE and fitted:
+                if i[FRESH] != EXACT:  # lest what is learnt depend, in its last bits, on the way to the maximum
+                    refit(f, i, ring, risk, min_excess, work)
+                if i[IMPUTED] < 1.0 + _EXPECTED * risk * n and f[LEVEL] > f[U]:
+                    _impute(n, f, i, ring, risk)
             return ANOMALY
     learn(value, n, f, i, ring)
     return EXCESS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._frames import unlabelled
 from evtkit._threads import chunks, for_each
 
 if TYPE_CHECKING:
@@ -173,8 +174,8 @@ def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], met
 
 
 def numbers(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Values as an array of floats (float32 stays float32), or a ValueError that names the argument."""
-    array = np.asarray(values)
+    """Values, also of data frames, as an array of floats (float32 stays float32), or a ValueError that names them."""
+    array = np.asarray(unlabelled(values, name))
     if array.dtype == np.float32 or array.dtype == np.float64:
         return array
     if array.dtype.kind not in "iuf" and not (array.dtype == object and array.size):

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.optimize import minimize
 
+from evtkit._frames import elementwise
 from evtkit.fit import FitStatus, numbers
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = ["GevFit", "cdf", "fit_gev", "isf", "logpdf", "logsf", "pdf", "ppf", "
 _STARTS = (-0.4, -0.1, 0.1, 0.4, 0.9)  # shapes from which the maximum is sought
 
 
+@elementwise
 def logpdf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Logarithm of the density, −log σ − (1 + ξ) g − e^(−g).
 
@@ -68,12 +70,14 @@ def logpdf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Floa
         return np.where(outside, -np.inf, -bend - np.exp(-g) - np.log(scale))[()]
 
 
+@elementwise
 def pdf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Density, in 1/`sigma`'s units. Arguments and errors as in `logpdf`."""
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(logpdf(x, xi, mu, sigma))
 
 
+@elementwise
 def cdf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Distribution function P(X ≤ x) = exp(−e^(−g)). Arguments and errors as in `logpdf`."""
     g = _reduced(*_arguments(x, xi, mu, sigma))
@@ -81,6 +85,7 @@ def cdf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
         return np.exp(-np.exp(-g))
 
 
+@elementwise
 def sf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Survival function P(X > x), accurate far in the tail. Arguments and errors as in `logpdf`."""
     g = _reduced(*_arguments(x, xi, mu, sigma))
@@ -88,6 +93,7 @@ def sf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
         return -np.expm1(-np.exp(-g))
 
 
+@elementwise
 def logsf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Logarithm of the survival function. Arguments and errors as in `logpdf`."""
     g = _reduced(*_arguments(x, xi, mu, sigma))
@@ -98,6 +104,7 @@ def logsf(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float
         return np.where(tail > 1.0, np.log1p(-np.exp(-tail)), out)[()]
 
 
+@elementwise
 def isf(p: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Level that a maximum exceeds with probability `p`: with annual maxima, the return level of 1/`p` years.
 
@@ -124,6 +131,7 @@ def isf(p: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
         return _from_reduced(-np.log(-np.log1p(-prob)), shape, location, scale)
 
 
+@elementwise
 def ppf(q: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float:
     """Quantile function, the inverse of `cdf`. Arguments and errors as in `isf`."""
     prob, shape, location, scale = _arguments(q, xi, mu, sigma)

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evtkit._frames import elementwise
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -37,6 +39,7 @@ __all__ = ["cdf", "isf", "logpdf", "logsf", "pdf", "ppf", "rvs", "sf"]
 _SPLITTER = 134217729.0  # 2**27 + 1: halves a 53-bit significand (Veltkamp 1968)
 
 
+@elementwise
 def logpdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Logarithm of the density, −log σ − (1 + 1/ξ) log(1 + ξx/σ).
 
@@ -66,12 +69,14 @@ def logpdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     return _keep_nan(out, y, shape, scale)
 
 
+@elementwise
 def pdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Density. Arguments, errors and broadcasting as in `logpdf`; units are 1/`sigma`'s."""
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(logpdf(x, xi, sigma))
 
 
+@elementwise
 def logsf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Logarithm of the survival function P(Y > x); it orders values long after `sf` has underflowed.
 
@@ -96,17 +101,20 @@ def logsf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     return _keep_nan(_logsf(y, shape, scale), y, shape, scale)
 
 
+@elementwise
 def sf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Survival function P(Y > x) = (1 + ξx/σ)^(−1/ξ). Arguments, errors and broadcasting as in `logsf`."""
     with np.errstate(under="ignore"):
         return np.exp(logsf(x, xi, sigma))
 
 
+@elementwise
 def cdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Distribution function P(Y ≤ x), accurate near 0. Arguments, errors and broadcasting as in `logsf`."""
     return -np.expm1(logsf(x, xi, sigma))
 
 
+@elementwise
 def isf(p: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Excess that is exceeded with probability `p`: the inverse of `sf`.
 
@@ -133,6 +141,7 @@ def isf(p: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
         return _from_exponential(0.0 - np.log(prob), shape, scale)
 
 
+@elementwise
 def ppf(q: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     """Quantile function, the inverse of `cdf`, accurate for small `q`. Arguments and errors as in `isf`."""
     prob, shape, scale = _arguments(q, xi, sigma)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._frames import check_names, labels
 from evtkit._threads import for_each, pieces
 from evtkit.fit import as_fit, fit_gpd, numbers
 from evtkit.tail import Tail
@@ -37,11 +38,12 @@ def fit_tail(
     Parameters
     ----------
     x : array_like, shape (n,) or (n, channels)
-        Observations along axis 0, channels along axis 1.
+        Observations along axis 0, channels along axis 1. The names of a data frame's columns, or of a series, become
+        the tail's.
     quantile : float in (0, 1)
         The threshold is the order statistic sorted(x)[floor(quantile · n)]; excesses lie strictly above it.
     threshold : float, or array_like of shape (channels,)
-        The threshold itself, in the units of the data.
+        The threshold itself, in the units of the data; the index of a series must be the names of the channels.
     n_excess : int
         The threshold is the (n_excess + 1)-th most extreme observation.
     side : str
@@ -76,6 +78,10 @@ def fit_tail(
     46.75
     """
     values = _observations(x)
+    given = labels(x)
+    names = given.names if given is not None else None
+    if (levels_given := labels(threshold)) is not None:
+        check_names(levels_given.channels, names, "threshold")
     n, n_channels = values.shape[0], values.size // values.shape[0] if values.ndim > 1 else 1
     if side not in ("upper", "lower"):
         raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
@@ -111,6 +117,7 @@ def fit_tail(
     return tail_from_tops(
         largest, levels, np.full(n_channels, n), sign * moments[:, 0], moments[:, 1],
         sample=sample if keep_sample else None, side=side, method=method, scalar=values.ndim == 1, n_threads=n_threads,
+        names=names,
     )  # fmt: skip
 
 
@@ -121,6 +128,8 @@ def tail_from_sketch(
     if not np.all(sketch.count > 0):
         raise ValueError(f"{np.count_nonzero(sketch.count == 0)} of {sketch.n_channels} channels have no observation")
     total = sketch.n_channels
+    if (given := labels(threshold)) is not None:
+        check_names(given.channels, sketch.names, "threshold")
     levels: Float
     least, most = int(sketch.count.min()), int(sketch.count.max())
     _, fixed = _how_many(least, total, quantile, threshold, n_excess, 2)
@@ -145,7 +154,7 @@ def tail_from_sketch(
         kept = int(needed.max())
     return tail_from_tops(
         np.ascontiguousarray(ordered[:, ordered.shape[1] - kept :]), levels, sketch.count, sketch.mean, sketch._squares,
-        sample=None, side="upper", method=method, scalar=False, n_threads=sketch.n_threads,
+        sample=None, side="upper", method=method, scalar=False, n_threads=sketch.n_threads, names=sketch.names,
     )  # fmt: skip
 
 
@@ -161,6 +170,7 @@ def tail_from_tops(
     method: str,
     scalar: bool,
     n_threads: int | None,
+    names: NDArray[np.str_] | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
     from evtkit._tops import fit_tops
@@ -185,13 +195,13 @@ def tail_from_tops(
         status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),
         loglik=fit.loglik, se_xi=fit.se_xi, se_sigma=fit.se_sigma, cov=fit.cov,
         largest=largest[0] if scalar else largest, side=side,
-        sample=sample[0] if scalar and sample is not None else sample,
+        sample=sample[0] if scalar and sample is not None else sample, names=names,
     )  # fmt: skip
     if method == "mle":
         return tail
     other = fit_gpd(tail.excesses, method=method, n_threads=n_threads)
-    names = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
-    return replace(tail, **{name: getattr(other, name) for name in names})
+    fields = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
+    return replace(tail, **{name: getattr(other, name) for name in fields})
 
 
 def _extreme(values: NDArray[Any], side: str) -> float:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtkit import gpd
+from evtkit._frames import check_names
+from evtkit._frames import labels as frame_labels
 from evtkit.fit import numbers
 
 if TYPE_CHECKING:
@@ -167,12 +169,14 @@ def rank(
         raise ValueError(f"by must be one of {', '.join(map(repr, BY))}, got {by!r}")
     if not tail.threshold.ndim:
         raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
+    if (given := frame_labels(x)) is not None:
+        check_names(given.channels, tail.names, "x")
     values = numbers(x, "x").astype(np.float64)
     if values.ndim not in (1, 2) or values.shape[-1] != len(tail):
         raise ValueError(f"x must have shape ({len(tail)},) or (queries, {len(tail)}), got {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("x must be finite, got NaN or inf")
-    labels = None if names is None else np.asarray(names, dtype=np.str_)
+    labels = tail.names if names is None else np.asarray(names, dtype=np.str_)
     if labels is not None and labels.shape != (len(tail),):
         raise ValueError(f"names must have shape ({len(tail)},), got {labels.shape}")
     if by == "random" and rng is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._files import read_arrays, write_arrays
+from evtkit._frames import check_names, labels
 from evtkit._threads import chunks, for_each, pieces, thread_count
 from evtkit.fit import numbers
 
@@ -50,6 +51,8 @@ class TailSketch:
         Finite observations seen.
     nonfinite_count : ndarray of int64, shape (channels,)
         Observations left out.
+    names : ndarray of str, shape (channels,), or None
+        Names of the channels: those of the columns of the first data frame.
 
     Notes
     -----
@@ -103,6 +106,7 @@ class TailSketch:
         self._cutoff = np.full(self.n_channels, -np.inf, dtype=self.dtype)
         self._scale = np.zeros(self.n_channels, dtype=self.dtype)
         self._ordered = True
+        self.names: NDArray[np.str_] | None = None
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -151,14 +155,18 @@ class TailSketch:
         Parameters
         ----------
         block : array_like, shape (rows, channels)
-            Any number of rows. A float64 block does not go into a float32 sketch: it would be rounded.
+            Any number of rows. The columns of data frames must have the same names every time. A float64 block does not
+            go into a float32 sketch: it would be rounded.
 
         Raises
         ------
         ValueError
-            If the shape or type is wrong, or (with ``nonfinite="raise"``) a value is NaN or infinite; the sketch is
-            then as it was.
+            If the shape, names or type are wrong, or (with ``nonfinite="raise"``) a value is NaN or infinite; the
+            sketch is then as it was.
         """
+        given = labels(block)
+        if given is not None:
+            check_names(given.channels, self.names, "block")
         values = self._checked(block)
         if values.shape[0] == 0:
             return
@@ -176,6 +184,8 @@ class TailSketch:
             moments = shift, sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
         if not np.all(np.isfinite(sums[0])):
             values, fresh, moments, low = self._without_nonfinite(values, shift)
+        if given is not None and self.names is None:
+            self.names = given.names
         self._add_moments(fresh, *moments)
         np.minimum(self._minimum, low, out=self._minimum)
         self._keep(values)
@@ -186,13 +196,16 @@ class TailSketch:
         Raises
         ------
         ValueError
-            If channels, capacity or dtype differ.
+            If channels, their names, capacity or dtype differ.
         """
         mine, theirs = (self.n_channels, self.capacity, self.dtype), (other.n_channels, other.capacity, other.dtype)
         if mine != theirs:
             raise ValueError(f"sketches must agree in channels, capacity and dtype, got {theirs} for {mine}")
         if other is self:
             raise ValueError("a sketch cannot be merged into itself")
+        if other.names is not None:
+            check_names(other.names.tolist(), self.names, "the other sketch")
+            self.names = other.names
         block = other.largest()
         self._add_moments(other.count, other._origin, other._offset, other._squares)
         self.nonfinite_count += other.nonfinite_count
@@ -246,6 +259,8 @@ class TailSketch:
             "minimum": self._minimum,
             "cutoff": self._cutoff,
         }
+        if self.names is not None:
+            arrays["names"] = self.names
         write_arrays(path, "TailSketch", arrays, {"capacity": self.capacity, "nonfinite": self.nonfinite})
 
     @classmethod
@@ -262,6 +277,7 @@ class TailSketch:
         sketch.count, sketch.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
         sketch._origin, sketch._offset, sketch._squares = arrays["origin"], arrays["offset"], arrays["squares"]
         sketch._minimum, sketch._cutoff = arrays["minimum"], arrays["cutoff"]
+        sketch.names = arrays.get("names")
         return sketch
 
     def __repr__(self) -> str:

@@ -17,20 +17,19 @@ is judged by the model before it, and then learnt:
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from evtkit._files import read_json, write_json
+from evtkit._detector import SIDES, Detector
+from evtkit._frames import labels, like
 from evtkit._threads import thread_count
-from evtkit.fit import FitStatus, numbers
+from evtkit.fit import numbers
 
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import ArrayLike, NDArray
 
-    from evtkit._streams import Rules, Streams
+    from evtkit._streams import Rules
 
     Float = NDArray[np.float64]
 
@@ -54,7 +53,6 @@ MISSING, NORMAL, EXCESS, ANOMALY = Label
 
 HUGE = 1e300  # a magnitude beyond which sums could overflow
 
-_SIDES = {"upper": (1.0,), "lower": (-1.0,), "both": (-1.0, 1.0)}
 _LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
 _NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
@@ -72,7 +70,7 @@ class Trace(NamedTuple):
     """Logarithm of `Spot.probability` of the observation, by the same model."""
 
 
-class Spot:
+class Spot(Detector):
     """Alarms on one stream or on many at once (SPOT, Siffer et al. 2017).
 
     Calibrate with `fit`, then give observations to `update` in batches, or to `step` one at a time: however a stream is
@@ -116,7 +114,9 @@ class Spot:
     *Ties.* Excesses and alarms are strict: an observation equal to the threshold is NORMAL, one equal to the alarm
     level an EXCESS. *No fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its
     `alarm_threshold` is inf, and its alarms are those that need no model: among n exchangeable observations the newest
-    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk.
+    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a
+    range.* A value that comes again and again, such as a load of 100 %, may lie beyond the level of a tail that ends
+    there: a level is raised to what has been learnt too often for its risk (a Poisson probability below 0.001).
 
     *Cost.* A refit at every excess is what the results are equal to, not what is done: between fits the maximum of the
     likelihood is followed by two sums, and only an excess near the alarm level is judged by a new fit.
@@ -138,7 +138,16 @@ class Spot:
     ([979, 21, 1], 'ANOMALY')
     """
 
-    _depth = 0
+    _parameter_names: tuple[str, ...] = (
+        "risk",
+        "quantile",
+        "side",
+        "max_excess",
+        "on_alarm",
+        "clean",
+        "min_excess",
+        "nonfinite",
+    )
 
     def __init__(
         self,
@@ -154,7 +163,7 @@ class Spot:
         n_threads: int | None = None,
     ) -> None:
         for name, value, choices in (
-            ("side", side, tuple(_SIDES)),
+            ("side", side, tuple(SIDES)),
             ("on_alarm", on_alarm, tuple(_ALARMS)),
             ("nonfinite", nonfinite, ("raise", "skip")),
         ):
@@ -163,9 +172,9 @@ class Spot:
         if not 0.5 <= quantile < 1.0:
             raise ValueError(f"quantile must lie in [0.5, 1), got {quantile}")
         share = 1.0 - quantile
-        if not 0.0 < risk / len(_SIDES[side]) < share:
+        if not 0.0 < risk / len(SIDES[side]) < share:
             raise ValueError(
-                f"risk must lie between 0 and {share * len(_SIDES[side]):.6g}, the share of observations beyond the "
+                f"risk must lie between 0 and {share * len(SIDES[side]):.6g}, the share of observations beyond the "
                 f"{quantile} quantile, got {risk}"
             )
         for name, number, least in (("min_excess", min_excess, 2), ("max_excess", max_excess, min_excess)):
@@ -177,10 +186,6 @@ class Spot:
         self.max_excess, self.on_alarm = int(max_excess), on_alarm
         self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
         self.n_threads = n_threads
-        self._streams: Streams | None = None
-        self._single = False
-        self._waiting = 0  # normal observations that `step` has counted, and _streams not yet
-        self._low = self._high = np.nan  # what `step` takes for NORMAL without looking further
 
     # -- data in -----------------------------------------------------------------------------------------------------
 
@@ -222,7 +227,8 @@ class Spot:
                     deviations = streams.centred(finite, c, usual)
                 deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
-        self._start(streams, values.ndim == 1, cleaned)
+        given = labels(x)
+        self._start(streams, values.ndim == 1, None if given is None else given.names, cleaned)
         return self
 
     def update(self, batch: ArrayLike) -> NDArray[np.int8]:
@@ -245,7 +251,7 @@ class Spot:
             ``nonfinite="raise"``) not finite; nothing has been learnt then.
         """
         values = self._checked(batch)
-        return self._run(values, _NONE, _NONE).reshape(values.shape)
+        return cast("NDArray[np.int8]", like(batch, self._run(values, _NONE, _NONE).reshape(values.shape)))
 
     def step(self, x: float | ArrayLike) -> Any:
         """Judge and learn a single observation of one stream, or one of each stream; see `update`.
@@ -263,7 +269,7 @@ class Spot:
                 return _LABELS[self._run(np.array([[x]]), _NONE, _NONE)[0, 0]]
         except (TypeError, ValueError):
             pass  # not a number: all is checked below
-        values = self._checked(np.asarray(x)[None])
+        values = self._checked(numbers(x, "a batch")[None])
         labels = self._run(values, _NONE, _NONE)
         return Label(int(labels[0, 0])) if self._single else labels[0]
 
@@ -278,175 +284,12 @@ class Spot:
         labels = self._run(values, levels, scores)
         return Trace(labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape))
 
-    # -- what it knows -----------------------------------------------------------------------------------------------
-
-    @property
-    def alarm_threshold(self) -> Float:
-        """The level beyond which the next observation is an ANOMALY, in the units of the data; inf without a fit.
-
-        Of shape () or (streams,); with ``side="both"`` there is a last axis of two, the lower and the upper level.
-        """
-        return self._level(1)
-
-    @property
-    def threshold(self) -> Float:
-        """The threshold beyond which the next observation is an EXCESS; shaped as `alarm_threshold`."""
-        return self._level(0)
-
-    @property
-    def xi(self) -> Float:
-        """Shape ξ of the fitted tail, NaN without one; shaped as `alarm_threshold`."""
-        return self._shaped(self._model()[0][:, 2].copy())
-
-    @property
-    def sigma(self) -> Float:
-        """Scale σ of the fitted tail, NaN without one; shaped as `alarm_threshold`."""
-        return self._shaped(self._model()[0][:, 3].copy())
-
-    @property
-    def status(self) -> NDArray[np.int64]:
-        """A `FitStatus` a tail; shaped as `alarm_threshold`."""
-        from evtkit._tail_columns import STATUS
-
-        return self._shaped(self._model()[1][:, STATUS].copy())
-
-    @property
-    def n(self) -> NDArray[np.int64]:
-        """Observations learnt, those of the calibration among them; shape () or (streams,)."""
-        return self._per_stream(self._need_fit().n)
-
-    @property
-    def n_cleaned(self) -> NDArray[np.int64]:
-        """Observations of the calibration sample that were left out because they stand apart, shaped as `n`."""
-        self._need_fit()
-        return self._per_stream(self._cleaned)
-
-    @property
-    def n_excess(self) -> NDArray[np.int64]:
-        """Excesses over the threshold among those learnt, kept or not; shaped as `alarm_threshold`."""
-        from evtkit._tail_columns import TOTAL
-
-        return self._shaped(self._need_fit().integers[:, TOTAL].copy())
-
-    def excesses(self, stream: int = 0, side: str | None = None) -> Float:
-        """The excesses that are kept of a stream, x − u, or u − x for the lower side.
-
-        Parameters
-        ----------
-        stream : int
-            Which stream.
-        side : str
-            ``"lower"`` or ``"upper"``, needed where both are watched.
-
-        Returns
-        -------
-        ndarray of float64
-            In order of time, the oldest first: those of which `evtkit.fit_gpd` makes `xi` and `sigma`.
-        """
-        streams = self._need_fit()
-        if not 0 <= stream < len(streams):
-            raise ValueError(f"stream must lie in [0, {len(streams) - 1}], got {stream}")
-        sides = {"lower": 0, "upper": 1} if self.side == "both" else {self.side: 0}
-        wanted = side or next(iter(sides))
-        if wanted not in sides or (side is None and len(sides) > 1):
-            raise ValueError(f"side must be one of {', '.join(map(repr, sides))}, got {side!r}")
-        return streams.excesses(stream * len(sides) + sides[wanted])
-
-    def probability(self, x: ArrayLike) -> Float:
-        """P(X > x), or P(X < x): how improbable a value would be as the next observation.
-
-        Parameters
-        ----------
-        x : array_like, shape (..., streams); any shape for one stream
-            Values, in the units of the data.
-
-        Returns
-        -------
-        ndarray of float64
-            In the shape of `x`; less than the risk just where an observation would be an ANOMALY. With ``side="both"``
-            twice the smaller of the two. At and below the threshold it is only known to be at least N_u/n, and 1 is
-            returned: never less than the truth. Without a fit, by rank (see the notes above).
-
-        Raises
-        ------
-        ValueError
-            If the detector is not fitted, x holds NaN or no numbers, or its last axis is not the streams.
-        """
-        from evtkit._spot import log_probabilities
-
-        streams, rules = self._need_fit(), self._rules
-        floats, integers = self._model()
-        values = numbers(x, "x").astype(np.float64)
-        if np.any(np.isnan(values)):
-            raise ValueError("x holds NaN; a value must be a number")
-        if not self._single and (values.ndim == 0 or values.shape[-1] != len(streams)):
-            raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
-        out = np.empty((values.size // len(streams), len(streams)))
-        log_probabilities(values.reshape(out.shape) - streams.centres, streams.n, rules.signs, floats, integers,
-                          streams.rings, out)  # fmt: skip
-        with np.errstate(under="ignore"):
-            return np.asarray(np.exp(out)).reshape(values.shape)
-
-    def __repr__(self) -> str:
-        about = f"{type(self).__name__}(risk {self.risk:g}, {self.side}"
-        if self._streams is None:
-            return f"{about}; not fitted)"
-        status = self.status.ravel().tolist()
-        if not self._single:
-            states = ", ".join(f"{status.count(s):,} {s.name}" for s in FitStatus if s in status)
-            return f"{about}; {len(self._streams):,} streams, {self.n.sum():,} observations; tails {states})"
-        tails = [
-            f"alarm {word} {level:.4g}, {count:,} excesses {word} {u:.4g}, xi={xi:.3g}, {FitStatus(state).name}"
-            for word, level, count, u, xi, state in zip(
-                ("above",) if self.side == "upper" else ("below", "above"), self.alarm_threshold.ravel(),
-                self.n_excess.ravel(), self.threshold.ravel(), self.xi.ravel(), status, strict=False,
-            )
-        ]  # fmt: skip
-        return f"{about}; {int(self.n):,} observations; {'; '.join(tails)})"
-
-    # -- files -------------------------------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a JSON file, atomically; a loaded detector goes on as this one would. It must be fitted."""
-        write_json(path, type(self).__name__, self._content())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Self:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        return cls._restored(read_json(path, cls.__name__), str(path), n_threads)
-
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _content(self) -> dict[str, Any]:
-        """All that is saved, of numbers, lists and dicts: also a part of larger files."""
-        streams = self._need_fit().to_list()
-        learnt = {"single": self._single, "cleaned": self._cleaned.tolist(), "streams": streams}
-        return {"parameters": self._parameters(), **learnt}
-
-    @classmethod
-    def _restored(cls, content: dict[str, Any], source: str, n_threads: int | None = None) -> Self:
-        """The detector of that content, which `source` is said to hold where it does not."""
-        from evtkit._streams import Streams
-
-        try:
-            detector = cls(**content["parameters"], n_threads=n_threads)
-            streams = Streams.from_list(
-                content["streams"], len(_SIDES[detector.side]), detector.max_excess, detector._depth
-            )
-            detector._start(streams, content["single"], np.array(content["cleaned"], dtype=np.int64))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
-        return detector
-
-    def _parameters(self) -> dict[str, Any]:
-        """Arguments of the constructor, but for threads."""
-        names = ("risk", "quantile", "side", "max_excess", "on_alarm", "clean", "min_excess", "nonfinite")
-        return {name: getattr(self, name) for name in names}
 
     def _as_rules(self) -> Rules:
         from evtkit._streams import Rules
 
-        signs = np.array(_SIDES[self.side])
+        signs = np.array(SIDES[self.side])
         return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.n_threads)
 
     def _check_enough(self, n: int) -> None:
@@ -460,7 +303,7 @@ class Spot:
         """Which observations of a calibration sample do not stand apart."""
         from evtkit.cleaning import isolated
 
-        apart = [isolated(sign * deviations, quantile=self.quantile) for sign in _SIDES[self.side]]
+        apart = [isolated(sign * deviations, quantile=self.quantile) for sign in SIDES[self.side]]
         return np.asarray(~np.any(apart, axis=0))
 
     def _finite(self, values: Float, name: str) -> Float:
@@ -477,64 +320,26 @@ class Spot:
 
     def _checked(self, batch: ArrayLike) -> Float:
         streams = self._need_fit()
+        self._check_names(batch, "a batch")
         values = numbers(batch, "a batch").astype(np.float64, copy=False)
         wanted = "(n,)" if self._single else f"(n, {len(streams)})"
         if values.ndim != 2 - self._single or (not self._single and values.shape[1] != len(streams)):
             raise ValueError(f"a batch must have shape {wanted}, as the calibration sample had, got {values.shape}")
         return self._finite(values, "a batch")
 
-    def _need_fit(self) -> Streams:
-        """The streams, with all counted that `step` has put off."""
-        if self._streams is None:
-            raise ValueError(f"this {type(self).__name__} has not seen a calibration sample; call fit first")
-        self._streams.n[0] += self._waiting
-        self._waiting = 0
-        return self._streams
-
-    def _start(self, streams: Streams, single: bool, cleaned: NDArray[np.int64]) -> None:
-        """Take streams that have been calibrated, or loaded."""
-        from evtkit._spot import LARGEST
-        from evtkit._tail_columns import U
-
-        self._streams, self._single, self._cleaned, self._waiting = streams, single, cleaned, 0
-        self._rules = self._as_rules()
-        self._current: tuple[Float, NDArray[np.int64]] | None = None
-        self._low, self._high = np.nan, np.nan
-        if single and not self._depth:
-            us = dict(zip(_SIDES[self.side], streams.floats[:, U].tolist(), strict=True))
-            self._low, self._high = -us.get(-1.0, LARGEST), us.get(1.0, LARGEST)
-
     def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
         streams = self._need_fit()
         self._current = None
         return streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores)
 
-    def _model(self) -> tuple[Float, NDArray[np.int64]]:
-        streams = self._need_fit()
-        if self._current is None:
-            self._current = streams.refitted(self._rules)
-        return self._current
-
-    def _level(self, column: int) -> Float:
-        streams, signs = self._need_fit(), np.array(_SIDES[self.side])
-        levels = self._model()[0][:, column].reshape(len(streams), len(signs))
-        return self._shaped(signs * levels + streams.centres[:, None])
-
-    def _per_stream(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(values[0]) if self._single else values.copy()
-
-    def _shaped(self, values: NDArray[Any], *time: int) -> NDArray[Any]:
-        """Values with the tails on their last axis, in the shape that users see."""
-        streams = () if self._single else (-1,)
-        sides = () if self.side != "both" else (2,)
-        return values.reshape((*time, *streams, *sides))
-
 
 class DSpot(Spot):
     """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
 
-    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. Alarms
-    do not enter that mean, so that one does not hide the next, unless ``on_alarm="learn"``.
+    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. In that
+    mean an alarm counts as a value at the alarm level, so that one hides the next hardly, and yet the mean follows
+    where a stream has moved for good; with ``on_alarm="learn"`` it counts as it is, and with ``"ignore"``, as
+    published, not at all: after a step of the stream that mean stays behind for ever.
 
     Parameters
     ----------
@@ -562,11 +367,10 @@ class DSpot(Spot):
     array([5500, 5912])
     """
 
+    _parameter_names = ("depth", *Spot._parameter_names)
+
     def __init__(self, risk: float = 1e-4, depth: int = 100, quantile: float = 0.98, **others: Any) -> None:
         if int(depth) != depth or depth < 1:
             raise ValueError(f"depth must be a positive integer, got {depth!r}")
         super().__init__(risk, quantile, **others)
         self.depth = self._depth = int(depth)
-
-    def _parameters(self) -> dict[str, Any]:
-        return {"depth": self.depth, **super()._parameters()}

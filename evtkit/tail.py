@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from evtkit import gpd
+from evtkit._body import order_statistics, share_above
 from evtkit._files import read_arrays, write_arrays
+from evtkit._frames import check_names, labels, like, unlabelled
 from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["Tail"]
-
-_WORTH_SORTING = 16  # levels a channel: beyond that, sorting the sample beats counting in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class Tail:
         "upper" or "lower".
     method : str
         The estimator, as in `fit_gpd`.
+    names : ndarray of str, or None
+        Names of the channels, (channels,) or 0-d: those of the columns of a data frame that was fitted.
     """
 
     threshold: Float
@@ -78,6 +81,7 @@ class Tail:
     sample: NDArray[Any] | None = None
     side: str = "upper"
     method: str = "mle"
+    names: NDArray[np.str_] | None = None
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -87,15 +91,15 @@ class Tail:
         Parameters
         ----------
         x : array_like, shape (..., channels); any shape for a tail of one channel
-            Levels, in the units of the data.
+            Levels, in the units of the data. A data frame's columns must be the channels by name, in their order.
 
         Returns
         -------
         ndarray of float64
-            Shape of `x`. −inf beyond the endpoint of a tail with ξ < 0. Where x is at or below u, the empirical
-            survival function; below the smallest value that a sketch has kept it is known only to lie between that and
-            1, and 0 (the logarithm of 1) is returned: never less than the truth. NaN above u in a channel without
-            a fit.
+            Shape of `x`; a data frame or series, with its index, where `x` is one. −inf beyond the endpoint of a tail
+            with ξ < 0. Where x is at or below u, the empirical survival function; below the smallest value that a
+            sketch has kept it is known only to lie between that and 1, and 0 (the logarithm of 1) is returned: never
+            less than the truth. NaN above u in a channel without a fit.
 
         Raises
         ------
@@ -111,13 +115,13 @@ class Tail:
         rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            out[~above] = np.log(self._empirical(sign * levels)[~above])
-        return out[()] if out.ndim else np.asarray(out)
+            out[~above] = np.log(share_above(self, sign * levels)[~above])
+        return self._like(x, out)
 
     def sf(self, x: ArrayLike) -> Float:
         """P(X > x), the tail probability. Shapes, values below the threshold and errors as in `logsf`."""
         with np.errstate(under="ignore"):
-            return np.exp(self.logsf(x))
+            return self._like(x, np.exp(np.asarray(unlabelled(self.logsf(x), "x"))))
 
     def isf(self, p: ArrayLike) -> Float:
         """The level that an observation exceeds with probability `p`: the inverse of `sf`.
@@ -125,11 +129,11 @@ class Tail:
         Parameters
         ----------
         p : array_like, shape (..., channels) or scalar; any shape for a tail of one channel
-            Probabilities in [0, 1].
+            Probabilities in [0, 1]. A data frame's columns must be the channels by name, in their order.
 
         Returns
         -------
-        ndarray of float64
+        ndarray of float64, or a data frame or series where `p` is one
             x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else an observation: sorted(x)[n − 1 − floor(p n)]. At
             p = 0 the endpoint, or inf. NaN in a channel without a fit where p ≤ N_u/n.
 
@@ -138,7 +142,7 @@ class Tail:
         ValueError
             If p is outside [0, 1], or so large that it asks for values that were not kept.
         """
-        prob = numbers(p, "p").astype(np.float64)
+        prob = self._numbers(p, "p")
         if np.any(bad := ~((prob >= 0.0) & (prob <= 1.0))):
             raise ValueError(f"p must lie in [0, 1], got {float(prob[bad].flat[0])}")
         if self.threshold.ndim and prob.ndim and prob.shape[-1] != self.threshold.size:
@@ -158,9 +162,9 @@ class Tail:
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
-            out[~tail] = self._order_statistic(prob, ~tail)
+            out[~tail] = order_statistics(self, prob, ~tail)
         out *= self._sign
-        return out[()] if out.ndim else np.asarray(out)
+        return self._like(p, out)
 
     def return_level(self, period: ArrayLike) -> Float:
         """The level exceeded once in `period` observations, on average: isf(1/period).
@@ -170,10 +174,10 @@ class Tail:
         period : array_like
             Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
         """
-        m = numbers(period, "period").astype(np.float64)
+        m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        return self.isf(1.0 / m)
+        return self._like(period, self.isf(1.0 / m))
 
     def rank(
         self,
@@ -194,7 +198,7 @@ class Tail:
         rng : numpy.random.Generator or int
             For ``by="random"``.
         names : array_like of str, optional
-            Names of the channels.
+            Names of the channels; by default the tail's.
 
         Returns
         -------
@@ -242,10 +246,17 @@ class Tail:
     def __len__(self) -> int:
         return self.threshold.size
 
-    def __getitem__(self, channel: int) -> Tail:
-        """One channel as a tail of its own."""
+    def __getitem__(self, channel: int | str | Sequence[str]) -> Tail:
+        """One channel, by its place or name, as a tail of its own; of a list of names, a tail of those channels."""
         if not self.threshold.ndim:
             raise TypeError("this tail has one channel already")
+        if not isinstance(channel, int | np.integer):
+            places = [self._place(name) for name in ([channel] if isinstance(channel, str) else channel)]
+            if not isinstance(channel, str):
+                arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+                chosen: dict[str, Any] = {n: a[places] for n, a in arrays.items() if isinstance(a, np.ndarray)}
+                return replace(self, **chosen)
+            channel = places[0]
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in picked.items():
             if isinstance(value, np.ndarray):
@@ -255,15 +266,17 @@ class Tail:
     def __repr__(self) -> str:
         beyond = ">" if self.side == "upper" else "<"
         if self.threshold.ndim == 0:
+            name = "x" if self.names is None else self.names
             return (
-                f"Tail(x {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
+                f"Tail({name} {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
                 f"xi={self.xi:.4g} ± {self.se_xi:.2g}, sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, "
                 f"{FitStatus(int(self.status)).name})"
             )
         states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
         low, middle, high = np.nanpercentile(self.xi, [5, 50, 95]) if np.any(self.is_fitted) else [np.nan] * 3
         return (
-            f"Tail({len(self)} channels, {self.side} side, {np.sum(self.n_excess)} excesses: {', '.join(states)}; "
+            f"Tail({len(self)} channels{self._listed_names()}, {self.side} side, "
+            f"{np.sum(self.n_excess)} excesses: {', '.join(states)}; "
             f"xi {middle:.3g}, 90 % of channels in {low:.3g} … {high:.3g})"
         )
 
@@ -286,46 +299,31 @@ class Tail:
     def _sign(self) -> float:
         return 1.0 if self.side == "upper" else -1.0
 
+    def _numbers(self, x: ArrayLike, argument: str) -> Float:
+        """Numbers as float64; the columns of a data frame are compared with the channels."""
+        if (given := labels(x)) is not None:
+            check_names(given.channels, self.names, argument)
+        return numbers(x, argument).astype(np.float64)
+
+    def _like(self, x: ArrayLike, out: Float) -> Float:
+        """A result as NumPy's functions return it, or labelled as x is."""
+        return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
+
+    def _place(self, name: str) -> int:
+        known = [] if self.names is None else self.names.tolist()
+        if name not in known:
+            raise ValueError(f"no channel {name!r}; there is {', '.join(map(repr, known[:12])) or 'none with a name'}")
+        return known.index(name)
+
+    def _listed_names(self) -> str:
+        if self.names is None:
+            return ""
+        return f" {', '.join(self.names[:3])}{', …' if len(self) > 3 else ''}"
+
     def _levels(self, x: ArrayLike) -> Float:
-        levels = numbers(x, "x").astype(np.float64)
+        levels = self._numbers(x, "x")
         if np.any(np.isnan(levels)):
             raise ValueError("x holds NaN; a level must be a number")
         if self.threshold.ndim and (levels.ndim == 0 or levels.shape[-1] != self.threshold.size):
             raise ValueError(f"x must have {self.threshold.size} channels on its last axis, got shape {levels.shape}")
         return levels
-
-    def _empirical(self, levels: Float) -> Float:
-        """The share of observations above each level, or 1 where it is unknown."""
-        from evtkit._tops import count_above
-
-        tops = np.ascontiguousarray(np.atleast_2d(self.largest))
-        samples = np.empty((tops.shape[0], 0), tops.dtype) if self.sample is None else np.atleast_2d(self.sample)
-        queries = np.ascontiguousarray(levels.reshape(-1, tops.shape[0]))
-        if self.sample is not None and queries.shape[0] > _WORTH_SORTING:
-            tops, samples = np.sort(samples, axis=1), samples[:, :0]
-        counts = np.empty(queries.shape, dtype=np.int64)
-        count_above(tops, np.ascontiguousarray(samples), queries, counts)
-        share = counts / np.atleast_1d(self.n)
-        if self.sample is None:
-            share[counts >= np.count_nonzero(~np.isnan(tops), axis=1)] = 1.0
-        return share.reshape(levels.shape)
-
-    def _order_statistic(self, prob: Float, wanted: NDArray[np.bool_]) -> Float:
-        """The observations at the ranks that the wanted probabilities, all above N_u/n, ask for."""
-        known = np.atleast_2d(self.largest if self.sample is None else self.sample)
-        n = np.atleast_1d(self.n)
-        ordered: dict[int, Float] = {}
-        channels = np.broadcast_to(np.arange(known.shape[0]) if self.threshold.ndim else 0, prob.shape)[wanted]
-        out = np.empty(channels.shape)
-        for i, (channel, p) in enumerate(zip(channels.tolist(), prob[wanted].tolist(), strict=True)):
-            if channel not in ordered:
-                values = np.sort(known[channel].astype(np.float64))
-                ordered[channel] = values[~np.isnan(values)]
-            values = ordered[channel]
-            above = min(int(p * n[channel]), int(n[channel]) - 1)
-            if above >= values.size:
-                raise ValueError(
-                    f"p = {p} asks for values that were not kept; wanted p < {values.size / n[channel]:.6g}"
-                )
-            out[i] = values[values.size - 1 - above]
-        return out

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from evtkit import DSpot, FitStatus, Spot, fit_gpd, gpd
 from evtkit.spot import ANOMALY, EXCESS, MISSING, NORMAL, Label
@@ -62,7 +63,10 @@ def plain_spot(x, calibration, risk, quantile, side, max_excess, on_alarm, min_e
         y = np.array(kept)
         fit = fit_gpd(y) if len(y) >= min_excess else None
         if fit is not None and fit.status <= FitStatus.BOUNDARY:
-            z = u + gpd.isf(min(1.0, risk * seen / total), fit.xi, fit.sigma)
+            ratio = min(1.0, risk * seen / total)
+            z = gpd.isf(ratio, fit.xi, fit.sigma)
+            often = next(k for k in range(1, len(y) + 2) if poisson.sf(k - 1, len(y) * ratio) < 1e-3)
+            z = u + (max(z, np.sort(y)[-often]) if often <= len(y) else z)
             alarm = value > z
         else:
             fit, z = None, np.inf
@@ -372,12 +376,35 @@ def test_drift_is_followed():
     assert np.mean(Spot(1e-4).fit(x[:2000]).update(x[2000:]) == ANOMALY) > 0.9
 
 
-def test_alarms_do_not_enter_the_moving_average():
+def test_alarms_enter_the_moving_average_as_they_are_learnt():
     x = samples("normal", 2000, seed=18)
-    spot = DSpot(1e-3, depth=10).fit(x)
-    mean = spot._streams.centres[0]
-    assert np.all(spot.update([50.0] * 30) == ANOMALY)
-    assert spot._streams.centres[0] == mean
+    ignoring, capping, learning = (DSpot(1e-3, 10, on_alarm=how).fit(x) for how in ("ignore", "impute", "learn"))
+    before, level = ignoring._streams.centres[0], float(capping.alarm_threshold)
+    out = x[-10]
+    for spot in (ignoring, capping, learning):
+        assert spot.step(50.0) == ANOMALY
+    assert ignoring._streams.centres[0] == before
+    assert capping._streams.centres[0] == pytest.approx(before + (level - out) / 10)
+    assert learning._streams.centres[0] == pytest.approx(before + (50.0 - out) / 10)
+
+
+def test_a_step_of_the_stream_is_followed_unless_alarms_are_ignored():
+    x = samples("normal", 6000, seed=19) + np.where(np.arange(6000) < 3000, 0.0, 20.0)
+    last = {how: DSpot(1e-3, 50, on_alarm=how).fit(x[:2000]).update(x[2000:])[-1000:] for how in ("ignore", "impute")}
+    assert np.all(last["ignore"] == ANOMALY)
+    assert np.mean(last["impute"] == ANOMALY) < 0.01
+
+
+def test_a_value_at_the_end_of_its_range_stops_raising_alarms():
+    rng = np.random.default_rng(20)
+    x = np.where(rng.random(20_000) < 0.01, 1.0, 0.99 * rng.random(20_000))
+    for on_alarm in ("ignore", "impute", "learn"):
+        spot = Spot(1e-4, 0.9, on_alarm=on_alarm).fit(x[:5000])
+        assert np.count_nonzero(spot.update(x[5000:]) == ANOMALY) == 0
+        assert spot.alarm_threshold == 1.0
+        assert 0.002 < spot.probability(1.0) < 0.02
+    fresh = Spot(1e-4, 0.9, on_alarm="learn").fit(0.99 * rng.random(5000))
+    assert np.flatnonzero(fresh.update(np.full(20, 1.0)) == ANOMALY).size < 8
 
 
 @pytest.mark.parametrize(
@@ -424,3 +451,25 @@ def test_wrong_data_are_named_and_change_nothing():
         spot.excesses(3)
     with pytest.raises(ValueError, match="side must be one of 'upper', got 'lower'"):
         spot.excesses(0, "lower")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_of_streams_keep_their_index_and_are_matched_by_name(library, tmp_path):
+    module = pytest.importorskip(library)
+    x = np.column_stack([samples("normal", 1500, seed) for seed in (21, 22)])
+    labels = Spot(1e-2).fit(x[:1000]).update(x[1000:])
+    frame = module.DataFrame({"a": x[:, 0], "b": x[:, 1]})
+    spot = Spot(1e-2).fit(frame[:1000])
+    assert spot.names.tolist() == ["a", "b"]
+    spot.save(tmp_path / "spot.json")
+    assert Spot.load(tmp_path / "spot.json").names.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="has the channels in another order"):
+        spot.update(frame[["b", "a"]])
+    given = spot.update(frame[1000:])
+    assert isinstance(given, module.DataFrame)
+    np.testing.assert_array_equal(given.to_numpy(), labels)
+    if library == "pandas":
+        assert given.index.equals(frame.index[1000:])
+    one = Spot(1e-2).fit(frame["a"][:1000])
+    assert isinstance(one.update(frame["a"][1000:]), module.Series)
+    assert isinstance(one.probability(frame["a"]), module.Series)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit._tables import Table
-    from evtkit.cli._model import ColumnTails
+    from evtkit.tail import Tail
 
     Float = NDArray[np.float64]
 
@@ -22,16 +22,16 @@ class Scores:
 
     Parameters
     ----------
-    tails : ColumnTails
-        A tail for each of the table's columns.
+    tail : Tail
+        A channel for each of the table's columns.
     table : Table
         The values.
     first : int
         The first row that is scored, from 0.
     """
 
-    def __init__(self, tails: ColumnTails, table: Table, first: int) -> None:
-        self._tail, self._columns, self._labels, self._first = tails.tail, tails.columns, table.labels, first
+    def __init__(self, tail: Tail, table: Table, first: int) -> None:
+        self._tail, self._columns, self._labels, self._first = tail, table.columns, table.labels, first
         self._values = table.values[first:]
         absent = np.isnan(self._values)
         self._log_sf = self._tail.logsf(np.where(absent, self._tail.threshold, self._values))

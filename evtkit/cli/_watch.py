@@ -154,7 +154,10 @@ class Watch:
             raise ValueError(
                 f"{path} is the state of other columns: {', '.join(watch.columns)}, got {', '.join(columns)}"
             )
-        parameters = {"depth": None, **watch.detector._parameters()}
+        parameters = {
+            "depth": None,
+            **{name: getattr(watch.detector, name) for name in watch.detector._parameter_names},
+        }
         for name, value in options.items():
             if parameters[name] != value:
                 raise ValueError(

@@ -11,7 +11,7 @@ from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
 
 if TYPE_CHECKING:
-    from evtkit.cli._model import ColumnTails
+    from evtkit.tail import Tail
 
 __all__ = ["fit_command"]
 
@@ -58,20 +58,20 @@ def fit_command(
       zcat big.csv.gz | evtkit fit - --missing drop
     """  # noqa: D301
     from evtkit._tables import read_table
-    from evtkit.cli._model import ColumnTails
+    from evtkit.cli._model import fit_columns, return_level
 
     rule = _options.rule(quantile, threshold, n_excess)
     check_output(output)
     table = read_table(file, columns, separator=separator)
     _options.check_missing(table, file, missing)
-    tails = ColumnTails.fit(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
-    levels = [(m, *tails.return_level(m, confidence)) for m in periods]
+    tail = fit_columns(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
+    levels = [(m, *return_level(tail, m, confidence)) for m in periods]
     if save:
-        tails.save(save)
+        tail.save(save)
 
-    rows = _rows(tails, table.missing, levels, confidence)
+    rows = _rows(tail, table.missing, levels, confidence)
     content = {
-        "file": file, "rows": len(table.values), "rule": rule, "side": tails.tail.side, "method": tails.tail.method,
+        "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
         "skipped_columns": table.skipped, "columns": rows,
     }  # fmt: skip
     if output:
@@ -82,16 +82,15 @@ def fit_command(
     notes = [f"not numeric, left out: {', '.join(table.skipped)}"] if table.skipped else []
     if save:
         notes.append(f"saved to {save}")
-    _print(
-        rows, f"{tails.tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes
-    )
+    _print(rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes)
 
 
-def _rows(tails: ColumnTails, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
+def _rows(tail: Tail, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
     """One dictionary a column, as in the JSON document."""
     from evtkit.fit import FitStatus
 
-    tail, endpoint = tails.tail, tails.tail.endpoint
+    assert tail.names is not None  # of the columns
+    endpoint = tail.endpoint
     return [
         {
             "column": name, "n": int(tail.n[i]), "missing": int(missing[i]), "mean": tail.mean[i], "std": tail.std[i],
@@ -104,7 +103,7 @@ def _rows(tails: ColumnTails, missing: Any, levels: list[tuple[Any, ...]], confi
                 for m, level, low, high in levels
             ],
         }
-        for i, name in enumerate(tails.columns)
+        for i, name in enumerate(tail.names.tolist())
     ]  # fmt: skip
 
 

@@ -90,12 +90,12 @@ def plot_command(
     _options.check_missing(table, file, missing)
     side, method = side or "upper", method or "mle"
     if kind == "ranking":
-        from evtkit.cli._model import ColumnTails
+        from evtkit.cli._model import fit_columns
 
         if len(table.values) < 2:
             raise ValueError(f"{file} has 1 row; a ranking of the last row wants others before it")
-        tails = ColumnTails.fit(table.values[:-1], table.columns, side=side, method=method, **rule)
-        _save(_ranking(tails.tail, table.values[-1], table.columns), target, dpi)
+        tail = fit_columns(table.values[:-1], table.columns, side=side, method=method, **rule)
+        _save(_ranking(tail, table.values[-1], table.columns), target, dpi)
         return
     for i, column in enumerate(table.columns):
         values = table.values[:, i : i + 1]
@@ -119,11 +119,11 @@ def _figure(
 ) -> Figure:  # fmt: skip
     """The picture of one column (rows, 1)."""
     from evtkit import plot
-    from evtkit.cli._model import ColumnTails
+    from evtkit.cli._model import fit_columns
 
     if kind == "threshold":
         return plot.threshold_choice(values[:, 0], side=side, label=label, unit=unit, marked=rule.get("threshold"))
-    tail = ColumnTails.fit(values, [label], side=side, method=method, **rule).tail
+    tail = fit_columns(values, [label], side=side, method=method, **rule)
     if kind == "diagnostics":
         return plot.diagnostics(tail, label=label, unit=unit, per=per, period_unit=period_unit)
     if kind == "return-level":
@@ -183,7 +183,7 @@ def _ranking(tail: Tail, row: NDArray[np.float64], columns: tuple[str, ...]) -> 
     if any(absent := row != row):
         missing = [column for column, gone in zip(columns, absent, strict=True) if gone]
         raise ValueError(f"a ranking wants a value in every column, the last row has none in {', '.join(missing)}")
-    return _root(plot.ranking(tail.rank(row, names=columns)))
+    return _root(plot.ranking(tail.rank(row)))
 
 
 def _root(ax: Axes) -> Figure:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, period, print_json, print_table, probability, write_records
-
-if TYPE_CHECKING:
-    from evtkit.cli._model import ColumnTails
 
 __all__ = ["score_command"]
 
@@ -77,7 +74,7 @@ def score_command(
       evtkit score rain.csv --output scores.parquet --json
     """  # noqa: D301
     from evtkit._tables import read_table
-    from evtkit.cli._model import ColumnTails
+    from evtkit.cli._model import fit_columns, load
     from evtkit.cli._scores import Scores
 
     check_output(output)
@@ -92,22 +89,23 @@ def score_command(
         }
         if wrong := [flag for flag, value in given.items() if value is not None]:
             raise click.UsageError(f"{' and '.join(wrong)} would fit anew, but --tail is fitted already; give one")
-    tails = _load(saved, columns) if saved else None
-    table = read_table(file, tails.columns if tails else columns, label=label, separator=separator)
+    tail = load(saved, columns) if saved else None
+    names = columns if tail is None or tail.names is None else tail.names.tolist()
+    table = read_table(file, names, label=label, separator=separator)
     _options.check_missing(table, file, missing)
     first = 0 if last is None else len(table.values) - last
-    if first < 0 or (first == 0 and last is not None and tails is None):
-        wanted = f"at least {last}" if tails else f"more than {last}, to fit to those before"
+    if first < 0 or (first == 0 and last is not None and tail is None):
+        wanted = f"at least {last}" if tail else f"more than {last}, to fit to those before"
         raise ValueError(f"{file} has {len(table.values)} rows; --last {last} wants {wanted}")
-    if tails is None:
+    if tail is None:
         past = table.values if last is None else table.values[:first]
-        tails = ColumnTails.fit(past, table.columns, side=side or "upper", method=method or "mle", **rule)
+        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", **rule)
 
-    scores = Scores(tails, table, first)
+    scores = Scores(tail, table, first)
     alarms = 0 if alarm is None else scores.alarms(alarm)
     count = int(scores.scored.size)
     content = {
-        "file": file, "tail": saved, "side": tails.tail.side, "columns": tails.columns,
+        "file": file, "tail": saved, "side": tail.side, "columns": table.columns,
         "skipped_columns": table.skipped, "in_sample": saved is None and last is None,
         "scored": count, "missing": scores.missing, "unfitted": scores.unfitted,
         "alarm": None if alarm is None else {"p": alarm, "alarms": alarms, "expected_by_chance": alarm * count},
@@ -121,13 +119,6 @@ def score_command(
         _print(content, label)
     if alarms:
         click.get_current_context().exit(ALARM)
-
-
-def _load(path: str, columns: tuple[str, ...]) -> ColumnTails:
-    from evtkit.cli._model import ColumnTails
-
-    tails = ColumnTails.load(path)
-    return tails.take(columns) if columns else tails
 
 
 def _print(content: dict[str, Any], label: str | None) -> None:

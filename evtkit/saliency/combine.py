@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaln, log_ndtr, logsumexp, xlogy
+from scipy.special import log_ndtr
 
+from evtkit.pvalues import combine_p_values
 from evtkit.ranking import rank
 from evtkit.saliency.rankings import UnitRanking
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from evtkit.saliency.units import Units
     from evtkit.tail import Tail
@@ -23,59 +24,6 @@ __all__ = ["COMBINE", "combine_p_values", "rank_set"]
 COMBINE = ("mean-rank", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
 _CHUNK_VALUES = 1 << 22  # profile values ranked at a time
-_STEEP = 600.0  # −log p beyond which cot(πp) nears overflow
-
-
-def combine_p_values(log_p: ArrayLike, method: str = "fisher") -> Float:
-    """Combine p-values along axis 0, in logarithms, so that none underflows.
-
-    Parameters
-    ----------
-    log_p : array_like, shape (n, ...)
-        Logarithms of p-values; −inf stands for p = 0.
-    method : {"fisher", "harmonic", "cauchy"}
-        ``"fisher"``: P(χ²₂ₙ > −2 Σ log p), for independent p-values (Fisher 1932). ``"harmonic"``: the harmonic mean p
-        itself, n / Σ 1/p, which below 0.05 is close to a probability also under dependence (Wilson 2019).
-        ``"cauchy"``: P(C > mean cot πp) for a Cauchy variable C, right in the tail whatever the dependence (Liu & Xie
-        2020).
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        Logarithms of the combined p-values.
-
-    Raises
-    ------
-    ValueError
-        If a value is NaN or above 0, there are none, or the method is unknown.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.exp(combine_p_values(np.log([[0.01, 0.5], [0.02, 0.5], [0.5, 0.5]]))).round(4)
-    array([0.0053, 0.6552])
-    """
-    values = np.asarray(log_p, dtype=np.float64)
-    if values.ndim == 0 or values.shape[0] == 0:
-        raise ValueError(f"got p-values of shape {values.shape}, wanted at least one along axis 0")
-    if not np.all(values <= 0.0):
-        raise ValueError("got a logarithm of a p-value that is NaN or above 0, wanted p-values in [0, 1]")
-    n = values.shape[0]
-    if method == "fisher":
-        half = -values.sum(axis=0)  # half of χ²; for 2n degrees of freedom its law is a Poisson sum
-        i = np.arange(n).reshape(n, *[1] * half.ndim)
-        with np.errstate(invalid="ignore"):
-            log_sf = logsumexp(xlogy(i, half) - gammaln(i + 1.0), axis=0) - half
-        return np.asarray(np.minimum(np.where(np.isinf(half), -np.inf, log_sf), 0.0))
-    harmonic = np.log(n) - logsumexp(-values, axis=0)
-    if method == "harmonic":
-        return np.asarray(np.minimum(harmonic, 0.0))
-    if method == "cauchy":
-        steep = np.min(values, axis=0) < -_STEEP  # there 1/(πp) is cot(πp) to every digit, and the mean p is harmonic
-        gentle = np.where(steep, -1.0, values)
-        mean = np.mean(1.0 / np.tan(np.pi * np.exp(gentle)), axis=0)
-        return np.asarray(np.where(steep, harmonic, np.log(np.arctan2(1.0, mean) / np.pi)))
-    raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, _P_METHODS))}")
 
 
 def rank_set(

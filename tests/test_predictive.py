@@ -1,0 +1,117 @@
+"""The predictive tail: right on average over samples, where the fitted tail is too sure of itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evtkit import fit_tail, gpd
+from evtkit.predictive import Predictive, _posterior
+
+
+@pytest.mark.parametrize("k", [10, 40])
+@pytest.mark.parametrize("xi", [-0.3, 0.0, 0.4])
+def test_it_is_the_integral_over_the_posterior(k, xi):
+    y = np.sort(gpd.rvs(xi, 1.0, size=k, rng=3))
+    shape, log_sigma = np.meshgrid(np.linspace(-3.0, 6.0, 600), np.linspace(-2.5, 3.0, 500))
+    scale = np.exp(log_sigma)
+    loglik = sum(gpd.logpdf(value, shape, scale) for value in y)
+    weight = np.exp(loglik - loglik.max())
+    t, reach, log_weight = _posterior(y)
+    for level in (0.5, 2.0, 1.2 * y.max()):
+        expected = np.sum(weight * gpd.sf(level, shape, scale)) / weight.sum()
+        inside = 1.0 + t * level > 0.0
+        terms = (1.0 + reach * np.log(np.where(inside, 1.0 + t * level, 1.0))) ** (1 - k)
+        assert np.sum(np.exp(log_weight) * terms * inside) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("xi", [-1.0, -0.4, 0.0, 0.5])
+def test_the_next_value_is_beyond_its_level_as_often_as_it_says(xi):
+    repetitions, k = 400, 50
+    samples, new = gpd.rvs(xi, 1.0, size=(k, repetitions), rng=1), gpd.rvs(xi, 1.0, size=(1500, 1), rng=2)
+    tail = fit_tail(np.vstack([np.full((9 * k, repetitions), -1.0), samples]), threshold=0.0)
+    p = Predictive(tail).p_value(np.broadcast_to(new, (1500, repetitions))) * (10 * k + 1) / (k + 1)
+    for risk in (0.1, 0.01, 1e-3):
+        rates = (p < risk).mean(axis=0)
+        realised, error = rates.mean(), rates.std() / repetitions**0.5
+        assert realised < risk + 4 * error
+        assert realised > 0.75 * risk - 4 * error
+    assert (tail.sf(np.broadcast_to(new, p.shape)) * 10 < 1e-3).mean() > 3e-3  # the fitted tail's is not
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 20, 300]))
+def test_ranks_are_p_values_for_any_distribution_ties_included(seed, n):
+    x = np.random.default_rng(seed).integers(0, 4, n).astype(float)
+    model = Predictive(fit_tail(np.append(x, -1.0), n_excess=1))
+    for value in (-1.0, 0.0, 1.5, 3.0, 9.0):
+        assert model.p_value(value) == pytest.approx((1 + np.sum(np.append(x, -1.0) >= value)) / (n + 2))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 0.25, 1e12]))
+def test_units_and_order_of_samples_do_not_matter(seed, unit):
+    rng = np.random.default_rng(seed)
+    x = rng.gamma(2.0, size=400)
+    levels = np.linspace(0.0, 30.0, 50)
+    model = Predictive(fit_tail(x, quantile=0.9))
+    other = Predictive(fit_tail(rng.permutation(x) * unit, quantile=0.9))
+    assert np.allclose(model.log_p_value(levels), other.log_p_value(levels * unit), rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["normal", "poisson", "uniform", "cauchy"]))
+def test_probabilities_fall_and_stay_finite(seed, kind):
+    rng = np.random.default_rng(seed)
+    x = {"normal": rng.normal, "poisson": rng.poisson, "uniform": rng.random, "cauchy": rng.standard_cauchy}[kind]
+    x = x(size=500).astype(float)
+    levels = np.concatenate([np.sort(x), x.max() + np.geomspace(1e-6, 1e280, 300)])
+    log_p = Predictive(fit_tail(x, n_excess=50)).log_p_value(levels)
+    assert np.all(np.isfinite(log_p))
+    assert np.all(np.diff(log_p) <= 1e-12)
+    assert log_p[-1] < log_p[500]
+
+
+def test_lower_side_mirrors_the_upper():
+    x = np.random.default_rng(0).gumbel(size=(500, 3))
+    upper, lower = Predictive(fit_tail(-x, quantile=0.9)), Predictive(fit_tail(x, quantile=0.9, side="lower"))
+    assert np.array_equal(lower.log_p_value(x[:50]), upper.log_p_value(-x[:50]))
+
+
+def test_counts_are_not_taken_for_measurements():
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(300):
+        model = Predictive(fit_tail(rng.poisson(3.0, 300).astype(float), n_excess=30))
+        rates.append((model.p_value(rng.poisson(3.0, 2000).astype(float)) < 0.005).mean())
+    assert np.mean(rates) < 0.005
+
+
+def test_channels_and_threads_are_alone():
+    x = np.random.default_rng(1).standard_t(3, size=(600, 4))
+    model = Predictive(fit_tail(x, quantile=0.9))
+    for channel in range(4):
+        alone = Predictive(fit_tail(x[:, channel], quantile=0.9))
+        assert np.array_equal(alone.log_p_value(x[:, channel]), model.log_p_value(x)[:, channel])
+    many = np.tile(x, (100, 1))
+    assert np.array_equal(model.log_p_value(many, n_threads=1), model.log_p_value(many, n_threads=3))
+
+
+def test_more_observations_than_are_kept_round_up():
+    x = np.random.default_rng(2).random(20_000)
+    levels = np.linspace(0.0, 0.9, 1000)
+    exact = (1 + np.sum(x[:, None] >= levels, axis=0)) / 20_001
+    p = Predictive(fit_tail(x, quantile=0.99)).p_value(levels)
+    assert np.all(p >= exact - 1e-12)
+    assert np.all(p <= exact + 1.5 / 4096)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: Predictive(fit_tail(x, quantile=0.9, keep_sample=False)), "wants the sample"),
+        (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, 2.0]), "3 channels on its last axis"),
+        (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, np.nan, 2.0]), "NaN"),
+    ],
+)
+def test_bad_input_says_what_was_got_and_wanted(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.random.default_rng(0).random((100, 3)))
