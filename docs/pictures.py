@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit import demo, fit_tail, plot
+from evtkit import DSpot, demo, fit_tail, plot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ def draw(folder: Path) -> None:
         "threshold": plot.threshold_choice(loss, marked=2.0, **LOOK),
         "diagnostics": plot.diagnostics(tail, **LOOK, per=252.0, period_unit="years"),
         "ranking": _ranking(),
+        "stream": _stream(),
     }
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
@@ -33,3 +34,14 @@ def _ranking():
     tail = fit_tail(loss, quantile=0.9)
     row = int(np.flatnonzero(months == np.datetime64("2008-10"))[0])
     return plot.ranking(tail.rank(loss[row], names=np.array(names))).figure
+
+
+def _stream():
+    """Response times with a daily rhythm, three of them out of the ordinary."""
+    rng, n = np.random.default_rng(2), 20_000
+    x = 60.0 + 20.0 * np.sin(np.arange(n) * 2.0 * np.pi / 8640.0) + rng.gumbel(0.0, 5.0, n)
+    x[[6000, 11_000, 16_500]] += 90.0, 110.0, -60.0
+    time = np.datetime64("2024-03-04T00:00:00") + 10 * np.arange(n)
+    spot = DSpot(risk=1e-5, depth=100, side="both").fit(x[:2000])
+    trace = spot.trace(x[2000:])
+    return plot.stream(x[2000:], trace, calibration=x[:2000], time=time, label="response time", unit="ms").figure

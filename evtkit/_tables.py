@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["Table", "read_table"]
+__all__ = ["MISSING", "Table", "listed", "read_table"]
 
-_MISSING = ["", "NA", "N/A", "null"]  # besides NaN, which is a number to a parser
+MISSING = ["", "NA", "N/A", "null"]  # besides NaN, which is a number to a parser
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +89,13 @@ def read_table(
         raise ValueError(f"a column is asked for twice: {', '.join(columns)}")
     for name in (*columns, *([label] if label else [])):
         if name not in frame.columns:
-            raise ValueError(f"no column {name!r} in {path}; it has {_listed(frame.columns)}")
+            raise ValueError(f"no column {name!r} in {path}; it has {listed(frame.columns)}")
     if frame.height == 0:
         raise ValueError(f"{path} has a header but no rows")
     candidates = [name for name in frame.columns if name != label]
     chosen = list(columns) or [name for name in candidates if frame.schema[name].is_numeric()]
     if not chosen:
-        raise ValueError(
-            f"no numeric column in {path}; it has {_listed(frame.columns)} (is its separator another one?)"
-        )
+        raise ValueError(f"no numeric column in {path}; it has {listed(frame.columns)} (is its separator another one?)")
     values = np.column_stack([_numbers(frame[name], str(path)) for name in chosen])
     labels = None
     if label:
@@ -121,7 +119,7 @@ def _read(path: str, separator: str | None) -> pl.DataFrame:
     try:
         if name.endswith((".parquet", ".pq")):
             return pl.read_parquet(source)
-        return pl.read_csv(source, separator=separator, null_values=_MISSING, infer_schema_length=None)
+        return pl.read_csv(source, separator=separator, null_values=MISSING, infer_schema_length=None)
     except NoDataError:
         raise ValueError(f"{path} is empty") from None
     except (PolarsError, OSError) as error:
@@ -147,6 +145,6 @@ def _numbers(column: pl.Series, path: str) -> NDArray[np.float64]:
     return values
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:12]))
     return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "no columns"

@@ -220,6 +220,29 @@ def test_plot_ranks_the_last_row(csv, tmp_path, monkeypatch):
     assert (tmp_path / "data-ranking.png").exists()
 
 
+def test_plot_draws_a_column_as_a_stream(tmp_path):
+    path, out = tmp_path / "x.csv", tmp_path / "p.png"
+    days = pl.Series("day", np.datetime64("2020-01-01") + np.arange(500))
+    pl.DataFrame(X, schema=list(NAMES)).with_columns(days).write_csv(path)
+    options = ("--calibrate", 300, "--risk", "1e-2", "--side", "both", "--depth", 20, "--dpi", 40, "-o", out)
+    run("plot", path, "-k", "stream", "-c", "light", "--label", "day", *options)
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-k", "stream"), "got 500 rows, wanted more than the 1000 that calibrate"),
+        (("-k", "stream", "--threshold", "1"), "--threshold is not for --kind stream"),
+        (("--risk", "1e-3"), "--risk is not for --kind diagnostics"),
+        (("--side", "both"), "--side both is not for --kind diagnostics"),
+        (("-k", "stream", "--calibrate", "300", "--label", "day"), "must be a column of dates"),
+    ],
+)
+def test_plot_of_a_stream_refuses(csv, options, message):
+    assert message in run("plot", csv, *options, code=2).stderr
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -320,7 +343,7 @@ def test_a_long_table_is_cut_and_says_so(tmp_path):
 # -- the command itself ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [(), ("fit",), ("score",), ("plot",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("fit",), ("score",), ("watch",), ("plot",), ("demo",)])
 def test_help_has_examples(command):
     assert "evtkit " + " ".join(command) in run(*command, "--help").stdout.split("Example", 1)[1]
 

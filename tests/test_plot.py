@@ -9,8 +9,9 @@ import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from evtkit import fit_tail, gpd, plot, threshold
+from evtkit import Spot, fit_tail, gpd, plot, threshold
 from evtkit.intervals import return_level_interval
+from evtkit.spot import ANOMALY
 
 RNG = np.random.default_rng(5)
 SAMPLES = {
@@ -182,3 +183,78 @@ else:
     raise AssertionError("imported")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+def drawn(ax):
+    """x and y of the lines of a picture that are drawn (not those of the legend)."""
+    return [np.column_stack([line.get_xdata(), line.get_ydata()]) for line in ax.lines]
+
+
+@pytest.mark.parametrize("side", ["upper", "lower", "both"])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_stream_has_its_levels_and_all_its_alarms(side, scale, tmp_path):
+    x = scale * np.random.default_rng(3).standard_normal(1500)
+    x[[800, 1200]] = 6.0 * scale, -6.0 * scale
+    trace = Spot(1e-3, side=side).fit(x[:500]).trace(x[500:])
+    ax = plot.stream(x[500:], trace, calibration=x[:500], label="flow", unit="m³/s")
+    ax.figure.savefig(tmp_path / "picture.png", dpi=40)
+    observed, *levels, alarms = drawn(ax)
+    np.testing.assert_array_equal(observed, np.column_stack([np.arange(1500), x]))
+    for level, want in zip(levels, trace.alarm_threshold.reshape(1000, -1).T, strict=True):
+        gaps = np.where(np.isinf(want), np.nan, want)  # before the tenth excess
+        np.testing.assert_array_equal(level, np.column_stack([np.arange(500, 1500), gaps]))
+    places = 500 + np.flatnonzero(trace.label == ANOMALY)
+    np.testing.assert_array_equal(alarms, np.column_stack([places, x[places]]))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("observation", "flow [m³/s]")
+
+
+def test_a_long_stream_keeps_every_extreme():
+    x = np.random.default_rng(3).standard_normal(200_000)
+    x[[60_000, 60_001, 120_000]] = 9.0, 8.0, -30.0
+    trace = Spot(1e-5, side="both").fit(x[:50_000]).trace(x[50_000:])
+    observed, _, _, *alarms = drawn(plot.stream(x[50_000:], trace, calibration=x[:50_000]))
+    assert len(observed) <= 2000
+    for part in np.array_split(np.arange(200_000), 1000)[::50]:
+        inside = observed[(observed[:, 0] >= part[0]) & (observed[:, 0] <= part[-1]), 1]
+        assert (inside.min(), inside.max()) == (x[part].min(), x[part].max())
+    assert sum(map(len, alarms)) == np.count_nonzero(trace.label == ANOMALY)
+
+
+def test_what_is_not_known_is_a_gap_and_what_is_far_out_an_arrow(tmp_path):
+    x = np.random.default_rng(3).standard_normal(1000)
+    x[600:610], x[700], x[800] = np.nan, 1e6, np.inf
+    trace = Spot(3e-3, min_excess=60, nonfinite="skip").fit(x[:500]).trace(x[500:])
+    assert np.isinf(trace.alarm_threshold).any()
+    ax = plot.stream(x[500:], trace, calibration=x[:500])
+    ax.figure.savefig(tmp_path / "picture.png", dpi=40)
+    observed, level, arrows, *_ = drawn(ax)
+    assert np.isnan(observed[600:610, 1]).all()
+    assert not np.isinf(level).any()
+    np.testing.assert_array_equal(arrows[:, 0], [700, 800])
+    assert ax.get_ylim()[1] < 20.0
+
+
+def test_a_stream_of_dates_has_dates_along_it(tmp_path):
+    x = np.random.default_rng(3).standard_normal(900)
+    days = np.datetime64("2020-01-01") + np.arange(900)
+    ax = plot.stream(x[500:], Spot(1e-3).fit(x[:500]).trace(x[500:]), calibration=x[:500], time=days)
+    ax.figure.savefig(tmp_path / "picture.png", dpi=40)
+    assert "2021" in {text.get_text() for text in ax.get_xticklabels()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x": np.zeros((400, 1))}, "one stream, shape"),
+        ({"x": np.zeros(399)}, "of these 399 observations"),
+        ({"time": np.arange(400)}, r"time must have shape \(900,\), got \(400,\)"),
+    ],
+)
+def test_a_stream_that_does_not_fit_its_trace_is_refused(arguments, message):
+    x = np.random.default_rng(3).standard_normal(900)
+    trace = Spot(1e-3).fit(x[:500]).trace(x[500:])
+    with pytest.raises(ValueError, match=message):
+        plot.stream(**{"x": x[500:], "trace": trace, "calibration": x[:500]} | arguments)

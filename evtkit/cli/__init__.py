@@ -1,7 +1,7 @@
-"""The ``evtkit`` command: fit, score and plot the columns of a file.
+"""The ``evtkit`` command: fit, score, watch and plot the columns of a file.
 
-Exit codes: 0 done; 1 ``evtkit score --alarm`` found values more improbable than allowed; 2 wrong usage or bad input,
-with one line on the standard error that says what was got and what is wanted.
+Exit codes: 0 done; 1 an alarm of ``evtkit watch``, or ``evtkit score --alarm`` found values more improbable than
+allowed; 2 wrong usage or bad input, with one line on the standard error that says what was got and what is wanted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
 from evtkit.cli.score import score_command
+from evtkit.cli.watch import watch_command
 
 __all__ = ["main"]
 
@@ -64,13 +65,14 @@ def main() -> None:
       evtkit demo                                   real prices, in a few seconds
       evtkit fit rain.csv --return-period 36525     the 100-year level of daily data
       evtkit score rain.csv --top 5                 the most improbable values
+      evtkit watch latency.csv --follow --live      alarms as lines arrive
       evtkit plot rain.csv -c value --unit mm       can the fit be believed?
       evtkit saliency nets:make mistakes.npz        which filters are behind a network's mistakes?
 
-    Exit codes: 0 done; 1 an alarm of `evtkit score --alarm`; 2 wrong usage or bad input.
+    Exit codes: 0 done; 1 an alarm of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage or bad input.
     """  # noqa: D301
 
 
-for _command in (fit_command, score_command, plot_command, demo_command):
+for _command in (fit_command, score_command, watch_command, plot_command, demo_command):
     main.add_command(_command)
 main.add_command(_Elsewhere("saliency", "evtkit.saliency.command", "Which filters are behind a network's mistakes?"))

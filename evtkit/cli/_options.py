@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 QUANTILE = 0.9
 """Default threshold: the largest tenth are excesses (DuMouchel 1983's rule)."""
 
+CALIBRATE = 1000
+"""Rows that calibrate a stream detector."""
+
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
 
 FILE = click.argument("file", metavar="FILE")
 
 
-def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which columns of the file, and how it is to be read."""
+def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which columns of the file, and what is between them."""
     for option in (
         click.option("--separator", metavar="CHAR", help="Between the cells of a CSV file; default a comma."),
-        click.option(
-            "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
-            help="Missing values (empty, NA, NaN): refuse them, or let each column do with the values it has.",
-        ),
         click.option(
             "--column", "-c", "columns", multiple=True, metavar="NAME",
             help="A column; repeat it for several. Default: every numeric column.",
@@ -36,7 +35,18 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which columns of the file, and how it is to be read."""
+    missing = click.option(
+        "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
+        help="Missing values (empty, NA, NaN): refuse them, or let each column do with the values it has.",
+    )  # fmt: skip
+    return columns_options(missing(command))
+
+
+def tail_options(
+    command: Callable[..., Any], sides: tuple[str, ...] = ("upper", "lower"), quantile: str = ""
+) -> Callable[..., Any]:
     """Where the tail begins, on which side, and how it is fitted."""
     for option in (
         click.option(
@@ -44,7 +54,7 @@ def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Estimator; default mle, the exact maximum likelihood.",
         ),
         click.option(
-            "--side", type=click.Choice(["upper", "lower"]), default=None,
+            "--side", type=click.Choice(sides), default=None,
             help="The tail of large values or of small ones; default upper.",
         ),
         click.option(
@@ -53,8 +63,35 @@ def tail_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
             "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
-            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth. "
+            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
             "Of --quantile, --threshold and --n-excess give one at most.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a stream is watched: the arguments of `evtkit.Spot`, None where the default is wanted."""
+    for option in (
+        click.option("--max-excess", type=int, metavar="K", help="Excesses kept a tail, the newest; default 1000."),
+        click.option(
+            "--clean/--no-clean", default=None, help="Leave what stands apart out of the calibration; default no.",
+        ),
+        click.option(
+            "--on-alarm", type=click.Choice(["impute", "ignore", "learn"]),
+            help="What is learnt of an alarm: an excess as the tail expects (default), nothing, or its value.",
+        ),
+        click.option(
+            "--depth", type=int, metavar="D", help="For streams that drift: watch the deviation from a mean of D rows.",
+        ),
+        click.option(
+            "--risk", type=float, metavar="P",
+            help="Probability that an ordinary value raises an alarm; default 1e-4.",
+        ),
+        click.option(
+            "--calibrate", type=click.IntRange(min=1), metavar="N",
+            help=f"The first N rows calibrate; default {CALIBRATE}.",
         ),
     ):  # fmt: skip
         command = option(command)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_command"]
 
-KINDS = ("diagnostics", "probability", "quantile", "density", "return-level", "threshold", "ranking")
+KINDS = ("diagnostics", "probability", "quantile", "density", "return-level", "threshold", "ranking", "stream")
 _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -28,13 +29,15 @@ _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 @_options.FILE
 @click.option("--kind", "-k", type=click.Choice(KINDS), default="diagnostics", show_default=True, help="Which picture.")
 @_options.table_options
-@_options.tail_options
+@partial(_options.tail_options, sides=("upper", "lower", "both"), quantile=" (of a stream 0.98, as in watch)")
 @click.option(
     "--output",
     "-o",
     metavar="PICTURE",
     help="A .png, .svg, .pdf or .jpg file; default FILE-KIND.png here. Of several columns each has its name added.",
 )
+@_options.detector_options
+@click.option("--label", "-l", metavar="NAME", help="A column of dates or numbers to draw a stream along.")
 @click.option("--name", metavar="TEXT", help="What the values are, for the axes; default the column's name.")
 @click.option("--unit", default="", metavar="TEXT", help="Unit of the values, for the axes.")
 @click.option(
@@ -51,7 +54,8 @@ _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 def plot_command(
     file: str, kind: str, columns: tuple[str, ...], missing: str, separator: str | None,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    output: str | None, name: str | None, unit: str, per: float, period_unit: str, dpi: int,
+    output: str | None, label: str | None, name: str | None, unit: str, per: float, period_unit: str, dpi: int,
+    **detector: Any,
 ) -> None:  # fmt: skip
     """Draw the tail of every numeric column of FILE, one picture each.
 
@@ -63,20 +67,26 @@ def plot_command(
     return-level  what is exceeded once in how many observations
     threshold     where does the tail begin? where mean excesses become a line, and parameters constant
     ranking       all columns of the last row, by how improbable they are given the rows before; one picture
+    stream        each row judged by those before, as `evtkit watch` does: alarm levels, alarms
+
+    Calibration, risk, depth and what is learnt of an alarm are of a stream only, as is --side both.
 
     \b
     Examples:
       evtkit plot rain.csv -c value --threshold 30 --name "daily rain" --unit mm --per 365.25 --period-unit years
       evtkit plot rain.csv --kind threshold --output rain-threshold.svg
       evtkit plot prices.csv --kind ranking --side lower
+      evtkit plot latency.csv --kind stream --label time --risk 1e-5 --side both
     """  # noqa: D301
     from evtkit._tables import read_table
 
     rule = _options.rule(quantile, threshold, n_excess)
+    of_stream = {"label": label, **detector}
+    _check_kind(kind, side, of_stream, {"threshold": threshold, "n_excess": n_excess, "method": method})
     target = Path(output or f"{'stdin' if file == '-' else Path(file).name.split('.')[0]}-{kind}.png")
     if target.suffix.lower() not in _FORMATS:
         raise click.UsageError(f"--output must end in {', '.join(_FORMATS)}, got {str(target)!r}")
-    table = read_table(file, columns, separator=separator)
+    table = read_table(file, columns, label=label, separator=separator)
     _options.check_missing(table, file, missing)
     side, method = side or "upper", method or "mle"
     if kind == "ranking":
@@ -91,7 +101,11 @@ def plot_command(
         values = table.values[:, i : i + 1]
         path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{_file_name(column)}")
         try:
-            figure = _figure(kind, values, rule, side, method, name or column, unit, per, period_unit)
+            if kind == "stream":
+                options = of_stream | {"quantile": quantile, "side": side}
+                figure = _stream(values[:, 0], table.labels, options, missing, name or column, unit)
+            else:
+                figure = _figure(kind, values, rule, side, method, name or column, unit, per, period_unit)
         except ValueError as error:
             raise ValueError(f"column {column!r}: {error}") from error
         _save(figure, path, dpi)
@@ -119,6 +133,47 @@ def _figure(
     else:
         ax = (plot.quantile if kind == "quantile" else plot.density)(tail, label=label, unit=unit)
     return _root(ax)
+
+
+def _check_kind(kind: str, side: str | None, of_stream: dict[str, Any], of_tail: dict[str, Any]) -> None:
+    """Refuse options that the picture knows nothing of."""
+    others = of_tail if kind == "stream" else of_stream | {"side both": True if side == "both" else None}
+    if given := [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]:
+        raise click.UsageError(f"{given[0]} is not for --kind {kind}")
+
+
+def _stream(
+    x: NDArray[np.float64], labels: tuple[str, ...] | None, options: dict[str, Any], missing: str, name: str, unit: str
+) -> Figure:
+    """The picture of one column as a stream."""
+    from evtkit import plot
+    from evtkit.cli._watch import detector
+
+    given = {key: value for key, value in options.items() if value is not None}
+    given.pop("label", None)
+    n = given.pop("calibrate", _options.CALIBRATE)
+    if not n < x.size:
+        raise ValueError(f"got {x.size} rows, wanted more than the {n} that calibrate (--calibrate)")
+    spot = detector(given | {"nonfinite": "skip" if missing == "drop" else "raise"}).fit(x[:n])
+    time = None if labels is None else _times(labels)
+    ax = plot.stream(x[n:], spot.trace(x[n:]), calibration=x[:n], time=time, label=name, unit=unit)
+    if time is not None and options["label"]:
+        ax.set_xlabel(options["label"])
+    return _root(ax)
+
+
+def _times(labels: tuple[str, ...]) -> NDArray[Any]:
+    """Labels as numbers, or else as dates."""
+    import numpy as np
+
+    for kind, is_missing in (("float64", np.isnan), ("datetime64[us]", np.isnat)):
+        try:
+            times = np.array(labels).astype(kind)
+        except ValueError:
+            continue
+        if not np.any(is_missing(times)):
+            return times
+    raise ValueError("--label must be a column of dates (2026-01-31, with a time or without) or numbers")
 
 
 def _ranking(tail: Tail, row: NDArray[np.float64], columns: tuple[str, ...]) -> Figure:

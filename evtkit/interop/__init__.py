@@ -2,4 +2,5 @@
 
 - `evtkit.interop.sklearn`: `~evtkit.interop.sklearn.PotDetector`, an outlier detector of scikit-learn's kind
 - `evtkit.interop.pyod`: `~evtkit.interop.pyod.PotThreshold`, a threshold for any detector of PyOD
+- `evtkit.interop.river`: `~evtkit.interop.river.SpotDetector` and `~evtkit.interop.river.SpotFilter` for River
 """

@@ -15,6 +15,7 @@ style in force, and the other colours hold on light and dark.
 `mean_residual_life`         mean excess against threshold: where does it become a line?
 `stability`                  shape and modified scale against threshold: where do they become constant?
 `ranking`                    the most improbable channels
+`stream`                     a stream with its moving alarm levels, and its alarms
 ============================ ===========================================================================================
 """
 
@@ -29,6 +30,7 @@ from evtkit.plot.fitted import density, probability, quantile
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
 from evtkit.plot.returns import return_level
+from evtkit.plot.streams import stream
 from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice
 
 __all__ = [
@@ -40,5 +42,6 @@ __all__ = [
     "ranking",
     "return_level",
     "stability",
+    "stream",
     "threshold_choice",
 ]

@@ -1,0 +1,437 @@
+"""evtkit watch: the detector's alarms as lines arrive, whatever the pieces; state, refusals, signals, the live view."""
+
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from evtkit import DSpot, Spot
+from evtkit.cli import _lines, _live, main
+from evtkit.cli._cells import Cells
+from evtkit.cli._lines import Lines
+from evtkit.cli._watch import Watch
+
+N, CALIBRATION = 3000, 500
+RNG = np.random.default_rng(7)
+X = np.column_stack([RNG.standard_normal(N), RNG.standard_exponential(N)]).round(6)
+X[[1200, 2500], [0, 1]] = 9.0, 30.0
+X[1800] = -8.0, 25.0
+X[2100:2104, 0] = 12.0
+LINES = ["time,level,flow", *(f"t{i},{a!r},{b!r}" for i, (a, b) in enumerate(X.tolist(), 1))]
+OPTIONS = ("--calibrate", CALIBRATION, "--risk", "1e-3")
+
+
+def write(path, lines=LINES):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(*arguments, code=1, **kwargs):
+    result = CliRunner().invoke(main, ["watch", *map(str, arguments)], **kwargs)
+    assert result.exit_code in np.atleast_1d(code), result.output
+    return result
+
+
+def start(*arguments):
+    """The command as a process of its own."""
+    code = "from evtkit.cli import main; main()"
+    command = [sys.executable, "-c", code, "watch", "-l", "time", *map(str, (*arguments, *OPTIONS))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+
+
+def alarms(*arguments, code=1, **kwargs):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    out = run(*OPTIONS, *arguments, "--json", code=code, **kwargs).stdout
+    return [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+
+
+def expected(detector, side=None):
+    """What the detector itself says of the rows after the calibration."""
+    trace = detector.fit(X[:CALIBRATION]).trace(X[CALIBRATION:])
+    rows, columns = np.nonzero(trace.label == 2)
+    return [
+        (CALIBRATION + r + 1, f"t{CALIBRATION + r + 1}", ("level", "flow")[c], X[CALIBRATION + r, c],
+         np.exp(trace.log_probability[r, c]))
+        for r, c in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]  # fmt: skip
+
+
+# -- alarms ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "detector"),
+    [
+        ((), Spot(1e-3)),
+        (("--side", "both", "--quantile", "0.95"), Spot(1e-3, 0.95, side="both")),
+        (("--side", "lower", "--on-alarm", "learn"), Spot(1e-3, side="lower", on_alarm="learn")),
+        (("--depth", "20", "--max-excess", "30", "--clean"), DSpot(1e-3, 20, max_excess=30, clean=True)),
+    ],
+)
+def test_alarms_are_the_detectors(tmp_path, options, detector):
+    got, want = alarms(write(tmp_path / "x.csv"), "--label", "time", *options), expected(detector)
+    assert [(a["row"], a["label"], a["column"], a["value"]) for a in got] == [w[:4] for w in want]
+    assert [a["probability"] for a in got] == [w[4] for w in want]
+    assert all((a["value"] > a["threshold"]) == (a["side"] == "upper") for a in got if a["threshold"] is not None)
+
+
+@pytest.mark.parametrize("piece", [1, 61, 4000])
+def test_however_the_lines_are_cut(tmp_path, monkeypatch, piece):
+    path = write(tmp_path / "x.csv", LINES[:1400])
+    whole = alarms(path)
+    monkeypatch.setattr(_lines, "_AT_ONCE", piece)
+    assert alarms(path) == whole
+    assert alarms("-", input=path.read_bytes().replace(b"\n", b"\r\n")) == whole
+
+
+def test_lines_for_readers(tmp_path):
+    result = run(write(tmp_path / "x.csv"), *OPTIONS, "-l", "time", "--side", "both", "-c", "level")
+    assert "row 1201  t1201  level 9 > " in result.stdout
+    assert "row 1801  t1801  level -8 < " in result.stdout
+    assert result.stderr == "level: calibrated after 500 rows\n"
+
+
+def test_an_alarm_without_a_fit_has_no_level(tmp_path):
+    lines = ["x", *["0"] * 600, "1"]
+    (alarm,) = alarms(write(tmp_path / "x.csv", lines), "--risk", "0.01")
+    assert (alarm["row"], alarm["threshold"], alarm["probability"]) == (601, None, pytest.approx(1 / 601))
+    assert "x 1 > all but a few" in run(tmp_path / "x.csv", *OPTIONS, "--risk", "0.01").stdout
+
+
+def test_no_alarm_is_exit_code_0(tmp_path):
+    assert alarms(write(tmp_path / "x.csv", LINES[:700]), "--risk", "1e-9", "-c", "level", code=0) == []
+
+
+def test_an_alarm_comes_as_soon_as_its_line():
+    with start("-", "--json") as process:
+        process.stdin.write(("\n".join(LINES[:700]) + "\n").encode())
+        process.stdin.flush()
+        assert b"calibrated" in process.stderr.readline()
+        for row in range(1, 4):
+            process.stdin.write(b"now,1000,0\nnow,0,0\nnext,10")
+            process.stdin.flush()
+            alarm = _next_alarm(process)
+            while alarm["value"] < 1000.0:  # of the rows before
+                alarm = _next_alarm(process)
+            assert (alarm["row"], alarm["value"]) == (700 + 3 * (row - 1), 1000.0)
+            process.stdin.write(b",0\n")
+        process.stdin.close()
+        assert process.wait() == 1
+        assert process.stderr.read() == b""
+
+
+def _next_alarm(process):
+    assert select.select([process.stdout], [], [], 60.0)[0], "no alarm within a minute"
+    return json.loads(process.stdout.readline())
+
+
+# -- state -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [501, 1201, 1801, 2999])
+@pytest.mark.parametrize("by", ["file", "stdin"])
+@pytest.mark.parametrize("depth", [(), ("--depth", "20")])
+def test_a_state_goes_on_as_if_never_stopped(tmp_path, cut, by, depth):
+    path, state = tmp_path / "x.csv", tmp_path / "state.json"
+    whole = alarms(write(path), *depth)
+    parts = []
+    for lines in (LINES[: cut + 1], LINES) if by == "file" else (LINES[: cut + 1], [LINES[0], *LINES[cut + 1 :]]):
+        file, given = (write(path, lines), None) if by == "file" else ("-", "\n".join([*lines, ""]))
+        result = run(file, *OPTIONS, *depth, "--json", "--state", state, input=given, code=(0, 1))
+        parts += map(json.loads, result.stdout.splitlines())
+    assert parts == whole
+    assert Watch.load(state).rows == N
+    assert Watch.load(state).alarms.sum() == len(whole)
+
+
+def test_killed_it_has_lost_nothing_since_the_last_write_and_a_followed_file_grows(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:1300]), tmp_path / "state.json"
+    with start(path, "--follow", "--json", "--state", state, "--save-every", "0") as process:
+        until(lambda: state.exists() and Watch.load(state).rows == 1299)
+        with path.open("a") as file:
+            file.write("\n".join(LINES[1300:1801]) + "\nt1801,-8")  # half a line
+        until(lambda: Watch.load(state).rows == 1800)
+        with path.open("a") as file:
+            file.write(".0,25.0\n")
+        until(lambda: Watch.load(state).rows == 1801)
+        process.send_signal(signal.SIGKILL)
+        told = process.stdout.read().splitlines()
+    write(path)
+    rest = run(path, *OPTIONS, "-l", "time", "--json", "--state", state).stdout.splitlines()
+    assert [json.loads(line) for line in [*told, *rest]] == alarms(path, "-l", "time")
+
+
+def until(true):
+    end = time.monotonic() + 60.0
+    while not true():
+        assert time.monotonic() < end, "not within a minute"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_in_order(tmp_path, number):
+    path, state = write(tmp_path / "x.csv"), tmp_path / "state.json"
+    with start(path, "-f", "--state", state, "--save-every", "1e9") as process:
+        lines = [process.stdout.readline()]
+        process.send_signal(number)
+        lines += process.stdout.readlines()
+        assert (process.wait(), process.stderr.read()) == (1, b"level, flow: calibrated after 500 rows\n")
+    assert len(lines) == Watch.load(state).alarms.sum()
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    path, state = write(tmp_path / "x.csv", [*LINES, *["t,1e9,0"] * 20_000]), tmp_path / "state.json"
+    with start(path, "--state", state, "--on-alarm", "ignore") as process:
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_line_that_is_being_written_waits_for_its_end(tmp_path):
+    path, state = tmp_path / "x.csv", tmp_path / "state.json"
+    path.write_text("\n".join(LINES[:700]) + "\nt700,100")
+    assert "no line break yet, and is left for the next time: t700,100" in run(
+        path, *OPTIONS, "--state", state, code=(0, 1)
+    ).stderr  # fmt: skip
+    assert Watch.load(state).rows == 699
+    path.write_text("\n".join(LINES[:700]) + "\nt700,100.5,0")
+    assert alarms(path)[-1]["value"] == 100.5  # without a state it is the last line
+
+
+def test_the_rows_of_a_named_pipe_are_new_like_those_of_the_standard_input(tmp_path):
+    pipe, state, whole = tmp_path / "pipe", tmp_path / "state.json", alarms(write(tmp_path / "x.csv"))
+    os.mkfifo(pipe)
+    told = []
+    for lines in (LINES[:1300], [LINES[0], *LINES[1300:]]):
+        writer = threading.Thread(target=write, args=(pipe, lines))
+        writer.start()
+        told += run(pipe, *OPTIONS, "--json", "--state", state).stdout.splitlines()
+        writer.join()
+    assert [json.loads(line) for line in told] == whole
+
+
+def test_a_state_and_no_new_rows(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
+    run(path, *OPTIONS, "--state", state, code=(0, 1))
+    before = Watch.load(state)
+    for file, given in ((path, None), ("-", ""), ("-", LINES[0] + "\n")):
+        run(file, *OPTIONS, "--state", state, input=given, code=0)
+        assert Watch.load(state).detector._content() == before.detector._content()
+    assert Watch.load(state).rows == 899
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--risk", "1e-4"), "another detector: risk 0.001, got 0.0001"),
+        (("--side", "both"), "side upper, got both"),
+        (("--depth", "9"), "depth None, got 9"),
+        (("--missing", "drop"), "nonfinite raise, got skip"),
+        (("--clean",), "clean False, got True"),
+        (("-c", "flow"), "other columns: level, flow, got flow"),
+    ],
+)
+def test_a_state_of_another_watch_is_refused(tmp_path, arguments, message):
+    path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
+    run(path, *OPTIONS, "--state", state, code=(0, 1))
+    before = state.read_bytes()
+    assert message in run(path, *OPTIONS, *arguments, "--state", state, code=2).stderr
+    assert state.read_bytes() == before
+
+
+def test_a_file_that_is_not_the_one_seen_is_refused(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
+    run(path, *OPTIONS, "--state", state, code=(0, 1))
+    for other in (LINES[:800], [*LINES[:700], "t,0,0", *LINES[701:]]):
+        error = run(write(path, other), *OPTIONS, "--state", state, code=2).stderr
+        assert "does not begin with the 900 lines that the state has seen" in error
+    state.write_text("{}")
+    assert "not a saved Watch" in run(path, "--state", state, code=2).stderr
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("t,1", "line 702 of {path}: 2 cells, wanted 3: t,1"),
+        ("t,1,2,3", "4 cells, wanted 3"),
+        ("t,high,2", "'high' in column 'level', wanted a number"),
+        ('t,"1,2', "line 702 of {path}: no cells (unexpected end of data)"),
+        ("t,,2", "no value in column 'level', wanted a finite number (--missing drop passes over it)"),
+        ("", "no value in column 'level'"),
+        ("t,1,1e300", "1e300 in column 'flow', wanted a finite number"),
+        ("t,1,inf", "inf in column 'flow', wanted a finite number (--missing drop makes it an alarm)"),
+    ],
+)
+def test_a_wrong_line_ends_it_after_the_lines_before(tmp_path, line, message):
+    path, state = write(tmp_path / "x.csv", [*LINES[:701], line, *LINES[701:]]), tmp_path / "state.json"
+    result = run(path, *OPTIONS, "--json", "--state", state, code=2)
+    assert message.format(path=path) in result.stderr.splitlines()[-1]
+    assert [json.loads(a) for a in result.stdout.splitlines()] == [a for a in alarms(write(path)) if a["row"] <= 700]
+    assert Watch.load(state).rows == 700
+
+
+def test_wrong_lines_can_be_skipped(tmp_path):
+    lines = list(LINES)
+    for place, line in {301: "half", 700: "", 1000: 't,"', 1900: "t,one,2"}.items():
+        lines.insert(place, line)
+    result = run(write(tmp_path / "x.csv", lines), *OPTIONS, "--json", "--malformed", "skip", "--missing", "drop")
+    said = [line.split()[1] for line in result.stderr.splitlines() if line.startswith("line ")]
+    assert said == ["302", "1001", "1901"]  # the empty one is a row without values
+    got, want = [json.loads(line) for line in result.stdout.splitlines()], alarms(write(tmp_path / "y.csv"))
+    assert [a["value"] for a in got] == [a["value"] for a in want]
+    for a in got:
+        assert float(lines[a["row"]].split(",")[1 + (a["column"] == "flow")]) == a["value"]
+
+
+def test_missing_values_are_passed_over_and_infinite_ones_alarms(tmp_path):
+    lines = ["x,y", *(f"{a},{b}" for a, b in X.tolist())]
+    lines[100], lines[800], lines[900] = "NA,1", "inf,", "-inf,NaN"
+    got = alarms(write(tmp_path / "x.csv", lines), "--missing", "drop", "--side", "both")
+    infinite = [(a["row"], a["side"], a["probability"]) for a in got if a["value"] is None]
+    assert infinite == [(800, "upper", 0.0), (900, "lower", 0.0)]
+
+
+def test_numeric_columns_are_found_and_others_said(tmp_path):
+    lines = ["name,a,b", *(f"n{i},{a},{'' if i % 3 else b}" for i, (a, b) in enumerate(X.tolist()))]
+    stderr = run(write(tmp_path / "x.csv", lines), "--missing", "drop", code=(0, 1)).stderr
+    assert stderr == "not numeric, left out: name\na, b: calibrated after 1,000 rows\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (None, (), "no such file"),
+        ("", (), "is empty, wanted a line of column names"),
+        ("x\n1\n2\n", (), "ended after 2 rows, wanted 1,000 to calibrate on"),
+        ("x\n" + "1\n" * 30, ("--calibrate", "30"), "column 'x': got 30 observations of a stream, wanted at least 51"),
+        ("x\n" + "a\n" * 30, ("--calibrate", "30"), "no numeric column"),
+        ("x,x\n", (), "two columns of"),
+        ("x\n1\n", ("-c", "y"), "no column 'y'"),
+        ("x\n1\n", ("--label", "y"), "no column 'y'"),
+        ("x\n1\n", ("--separator", "ab"), "separator must be one ASCII character, got 'ab'"),
+        ("x\n1\n", ("--risk", "0.5"), "risk must lie between"),
+        ("x\n1\n", ("--depth", "0"), "depth must be"),
+        ("x\n1\n", ("--live", "--json"), "exclude each other"),
+        ("x\n1\n", ("--state", "/no/where/x.json"), "is not a folder"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_one_line(tmp_path, text, options, message):
+    path = tmp_path / "x.csv"
+    if text is not None:
+        path.write_text(text)
+    result = run(path, *options, code=2)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert result.stdout == ""
+
+
+def test_what_cannot_be_followed_is_refused(tmp_path):
+    (tmp_path / "x.parquet").touch()
+    assert "--follow is for files" in run("-", "--follow", code=2, input="").stderr
+    assert "no lines to be read one by one" in run(tmp_path / "x.parquet", code=2).stderr
+    assert "is a folder" in run(tmp_path, code=2).stderr
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_given_back_are_read_again_and_not_yet_counted():
+    lines = Lines(io.BytesIO(b"a\nbc\r\nd\ne"), "x")
+    assert lines.read(0) == ["a", "bc", "d"]
+    lines.unread(2)
+    assert (lines.position.lines, lines.position.size, lines.ended) == (1, 2, False)
+    assert lines.read(0) == ["bc", "d"]
+    assert (lines.read(0), lines.ended) == (["e"], True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: os.truncate(path, 10), "has become shorter, 10 bytes of"),
+        (lambda path: path.rename(path.with_suffix(".old")), "is no longer the file that was opened"),
+        (lambda path: write(path.with_suffix(".new")).replace(path), "is no longer the file that was opened"),
+    ],
+)
+def test_a_file_cut_or_replaced_while_it_is_followed_is_refused(tmp_path, change, message):
+    path = write(tmp_path / "x.csv")
+    with path.open("rb") as stream:
+        lines = Lines(stream, str(path), follow=True)
+        assert lines.read(0) == LINES
+        assert lines.read(0) == []
+        change(path)
+        with pytest.raises(ValueError, match=message):
+            lines.read(0)
+
+
+def test_cells_are_read_one_by_one_as_together():
+    cells = Cells.of("\ufeffname;x;y", "file", separator=";", columns=("y", "x"), label="name", finite=False)
+    good = ["a;1;2", '"b;c";3;', "d;NA;-1e3"]
+    together, one_by_one = cells.read(good), cells._read_one_by_one(good)
+    np.testing.assert_array_equal(together.values, [[2, 1], [np.nan, 3], [-1e3, np.nan]])
+    np.testing.assert_array_equal(one_by_one.values, together.values)
+    assert list(together.labels) == list(one_by_one.labels) == ["a", "b;c", "d"]
+
+
+# -- the live view -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=12, highlight=False)
+    monkeypatch.setattr(_live, "Console", lambda **_: console)
+    return console
+
+
+@pytest.mark.parametrize("side", ["upper", "both"])
+def test_the_live_view_shows_all_columns_in_80_cells(terminal, side):
+    watch = Watch.fit(rows := Cells.of(LINES[0], "x", columns=("level", "flow")).read(LINES[1:501]), ("level", "flow"),
+                      Spot(1e-3, side=side))  # fmt: skip
+    with _live.LiveView("x.csv") as view:
+        view.start(watch, resumed=False)
+        rows = Cells.of(LINES[0], "x", columns=("level", "flow")).read(LINES[501:])
+        view.show(watch, rows, watch.update(rows))
+
+    text = terminal.file.getvalue()
+    picture = text[text.rindex("x.csv") :]
+    assert "row 3,000" in picture
+    for word in ("level", "flow", "excesses", f"{watch.excesses[0]}", f"{watch.alarms.sum()} alarms"):
+        assert word in picture
+    assert "row 1201  level 9 > " in text
+    assert any(bar in picture for bar in "▁▂▃▄▅▆▇█")
+
+
+def test_more_columns_than_the_terminal_has_lines(terminal):
+    names = tuple(f"column {i}" for i in range(30))
+    values = np.random.default_rng(0).standard_normal((200, 30))
+    watch = Watch(names, Spot(1e-3).fit(values), 200)
+    with _live.LiveView("x.csv") as view:
+        view.start(watch, resumed=True)
+    lines = terminal.file.getvalue()
+    assert "column 5" in lines
+    assert "… 23 more" in lines
+
+
+def test_a_sparkline_is_full_at_the_alarm_level_and_marks_alarms():
+    text = _live.sparkline([(0.0, False), (10.0, True), (np.nan, False), (5.0, False)], np.array([10.0]), "upper")
+    assert text.plain == "▁█ ▅"
+    assert [(span.start, span.style) for span in text.spans if "red" in str(span.style)] == [(1, "bold red")]
+
+
+def test_without_a_terminal_live_is_lines(tmp_path):
+    path = write(tmp_path / "x.csv")
+    assert run(path, *OPTIONS, "--live").stdout == run(path, *OPTIONS).stdout
