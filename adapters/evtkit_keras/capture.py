@@ -1,0 +1,231 @@
+"""Capture: every use of a tracked weight in one forward pass, and the outputs whose gradients belong to them.
+
+While it runs, the layer types that hold tracked weights compute through here. What is taken is the layer's input and
+its output before the activation: the layer's activation is replaced, for the length of the call, by one that first
+shows its argument to the tape.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from evtkit_keras.network import Network
+from evtkit_keras.rules import Entry, Rule, find_entry
+
+__all__ = ["Call", "Capture", "HiddenError"]
+
+_PATCHING = threading.RLock()
+
+
+class HiddenError(Exception):
+    """A layer ran inside a graph of its own, where its tensors cannot be reached."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of a weight: the layer's input, and its output before the activation."""
+
+    parameter: str
+    rule: Rule
+    layer: Any
+    input: Any
+    output: Any
+
+
+class Capture:
+    """Follow tracked weights through a forward pass under a tape.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    tracked : mapping of str to Variable
+        Weights to follow, by name.
+    tape : tf.GradientTape
+        Watches nothing by itself.
+
+    Attributes
+    ----------
+    calls : list of Call
+        All uses, in the order of the forward pass.
+    followers : dict of str to set of str
+        For a weight, the batch norms its output goes straight into, by the name of their layer.
+    """
+
+    def __init__(self, network: Network, tracked: Mapping[str, Any], tape: Any) -> None:
+        self.calls: list[Call] = []
+        self.followers: dict[str, set[str]] = {}
+        self._network = network
+        self._names = {id(variable): name for name, variable in tracked.items()}
+        self._tracked = tracked
+        self._tape = tape
+        self._thread = threading.get_ident()
+        self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        self._layer_names = {id(layer): name for name, layer in network.layers.items()}
+        self._entries: dict[int, tuple[Entry, dict[str, str]]] = {}
+        self._sources: dict[int, tuple[Any, str]] = {}
+        self._own_reads: dict[str, set[str]] = {name: set() for name in tracked}
+        self._mixing: list[str] = []
+        self._hidden: list[str] = []
+        self._twice: list[str] = []
+        for layer in network.layers.values():
+            entry = find_entry(layer)
+            if entry is None:
+                continue
+            held = {attribute: self._names.get(id(getattr(layer, attribute, None))) for attribute in entry.rules}
+            names = {attribute: name for attribute, name in held.items() if name is not None}
+            if names or entry.type is keras.layers.BatchNormalization:
+                self._entries[id(layer)] = entry, names
+
+    @property
+    def used(self) -> set[str]:
+        """Tracked weights that a layer has used."""
+        return {call.parameter for call in self.calls}
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow within this context; the layer types compute as ever when it ends."""
+        with _PATCHING, ExitStack() as stack:
+            for layer_type in {entry.type for entry, _ in self._entries.values()}:
+                stack.enter_context(_patched(layer_type, self._compute))
+            yield
+
+    def check(self, total: Any) -> None:
+        """Refuse what would make a profile wrong.
+
+        Raises
+        ------
+        HiddenError
+            If a layer ran in a graph of its own.
+        RuntimeError
+            If samples would mix, a layer calls its activation more than once, or a tracked weight has been read outside
+            its layer's own computation, and the loss depends on that.
+        """
+        if self._mixing:
+            raise RuntimeError(
+                f"got {', '.join(self._mixing[:3])} called with training=True, wanted inference: a batch norm that "
+                "normalises by its batch mixes samples"
+            )
+        if self._hidden:
+            raise HiddenError(", ".join(dict.fromkeys(self._hidden)))
+        if self._twice:
+            raise RuntimeError(
+                f"got {', '.join(self._twice[:3])}, whose activation is called more than once, wanted a rule for the "
+                "layer (register), or a choice of units that leaves it out"
+            )
+        foreign = {name: reads for name in self._tracked if (reads := self._reads(name) - self._own_reads[name])}
+        used = [name for name, reads in foreign.items() if self._reaches(total, reads)]
+        if used:
+            raise RuntimeError(
+                f"got weights used outside their layer's own computation: {', '.join(used[:5])}. Wanted a call of the "
+                "layer, a rule for it (register), or a choice of units that leaves it out"
+            )
+
+    def _compute(self, layer_type: type, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+        entry, names = self._entries.get(id(layer), (None, {}))
+        if entry is None or entry.type is not layer_type or threading.get_ident() != self._thread:
+            return original(layer, *args, **kwargs)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            self._note_batch_norm(layer, args, kwargs)
+            if layer.trainable and (kwargs.get("training") or (len(args) > 1 and args[1])):
+                self._mixing.append(self._layer_names[id(layer)])
+                args, kwargs = args[:1], {**kwargs, "training": False}  # moving statistics stay what they are
+        before = {name: self._reads(name) for name in names.values()}
+        if entry.compute is not None:
+            output = entry.compute(layer, functools.partial(self._follow, entry, names, layer), *args, **kwargs)
+        else:
+            output = self._call(entry, names, original, layer, args, kwargs)
+        for name, reads in before.items():
+            self._own_reads[name] |= self._reads(name) - reads
+        return output
+
+    def _call(
+        self, entry: Entry, names: dict[str, str], original: Any, layer: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """The layer's own computation, with its activation's argument shown to the tape, or else its output."""
+        (attribute,) = names or ("",)
+        source = args[0] if args else next(iter(kwargs.values()))
+        shown: list[Any] = []
+        own = vars(layer)
+        activation = own.get("activation")
+
+        def tapped(x: Any, *more: Any, **options: Any) -> Any:
+            shown.append(x)
+            self._follow(entry, names, layer, attribute, source, x)
+            return activation(x, *more, **options)  # type: ignore[misc]  # only put in place where there is one
+
+        if callable(activation) and attribute:
+            own["activation"] = tapped  # not by setattr: Keras would track it
+        try:
+            output = original(layer, *args, **kwargs)
+        finally:
+            if own.get("activation") is tapped:
+                own["activation"] = activation
+        if not shown and attribute:
+            self._follow(entry, names, layer, attribute, source, output)
+        if len(shown) > 1:
+            self._twice.append(self._layer_names[id(layer)])
+        return output
+
+    def _follow(self, entry: Entry, names: dict[str, str], layer: Any, attribute: str, source: Any, output: Any) -> Any:
+        """Show an output to the tape, and remember the use of the weight behind it."""
+        if self._graph is not None and getattr(output, "graph", None) is not self._graph:
+            self._hidden.append(self._layer_names[id(layer)])
+            return output
+        self._tape.watch(output)
+        if attribute in names:
+            name = names[attribute]
+            self.calls.append(Call(name, entry.rules[attribute], layer, source, output))
+            self._sources[id(output)] = output, name
+        return output
+
+    def _note_batch_norm(self, layer: Any, args: Any, kwargs: Any) -> None:
+        """Remember which weight's output goes straight into it."""
+        source = args[0] if args else kwargs.get("inputs")
+        if id(source) in self._sources:
+            self.followers.setdefault(self._sources[id(source)][1], set()).add(self._layer_names[id(layer)])
+
+    def _reads(self, name: str) -> set[str]:
+        """Names of the graph's operations that read a weight; none are known outside a graph."""
+        if self._graph is None:
+            return set()
+        handle = self._tracked[name].value.handle
+        inner = [placed for outer, placed in self._graph.captures if outer is handle]
+        return {operation.name for placed in inner for operation in placed.consumers()}
+
+    def _reaches(self, total: Any, reads: set[str]) -> bool:
+        """Whether a gradient flows from the loss to what these operations read."""
+        assert self._graph is not None
+        outputs = [out for name in reads for out in self._graph.get_operation_by_name(name).outputs]
+        real = [out for out in outputs if out.dtype.is_floating]
+        if not outputs or len(real) < len(outputs):
+            return True  # passed on as a whole, as into a loop or a function: nothing is known
+        return any(slope is not None for slope in tf.gradients(total, real))
+
+
+@contextmanager
+def _patched(layer_type: type, compute: Callable[..., Any]) -> Iterator[None]:
+    """Let a layer type's ``call`` go through ``compute(type, original, layer, args, kwargs)``."""
+    original = layer_type.call  # type: ignore[attr-defined]  # every layer type has it
+
+    @functools.wraps(original)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return compute(layer_type, original, layer, args, kwargs)
+
+    inherited = "call" not in vars(layer_type)
+    layer_type.call = call  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if inherited:
+            del layer_type.call  # type: ignore[attr-defined]
+        else:
+            layer_type.call = original  # type: ignore[attr-defined]
