@@ -175,17 +175,16 @@ class Capture:
             self._twice.append(self._layer_names[id(layer)])
         return output
 
-    def _follow(self, entry: Entry, names: dict[str, str], layer: Any, attribute: str, source: Any, output: Any) -> Any:
+    def _follow(self, entry: Entry, names: dict[str, str], layer: Any, attribute: str, source: Any, output: Any) -> None:
         """Show an output to the tape, and remember the use of the weight behind it."""
         if self._graph is not None and getattr(output, "graph", None) is not self._graph:
             self._hidden.append(self._layer_names[id(layer)])
-            return output
+            return
         self._tape.watch(output)
         if attribute in names:
             name = names[attribute]
             self.calls.append(Call(name, entry.rules[attribute], layer, source, output))
             self._sources[id(output)] = output, name
-        return output
 
     def _note_batch_norm(self, layer: Any, args: Any, kwargs: Any) -> None:
         """Remember which weight's output goes straight into it."""

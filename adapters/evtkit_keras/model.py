@@ -257,7 +257,8 @@ class KerasModel:
         chosen = self._resolve(selection)
         blocks = self._patches.blocks(chosen)
         if bn == "zero":
-            blocks += self._patches.following(chosen, self._profiler.followers)
+            known = self._profiler.followers if self._profiler.used else None
+            blocks += self._patches.following(chosen, known)
         with self._patches.changed(blocks, lambda name, index, weights: np.zeros_like(weights)):
             yield self
 

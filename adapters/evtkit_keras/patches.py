@@ -78,8 +78,8 @@ class Patches:
                 np.add.at(squares, lanes.units, np.square(lanes.matrix(array).astype(np.float64)).sum(1))
         return np.sqrt(squares[selection])
 
-    def following(self, chosen: NDArray[np.intp], followers: Mapping[str, set[str]]) -> list[Block]:
-        """Scales and shifts of the batch norms that chosen filters go straight into.
+    def following(self, chosen: NDArray[np.intp], followers: Mapping[str, set[str]] | None) -> list[Block]:
+        """Scales and shifts of the batch norms that chosen filters go straight into; None: no profile has shown them.
 
         Raises
         ------
@@ -89,12 +89,12 @@ class Patches:
             If a unit is no filter, or its batch norm has no scale.
         """
         norms = (layer for layer in self._network.layers.values() if isinstance(layer, keras.layers.BatchNormalization))
-        if not followers and any(True for _ in norms):
+        if followers is None and any(True for _ in norms):
             raise RuntimeError("got bn='zero' before any profile, wanted one first: it shows what follows")
         blocks: dict[Block, None] = {}
         for unit in chosen.tolist():
             for lanes, lane in self._plan.pieces[unit]:
-                for follower in followers.get(lanes.parameter, ()):
+                for follower in (followers or {}).get(lanes.parameter, ()):
                     layer = self._network.layers[follower]
                     if not layer.scale or self._plan.units.kind[unit] != "filters":
                         name = self._plan.units.names[unit]

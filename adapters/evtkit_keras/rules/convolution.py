@@ -74,14 +74,15 @@ def pointwise_convolution(use: Use) -> tuple[Block, ...]:
 def separable(layer: Any, follow: Any, inputs: Any) -> Any:
     """Compute a separable convolution in its two steps."""
     ops, form = keras.ops, layer.data_format
-    inner = ops.depthwise_conv(
-        inputs, layer.depthwise_kernel, layer.strides, layer.padding, form, layer.dilation_rate
-    )
-    inner = follow("depthwise_kernel", inputs, inner)
-    output = ops.conv(inner, layer.pointwise_kernel, 1, "valid", form)
+    inner = ops.depthwise_conv(inputs, layer.depthwise_kernel, layer.strides, layer.padding, form, layer.dilation_rate)
+    follow("depthwise_kernel", inputs, inner)
+    last = _channels_last(inner, layer)  # channels first has no gradient on a CPU
+    output = ops.conv(last, layer.pointwise_kernel, 1, "valid", "channels_last")
     if layer.use_bias:
-        output += layer.bias if form == "channels_last" else ops.reshape(layer.bias, (1, -1, *(1,) * layer.rank))
-    output = follow("pointwise_kernel", inner, output)
+        output += layer.bias
+    if form == "channels_first":
+        output = tf.transpose(output, (0, layer.rank + 1, *range(1, layer.rank + 1)))
+    follow("pointwise_kernel", inner, output)
     return output if layer.activation is None else layer.activation(output)
 
 
