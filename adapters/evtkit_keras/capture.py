@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from evtkit_keras.network import Network
 from evtkit_keras.rules import Entry, Rule, find_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from evtkit_keras.network import Network
 
 __all__ = ["Call", "Capture", "HiddenError"]
 
@@ -160,7 +163,7 @@ class Capture:
         def tapped(x: Any, *more: Any, **options: Any) -> Any:
             shown.append(x)
             self._follow(entry, names, layer, attribute, source, x)
-            return activation(x, *more, **options)  # type: ignore[misc]  # only put in place where there is one
+            return activation(x, *more, **options)
 
         if callable(activation) and attribute:
             own["activation"] = tapped  # not by setattr: Keras would track it
@@ -175,7 +178,9 @@ class Capture:
             self._twice.append(self._layer_names[id(layer)])
         return output
 
-    def _follow(self, entry: Entry, names: dict[str, str], layer: Any, attribute: str, source: Any, output: Any) -> None:
+    def _follow(
+        self, entry: Entry, names: dict[str, str], layer: Any, attribute: str, source: Any, output: Any
+    ) -> None:
         """Show an output to the tape, and remember the use of the weight behind it."""
         if self._graph is not None and getattr(output, "graph", None) is not self._graph:
             self._hidden.append(self._layer_names[id(layer)])

@@ -53,7 +53,7 @@ class Lanes:
         return tuple(int(place[axis]) if axis in place else slice(None) for axis in range(len(shape)))
 
     def matrix(self, weight: Any, backend: Any = np) -> Any:
-        """Arrange an array shaped like the weight (or a tensor, with TensorFlow as backend) as (lanes, weights a lane)."""
+        """Arrange an array shaped like the weight as (lanes, weights a lane); a tensor with TensorFlow as backend."""
         shape = tuple(weight.shape)
         axes = self._axes(len(shape))
         order = (*axes, *(axis for axis in range(len(shape)) if axis not in axes))

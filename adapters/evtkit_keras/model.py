@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from evtkit.saliency.adapting import Chooser, Reduction, check_options, places
-from evtkit.saliency.units import Coverage, Units
 from evtkit_keras.inputs import Batch, make_batch, targets_of
 from evtkit_keras.network import Network
 from evtkit_keras.outputs import Head, Loss, loss_of
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit.saliency.protocol import UnitGradient
+    from evtkit.saliency.units import Coverage, Units
 
 __all__ = ["KerasModel"]
 

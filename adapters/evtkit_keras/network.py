@@ -5,11 +5,13 @@ A layer is called by its own name, with those of the models and layers around it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Network"]
 
@@ -70,7 +72,8 @@ class Network:
 
     def name_of(self, variable: Any) -> str | None:
         """Full name of a weight, or None for anything else."""
-        return self._names.get(id(variable))
+        name: str | None = self._names.get(id(variable))
+        return name
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_names", {id(variable): name for name, variable in self.weights.items()})

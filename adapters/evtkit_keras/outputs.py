@@ -100,7 +100,7 @@ def scores_in(output: Any) -> Any:
 
 
 def loss_of(loss: Any) -> Loss | None:
-    """A per-sample loss from a function, a name that Keras knows, or a `keras.losses.Loss`, whose reduction is left out.
+    """A per-sample loss from a function, a name that Keras knows, or a `keras.losses.Loss` without its reduction.
 
     Raises
     ------
@@ -154,10 +154,9 @@ def _form(scores: Any, from_logits: bool | None) -> Form:
     made = "probabilities"
     if logits is not None:
         rows, inner = (np.asarray(_wide(x)) for x in (scores, logits))
-        close = {"rtol": 1e-3, "atol": 1e-3}
-        if not binary and np.allclose(rows, np.asarray(tf.nn.softmax(_wide(logits))), **close):
+        if not binary and np.allclose(rows, np.asarray(tf.nn.softmax(_wide(logits))), atol=1e-3):
             made = "softmax"
-        elif np.allclose(rows, 1 / (1 + np.exp(-inner)), **close):
+        elif np.allclose(rows, np.asarray(tf.nn.sigmoid(inner)), atol=1e-3):
             made = "sigmoid"
     if from_logits and made != "probabilities":
         raise ValueError(f"got from_logits=True and an output that a {made} made, wanted from_logits=None or False")

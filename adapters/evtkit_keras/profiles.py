@@ -119,12 +119,12 @@ class Profiler:
         """
         parts, losses = self._run_profile(batch.inputs, target)
         self._check_losses(losses)
-        sums = np.zeros((batch.size, len(self.plan.units)), self.dtype)
+        sums = np.zeros((len(self.plan.units), batch.size), self.dtype)
         for lanes, part in zip(self.plan.lanes, parts, strict=True):
-            np.add.at(sums, (slice(None), lanes.units), part.numpy())
-        if self.reduction == "l2":
-            return np.asarray(np.sqrt(sums) / self.dtype.type(self.loss_scale))
-        return np.asarray(sums / self.plan.units.size.astype(self.dtype) / self.dtype.type(self.loss_scale))
+            np.add.at(sums, lanes.units, part.numpy().T)
+        sizes = self.plan.units.size.astype(self.dtype)[:, None]
+        values = np.sqrt(sums) if self.reduction == "l2" else sums / sizes
+        return np.ascontiguousarray(values.T / self.dtype.type(self.loss_scale))
 
     def gradient(self, batch: Batch, target: Any) -> dict[str, NDArray[Any]]:
         """Gradient of the batch's summed loss with respect to all weights that hold units, the ordinary way."""

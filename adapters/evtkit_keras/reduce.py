@@ -38,6 +38,16 @@ class Workspace:
         self.bytes = int(mib * 2**20)
         if not tf.config.list_logical_devices("GPU"):
             self.bytes = min(self.bytes, _CPU_BYTES)
+        self._known: dict[Any, int] = {}
+
+    def of_one_sample(self, rule: Rule, use: Use, samples: int, dtype: Any) -> int:
+        """Bytes of one sample's factors and the largest product of two of them, found by making them."""
+        options = use.layer.get_config() if hasattr(use.layer, "get_config") else {}
+        shape = {key: options.get(key) for key in ("strides", "padding", "dilation_rate", "groups", "data_format")}
+        key = (rule, use.weight, use.axes, tuple(use.a.shape), tuple(use.g.shape), str(shape))
+        if key not in self._known:
+            self._known[key] = _bytes(_blocks(rule, use, 0, 1, samples, dtype))
+        return self._known[key]
 
 
 def lane_sums(
@@ -68,8 +78,8 @@ def lane_sums(
         rows = row_sums(blocks, power, workspace.bytes)
         return tf.reduce_sum(tf.reshape(rows, (count, lanes, -1)), -1)
 
-    one = [_blocks(rule, use, 0, 1, samples, dtype) for rule, use in zip(rules, uses, strict=True)]  # for its shapes
-    parts = -(-samples // max(1, workspace.bytes // max(1, sum(_bytes(blocks) for blocks in one))))
+    one = sum(workspace.of_one_sample(rule, use, samples, dtype) for rule, use in zip(rules, uses, strict=True))
+    parts = -(-samples // max(1, workspace.bytes // max(1, one)))
     count = -(-samples // parts)
     whole = samples // count
     if whole == 1:
@@ -154,4 +164,4 @@ def _bytes(factors: Sequence[Factors]) -> int:
         for part in factors
         if isinstance(part, Block) and part.left.shape[3] > 1
     ]
-    return held + max(sizes, default=0) * factors[0].left.dtype.size
+    return int(held + max(sizes, default=0) * factors[0].left.dtype.size)

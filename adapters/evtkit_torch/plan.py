@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 

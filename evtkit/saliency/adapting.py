@@ -1,4 +1,4 @@
-"""Adapting: what an adapter for a framework need not write again: the choice of units, their coverage, common checks."""
+"""Adapting: what no adapter for a framework need write again: the choice of units, their coverage, common checks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Candidate(Generic[L]):
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter of the network, its number of weights, and why no unit would hold it unless another reason is known."""
+    """A parameter of the network, its number of weights, and why no unit would hold it if nothing else is known."""
 
     name: str
     size: int

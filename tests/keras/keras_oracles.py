@@ -31,7 +31,9 @@ def layer_named(model, name):
     for part in name.split("/"):
         if part in ("depthwise", "pointwise"):
             return model, part
-        model = next(layer for layer in model._flatten_layers(include_self=False, recursive=False) if layer.name == part)
+        model = next(
+            layer for layer in model._flatten_layers(include_self=False, recursive=False) if layer.name == part
+        )
     return model, ""
 
 
@@ -95,5 +97,7 @@ def assert_profile_exact(net, x, y, loss=cross_entropy, rtol=1e-10):
     for name in dict.fromkeys(net.units.module.tolist()):
         here = net.units.module == name
         assert want[:, here].max() > 0, name
-        np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max(), err_msg=name)
+        np.testing.assert_allclose(
+            got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max(), err_msg=name
+        )
     return got

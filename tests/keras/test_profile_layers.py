@@ -50,7 +50,9 @@ def test_convolutions(dims, options):
     check(CONV[dims](8, **options), dims)
 
 
-@pytest.mark.parametrize("options", [{}, {"dilation_rate": 2}, {"strides": 2}, {"groups": 2, "activation": "elu"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"dilation_rate": 2}, {"strides": 2}, {"groups": 2, "activation": "elu"}], ids=str
+)
 def test_causal_convolutions(options):
     check(layers.Conv1D(8, 3, padding="causal", **options), 1)
 
@@ -239,7 +241,9 @@ def test_a_sequence_folded_into_the_batch():
 def test_time_distributed_layers():
     x = keras.Input((4, 6, 6, 2))
     y = layers.TimeDistributed(layers.Conv2D(3, 3, activation="tanh", name="conv"), name="over_time")(x)
-    y = layers.TimeDistributed(layers.Dense(2, activation="tanh", name="dense"), name="again")(layers.Flatten()(y)[:, None])
+    y = layers.TimeDistributed(layers.Dense(2, activation="tanh", name="dense"), name="again")(
+        layers.Flatten()(y)[:, None]
+    )
     model = keras.Model(x, layers.Dense(3, name="head")(layers.Flatten()(y)))
     net = KerasModel(model, units=("filters", "rows"))
     assert list(dict.fromkeys(net.units.module.tolist())) == ["over_time/conv", "again/dense", "head"]

@@ -87,7 +87,7 @@ def separable(layer: Any, follow: Any, inputs: Any) -> Any:
 
 
 def _windows(x: Any, use: Use, positions: Sequence[int]) -> Iterator[list[Any]]:
-    """Views of the padded x (m, axes, channels) that kernel positions see: for every i, one (m, q axes, channels) a j."""
+    """Views of the padded x (m, axes, channels) that kernel positions see: for every i, one for every j."""
     layer, kernel = use.layer, use.weight[:-2]
     strides, dilation = (_each(value, len(kernel)) for value in (layer.strides, layer.dilation_rate))
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]

@@ -43,7 +43,8 @@ def einsum(use: Use) -> tuple[Block, ...]:
     lanes = [weight[axis] for axis in use.axes]
     groups = [letter for letter in lanes if letter in inputs and letter in output]
     unused = [letter for letter in weight if letter not in inputs + output]
-    if unused or lanes[: len(groups)] != groups or any(l in inputs and l in output for l in set(weight) - set(lanes)):
+    apart = [letter for letter in weight if letter in inputs and letter in output and letter not in groups]
+    if unused or apart or lanes[: len(groups)] != groups:
         raise RuntimeError(
             f"got the equation {use.layer.equation!r} and lanes along {', '.join(lanes)}, wanted every letter of the "
             "weight in input or output, and those in both in front of the lanes"

@@ -26,8 +26,7 @@ def batch_norm(use: Use) -> tuple[Diagonal, ...]:
     shape = [1] * len(x.shape)
     shape[layer.axis] = -1
     mean, variance = (
-        tf.cast(tf.reshape(statistic.value, shape), x.dtype)
-        for statistic in (layer.moving_mean, layer.moving_variance)
+        tf.cast(tf.reshape(statistic.value, shape), x.dtype) for statistic in (layer.moving_mean, layer.moving_variance)
     )
     return _scales(use, (x - mean) * tf.math.rsqrt(variance + layer.epsilon), [layer.axis])
 
