@@ -8,7 +8,6 @@ shows its argument to the tape.
 from __future__ import annotations
 
 import functools
-import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from evtkit_keras.patching import patched
 from evtkit_keras.rules import Entry, Rule, find_entry
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from evtkit_keras.network import Network
 
 __all__ = ["Call", "Capture", "HiddenError"]
-
-_PATCHING = threading.RLock()
 
 
 class HiddenError(Exception):
@@ -68,15 +66,13 @@ class Capture:
         self.followers: dict[str, set[str]] = {}
         self._network = network
         self._names = {id(variable): name for name, variable in tracked.items()}
-        self._tracked = tracked
+        self._handles = {name: variable.value.handle for name, variable in tracked.items()}  # before any autocast
         self._tape = tape
-        self._thread = threading.get_ident()
         self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         self._layer_names = {id(layer): name for name, layer in network.layers.items()}
         self._entries: dict[int, tuple[Entry, dict[str, str]]] = {}
         self._sources: dict[int, tuple[Any, str]] = {}
-        self._own_reads: dict[str, set[str]] = {name: set() for name in tracked}
-        self._mixing: list[str] = []
+        self._own_reads = {name: self._reads(name) for name in tracked}  # of an earlier attempt, in the same graph
         self._hidden: list[str] = []
         self._twice: list[str] = []
         for layer in network.layers.values():
@@ -96,9 +92,9 @@ class Capture:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Follow within this context; the layer types compute as ever when it ends."""
-        with _PATCHING, ExitStack() as stack:
+        with ExitStack() as stack:
             for layer_type in {entry.type for entry, _ in self._entries.values()}:
-                stack.enter_context(_patched(layer_type, self._compute))
+                stack.enter_context(patched(layer_type, functools.partial(self._compute, layer_type)))
             yield
 
     def check(self, total: Any) -> None:
@@ -109,22 +105,18 @@ class Capture:
         HiddenError
             If a layer ran in a graph of its own.
         RuntimeError
-            If samples would mix, a layer calls its activation more than once, or a tracked weight has been read outside
-            its layer's own computation, and the loss depends on that.
+            If a layer calls its activation more than once, or a tracked weight has been read outside its layer's own
+            computation, and the loss depends on that.
         """
-        if self._mixing:
-            raise RuntimeError(
-                f"got {', '.join(self._mixing[:3])} called with training=True, wanted inference: a batch norm that "
-                "normalises by its batch mixes samples"
-            )
-        if self._hidden:
-            raise HiddenError(", ".join(dict.fromkeys(self._hidden)))
+        foreign = {name: found for name in self._handles if (found := self._reads(name) - self._own_reads[name])}
+        inside = [name.rpartition("/")[0] for name, found in foreign.items() if any(self._is_function(read) for read in found)]
+        if self._hidden or inside:
+            raise HiddenError(", ".join(dict.fromkeys([*self._hidden, *inside])))
         if self._twice:
             raise RuntimeError(
                 f"got {', '.join(self._twice[:3])}, whose activation is called more than once, wanted a rule for the "
                 "layer (register), or a choice of units that leaves it out"
             )
-        foreign = {name: reads for name in self._tracked if (reads := self._reads(name) - self._own_reads[name])}
         used = [name for name, reads in foreign.items() if self._reaches(total, reads)]
         if used:
             raise RuntimeError(
@@ -134,13 +126,10 @@ class Capture:
 
     def _compute(self, layer_type: type, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
         entry, names = self._entries.get(id(layer), (None, {}))
-        if entry is None or entry.type is not layer_type or threading.get_ident() != self._thread:
+        if entry is None or entry.type is not layer_type:
             return original(layer, *args, **kwargs)
         if isinstance(layer, keras.layers.BatchNormalization):
             self._note_batch_norm(layer, args, kwargs)
-            if layer.trainable and (kwargs.get("training") or (len(args) > 1 and args[1])):
-                self._mixing.append(self._layer_names[id(layer)])
-                args, kwargs = args[:1], {**kwargs, "training": False}  # moving statistics stay what they are
         before = {name: self._reads(name) for name in names.values()}
         if entry.compute is not None:
             output = entry.compute(layer, functools.partial(self._follow, entry, names, layer), *args, **kwargs)
@@ -201,35 +190,19 @@ class Capture:
         """Names of the graph's operations that read a weight; none are known outside a graph."""
         if self._graph is None:
             return set()
-        handle = self._tracked[name].value.handle
-        inner = [placed for outer, placed in self._graph.captures if outer is handle]
+        inner = [placed for outer, placed in self._graph.captures if outer is self._handles[name]]
         return {operation.name for placed in inner for operation in placed.consumers()}
 
     def _reaches(self, total: Any, reads: set[str]) -> bool:
         """Whether a gradient flows from the loss to what these operations read."""
         assert self._graph is not None
         outputs = [out for name in reads for out in self._graph.get_operation_by_name(name).outputs]
-        real = [out for out in outputs if out.dtype.is_floating]
-        if not outputs or len(real) < len(outputs):
-            return True  # passed on as a whole, as into a loop or a function: nothing is known
-        return any(slope is not None for slope in tf.gradients(total, real))
+        return any(slope is not None for slope in tf.gradients(total, outputs))
 
-
-@contextmanager
-def _patched(layer_type: type, compute: Callable[..., Any]) -> Iterator[None]:
-    """Let a layer type's ``call`` go through ``compute(type, original, layer, args, kwargs)``."""
-    original = layer_type.call  # type: ignore[attr-defined]  # every layer type has it
-
-    @functools.wraps(original)
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return compute(layer_type, original, layer, args, kwargs)
-
-    inherited = "call" not in vars(layer_type)
-    layer_type.call = call  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        if inherited:
-            del layer_type.call  # type: ignore[attr-defined]
-        else:
-            layer_type.call = original  # type: ignore[attr-defined]
+    def _is_function(self, operation: str) -> bool:
+        """Whether an operation passes what it reads on to a graph of its own: a traced function, a loop, a branch."""
+        assert self._graph is not None
+        return any(
+            attribute.HasField("func")
+            for attribute in self._graph.get_operation_by_name(operation).node_def.attr.values()
+        )

@@ -15,6 +15,7 @@ import tensorflow as tf
 from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.inputs import class_labels
 from evtkit_keras.outputs import Head, Loss, per_sample_losses
+from evtkit_keras.patching import inference
 from evtkit_keras.reduce import Power, Workspace, lane_sums
 from evtkit_keras.rules import Use
 
@@ -89,7 +90,8 @@ class Profiler:
 
     def forward(self, inputs: Any) -> Any:
         """Run the network in inference mode."""
-        return self.network.model(inputs, training=False)
+        with inference(self.network):
+            return self.network.model(inputs, training=False)
 
     def logits(self, batch: Batch) -> Any:
         """Class scores."""
@@ -171,7 +173,7 @@ class Profiler:
         eagerly = tf.config.functions_run_eagerly()
         try:
             tf.config.run_functions_eagerly(True)  # traced functions inside the network become part of this graph
-            return self._profile_seen(inputs, target)
+            return self._profile_seen(inputs, target, again=True)
         except HiddenError:
             raise RuntimeError(
                 f"got {where} inside a loop or a branch of TensorFlow (tf.while_loop, tf.cond, tf.map_fn), wanted the "
@@ -180,7 +182,7 @@ class Profiler:
         finally:
             tf.config.run_functions_eagerly(eagerly)
 
-    def _profile_seen(self, inputs: Any, target: Any) -> tuple[list[Any], Any]:
+    def _profile_seen(self, inputs: Any, target: Any, again: bool = False) -> tuple[list[Any], Any]:
         tracked = {name: self.network.weights[name] for name in self.plan.parameters}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             capture = Capture(self.network, tracked, tape)
@@ -188,6 +190,8 @@ class Profiler:
                 losses = self.losses(inputs, target)
             total = tf.reduce_sum(losses) * self.loss_scale
         capture.check(total)
+        if tf.executing_eagerly() and not again and len(capture.used) < len(tracked):
+            raise HiddenError("")  # it may be used inside a traced function, where Python does not run
         slopes = tape.gradient(total, [call.output for call in capture.calls])
         for weight, followers in capture.followers.items():
             self.followers.setdefault(weight, set()).update(followers)

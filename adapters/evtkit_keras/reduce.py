@@ -24,6 +24,10 @@ Power = Literal[1, 2]
 _CPU_BYTES = 1 << 25  # factors and products at a time on a CPU; measured flat from 16 to 64 MiB, slower beyond
 
 
+_OPTIONS = ("strides", "padding", "dilation_rate", "groups", "data_format", "equation", "axis")
+"""Options of a layer on which the size of its factors may depend."""
+
+
 class Workspace:
     """Memory that a reduction may use beyond the activations.
 
@@ -42,9 +46,8 @@ class Workspace:
 
     def of_one_sample(self, rule: Rule, use: Use, samples: int, dtype: Any) -> int:
         """Bytes of one sample's factors and the largest product of two of them, found by making them."""
-        options = use.layer.get_config() if hasattr(use.layer, "get_config") else {}
-        shape = {key: options.get(key) for key in ("strides", "padding", "dilation_rate", "groups", "data_format")}
-        key = (rule, use.weight, use.axes, tuple(use.a.shape), tuple(use.g.shape), str(shape))
+        options = str([getattr(use.layer, option, None) for option in _OPTIONS])
+        key = (rule, use.weight, use.axes, tuple(use.a.shape), tuple(use.g.shape), options)
         if key not in self._known:
             self._known[key] = _bytes(_blocks(rule, use, 0, 1, samples, dtype))
         return self._known[key]

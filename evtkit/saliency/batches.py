@@ -37,7 +37,8 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     Parameters
     ----------
     y : array or tensor
-        Integers, one a sample, shape (n,) or (n, 1); or one-hot rows, shape (n, classes).
+        Integers, one a sample, shape (n,); as a column (n, 1), in which whole floats will do; or one-hot rows
+        (n, classes).
 
     Raises
     ------
@@ -50,8 +51,8 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     array([1, 0])
     """
     array = np.asarray(y.cpu() if hasattr(y, "cpu") else y)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+    if array.ndim == 2 and array.shape[1] == 1 and np.all(np.equal(np.mod(array, 1), 0)):
+        array = array[:, 0].astype(np.int64)
     elif array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(np.count_nonzero(array, axis=1) == 1):
         array = np.argmax(array, axis=1)
     if array.ndim != 1 or array.dtype.kind not in "iu":
