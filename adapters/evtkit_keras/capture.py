@@ -109,7 +109,9 @@ class Capture:
             computation, and the loss depends on that.
         """
         foreign = {name: found for name in self._handles if (found := self._reads(name) - self._own_reads[name])}
-        inside = [name.rpartition("/")[0] for name, found in foreign.items() if any(self._is_function(read) for read in found)]
+        inside = [
+            name.rpartition("/")[0] for name, found in foreign.items() if any(self._is_function(read) for read in found)
+        ]
         if self._hidden or inside:
             raise HiddenError(", ".join(dict.fromkeys([*self._hidden, *inside])))
         if self._twice:

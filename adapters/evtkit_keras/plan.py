@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ Plan = adapting.Plan[Lanes]
 def stage_of(layer: str) -> str:
     """Group a layer belongs to: its name up to the first part that ends in a digit.
 
-    Keras's names have slashes between a model and the layers inside it, and underscores within a name.
+    Keras's names have slashes between a model and the layers inside it, and underscores, or dots, within a name.
 
     Parameters
     ----------
@@ -43,14 +44,8 @@ def stage_of(layer: str) -> str:
     >>> [stage_of(name) for name in ("conv2_block1_1_conv", "block_3_expand", "encoder/layer_7/query", "dense")]
     ['conv2', 'block_3', 'encoder/layer_7', 'dense']
     """
-    done = 0
-    for path in layer.split("/"):
-        for part in path.split("_"):
-            done += len(part)
-            if part[-1:].isdigit():
-                return layer[:done]
-            done += 1
-    return layer
+    numbered = re.match(r".*?[0-9](?=[/_.]|$)", layer)
+    return numbered[0] if numbered else layer
 
 
 def make_plan(network: Network, choose: Chooser | Sequence[Chooser], stage: Callable[[str], str] = stage_of) -> Plan:
@@ -63,7 +58,7 @@ def make_plan(network: Network, choose: Chooser | Sequence[Chooser], stage: Call
     choose : str, callable, or sequence of them
         Kinds, globs or predicates; a layer is taken when any of them matches.
     stage : callable
-        From a layer's name to its stage.
+        From a layer's name to its stage; without the names of nested models that all units share.
 
     Raises
     ------
@@ -77,7 +72,13 @@ def make_plan(network: Network, choose: Chooser | Sequence[Chooser], stage: Call
         for name, variable in network.weights.items()
     ]
     owner = type(network.model).__name__
-    return adapting.make_plan(candidates, weights, choose, kinds(), stage=stage, owner=owner, reasons=reasons)
+
+    def planned(stage: Callable[[str], str]) -> Plan:
+        return adapting.make_plan(candidates, weights, choose, kinds(), stage=stage, owner=owner, reasons=reasons)
+
+    plan = planned(stage)
+    prefix = _common(network, plan.units.module.tolist())
+    return planned(lambda name: prefix + stage(name[len(prefix) :])) if prefix else plan
 
 
 def _candidates(network: Network, reasons: dict[str, str]) -> Iterator[Candidate[Lanes]]:
@@ -110,14 +111,13 @@ def _default(network: Network, name: str) -> str:
     return "bias" if bias else f"in {type(owner).__name__}, for which no units are defined"
 
 
-def common_stage(layers: Sequence[str], network: Network, stage: Callable[[str], str]) -> Callable[[str], str]:
-    """A stage within the one nested model that has all the units: its name would make one stage of all."""
+def _common(network: Network, names: Sequence[str]) -> str:
+    """Name of the nested model that all units are in, with its slash: as a stage it would tell none from another."""
     prefix = ""
-    while layers:
-        head, slash, _ = layers[0][len(prefix) :].partition("/")
-        inner = f"{prefix}{head}/"
-        nested = isinstance(network.layers.get(inner[:-1]), keras.Model)
-        if not slash or not nested or not all(name.startswith(inner) for name in layers):
-            break
+    while True:
+        head, slash, _ = names[0][len(prefix) :].partition("/")
+        inner = f"{prefix}{head}{slash}"
+        nested = isinstance(network.layers.get(inner.rstrip("/")), keras.Model)
+        if not slash or not nested or not all(name.startswith(inner) for name in names):
+            return prefix
         prefix = inner
-    return lambda name: prefix + stage(name[len(prefix) :])

@@ -37,54 +37,55 @@ def layer_named(model, name):
     return model, ""
 
 
-def unit_gradient(model, name, index, gradients):
-    """Flat gradient of one unit, straight from the definition of its layer's type."""
+def unit_gradients(model, name, gradients):
+    """Flat gradients of a layer's units, (units, weights) or a list, straight from the definition of its type."""
     layer, part = layer_named(model, name)
 
     def of(variable):
         return gradients[id(variable)]
 
+    def heads(*slices):
+        """Head by head, what each (kernel, axis, number of heads) has of it."""
+        moved = [np.moveaxis(of(kernel), axis, 0).reshape(count, -1) for kernel, axis, count in slices]
+        return np.concatenate(moved, 1)
+
     if isinstance(layer, layers.MultiHeadAttention):
-        inner = [layer._query_dense, layer._key_dense, layer._value_dense]
-        pieces = [of(dense.kernel)[:, index].ravel() for dense in inner]
-        return np.concatenate([*pieces, of(layer._output_dense.kernel)[index].ravel()])
+        n = layer.num_heads
+        inner = [(dense.kernel, 1, n) for dense in (layer._query_dense, layer._key_dense, layer._value_dense)]
+        return heads(*inner, (layer._output_dense.kernel, 0, n))
     if isinstance(layer, layers.GroupQueryAttention):
-        query, output = of(layer._query_dense.kernel), of(layer._output_dense.kernel)
-        if index < query.shape[1]:
-            return np.concatenate([query[:, index].ravel(), output[index].ravel()])
-        inner = [layer._key_dense, layer._value_dense]
-        return np.concatenate([of(dense.kernel)[:, index - query.shape[1]].ravel() for dense in inner])
+        own = heads((layer._query_dense.kernel, 1, 4), (layer._output_dense.kernel, 0, 4))
+        return [*own, *heads((layer._key_dense.kernel, 1, 2), (layer._value_dense.kernel, 1, 2))]
     if hasattr(layer, "qkv"):
-        width = layer.qkv.units // (3 * layer.num_heads)
-        mine = slice(index * width, (index + 1) * width)
-        pieces = [piece[:, mine].ravel() for piece in np.split(of(layer.qkv.kernel), 3, axis=1)]
-        return np.concatenate([*pieces, of(layer.proj.kernel)[mine].ravel()])
+        n = layer.num_heads
+        split = np.moveaxis(of(layer.qkv.kernel).reshape(-1, 3, n, layer.qkv.units // 3 // n), 2, 0)
+        return np.concatenate([split.reshape(n, -1), of(layer.proj.kernel).reshape(n, -1)], 1)
     if part:
         kernel = of(layer.depthwise_kernel if part == "depthwise" else layer.pointwise_kernel)
     elif isinstance(layer, layers.RMSNormalization):
         kernel = of(layer.scale)
     else:
         kernel = of(layer.gamma if hasattr(layer, "gamma") else layer.kernel)
-    if isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization,
-                          layers.RMSNormalization)):  # fmt: skip
-        return kernel.ravel()[index : index + 1]
+    norms = layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization, layers.RMSNormalization
+    if isinstance(layer, norms):
+        return kernel.reshape(-1, 1)
     if isinstance(layer, (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)):
-        return kernel[..., index, :].ravel()
+        return np.moveaxis(kernel, -2, 0).reshape(layer.filters, -1)
     if part == "depthwise" or isinstance(layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
-        return kernel[(..., *divmod(index, kernel.shape[-1]))].ravel()
+        return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T
     if isinstance(layer, layers.EinsumDense):
         inputs, weight, output = layer.equation.replace("...", "").replace("->", ",").split(",")
         own = sorted((c for c in output if c in weight), key=lambda c: c not in inputs)
         moved = np.moveaxis(kernel, [weight.index(c) for c in own], range(len(own)))
-        return moved.reshape(-1, *moved.shape[len(own) :])[index].ravel()
-    return kernel[..., index].ravel()
+        return moved.reshape(int(np.prod(moved.shape[: len(own)])), -1)
+    return kernel.reshape(-1, kernel.shape[-1]).T
 
 
 def reduce(model, units, gradients, reduction="mean-abs"):
     """(batch, units) from per-sample gradients."""
     rows = []
     for sample in gradients:
-        flat = [unit_gradient(model, m, i, sample) for m, i in zip(units.module, units.index.tolist(), strict=True)]
+        flat = [g for name in dict.fromkeys(units.module.tolist()) for g in unit_gradients(model, name, sample)]
         rows.append([np.abs(g).mean() if reduction == "mean-abs" else np.linalg.norm(g) for g in flat])
     return np.array(rows)
 
