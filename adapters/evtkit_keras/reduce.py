@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tensorflow as tf
 
-from evtkit_keras.rules import Block, Diagonal
+from evtkit_keras.rules import Block, Diagonal, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +114,9 @@ def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> A
         if isinstance(factors[0], Diagonal):
             total += _power(sum(tf.reduce_sum(left * right, 1) for left, right in factors), power)
             continue
+        if isinstance(factors[0], Whole):
+            total += tf.reduce_sum(_power(sum(part.gradient for part in factors), power), 2)
+            continue
         assert all(isinstance(block, Block) for block in factors)
         left, right = factors[0]
         n, groups, rows, positions = left.shape
@@ -153,6 +156,8 @@ def _rows(x: Any, start: Any, count: int) -> Any:
 def _unfolded(factors: Factors, n: int) -> Factors:
     if isinstance(factors, Diagonal):
         return Diagonal(*(tf.reshape(part, (n, -1, part.shape[2])) for part in factors))
+    if isinstance(factors, Whole):
+        return Whole(tf.reduce_sum(tf.reshape(factors.gradient, (n, -1, *factors.gradient.shape[1:])), 1))
     left, right = (tf.reshape(part, (n, -1, *part.shape[1:])) for part in factors)  # (n, t, G, ...)
     left, right = tf.transpose(left, (0, 2, 3, 1, 4)), tf.transpose(right, (0, 2, 1, 3, 4))
     return Block(tf.reshape(left, (*left.shape[:3], -1)), tf.reshape(right, (*right.shape[:2], -1, right.shape[4])))
@@ -167,4 +172,4 @@ def _bytes(factors: Sequence[Factors]) -> int:
         for part in factors
         if isinstance(part, Block) and part.left.shape[3] > 1
     ]
-    return int(held + max(sizes, default=0) * factors[0].left.dtype.size)
+    return int(held + max(sizes, default=0) * factors[0][0].dtype.size)

@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 
 from evtkit_keras.layers import holds, single
 
-__all__ = ["Block", "Diagonal", "Entry", "Factors", "Rule", "Use", "compute", "find_entry", "register", "rule_for"]
+__all__ = [
+    "Block",
+    "Diagonal",
+    "Entry",
+    "Factors",
+    "Rule",
+    "Use",
+    "Whole",
+    "compute",
+    "find_entry",
+    "register",
+    "rule_for",
+]
 
 
 class Block(NamedTuple):
@@ -28,7 +40,13 @@ class Diagonal(NamedTuple):
     right: Any  # (n, q, lanes)
 
 
-Factors = Block | Diagonal
+class Whole(NamedTuple):
+    """Part of a weight's per-sample gradient as it is, where an operation makes it at once."""
+
+    gradient: Any  # (n, lanes, k)
+
+
+Factors = Block | Diagonal | Whole
 
 
 @dataclass(frozen=True, eq=False)
