@@ -32,7 +32,7 @@ def test_architectures_equal_the_loop(name, size, filters):
         if variable.name in ("gamma", "beta", "moving_mean", "moving_variance"):
             shift = variable.name in ("beta", "moving_mean")
             variable.assign(rng.normal(0, 0.1, variable.shape) if shift else rng.uniform(0.5, 1.5, variable.shape))
-    net = KerasModel(model, units=("filters", "channels", "rows"), verify=False)
+    net = KerasModel(model, units=("filters", "channels", "rows"), verify=False, run_eagerly=name != "ResNet50")
     assert (net.units.kind == "filters").sum() == filters
     assert net.coverage.total == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     x = rng.normal(size=(2, size, size, 3))
@@ -136,10 +136,4 @@ def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, error
     y = (y + 1) % 1000  # as a mistake, with a gradient above rounding
     got, want = net.profile(x, y)[0], other.profile(moved, y)[0]
     assert np.linalg.norm(got - want) <= error * np.linalg.norm(want)
-    print(
-        dtype,
-        np.linalg.norm(got - want) / np.linalg.norm(want),
-        np.sort(abs(got - want) / (want + 1e-30))[-5:],
-        abs(got - want).max() / want.max(),
-    )
     assert np.argsort(-got)[:100].tolist() == np.argsort(-want)[:100].tolist()
