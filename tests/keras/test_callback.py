@@ -61,6 +61,9 @@ def load():
 """
 
 
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept:DeprecationWarning"
+)  # Keras, of h5py's data
 def test_the_command_takes_a_keras_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mykerasnet.py").write_text(MODULE)
