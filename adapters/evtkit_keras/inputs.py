@@ -110,8 +110,6 @@ def class_labels(target: Any, classes: int) -> Any:
     """
     if target is None:
         raise ValueError("got no labels, wanted one a sample, or y='predicted'")
-    if isinstance(target, str):
-        return target
     if len(target.shape) == 2 and target.shape[1] not in (1, classes):
         raise ValueError(f"got labels of shape {tuple(target.shape)}, wanted integers, or one-hot rows of {classes}")
     labels = labels_of(target)

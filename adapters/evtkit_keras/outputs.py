@@ -127,8 +127,8 @@ def per_sample_losses(loss: Loss | None, head: Head, output: Any, target: Any, s
         What the output is.
     output : Any
         What the network returned.
-    target : tensor, None or "predicted"
-        Labels; "predicted" stands for the class the network itself ranks first.
+    target : tensor or None
+        Labels, or whatever the loss takes.
     size : int
         Number of samples.
 
@@ -137,8 +137,6 @@ def per_sample_losses(loss: Loss | None, head: Head, output: Any, target: Any, s
     ValueError
         If the loss is not one number a sample.
     """
-    if isinstance(target, str):
-        target = tf.argmax(head.logits(output), 1)
     if loss is None:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=head.logits(output))
     losses = loss(target, output)

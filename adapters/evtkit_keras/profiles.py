@@ -20,7 +20,7 @@ from evtkit_keras.reduce import Power, Workspace, lane_sums
 from evtkit_keras.rules import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,7 +34,7 @@ __all__ = ["Profiler"]
 _PROBED = 2  # samples by which an output is recognised
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Profiler:
     """Everything that stays the same from one batch to the next.
 
@@ -77,10 +77,9 @@ class Profiler:
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        graphs = (self._profile, self._gradient, self._logits, self._probabilities)
-        if not self.run_eagerly:
-            graphs = tuple(tf.function(graph, autograph=False) for graph in graphs)
-        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = graphs
+        functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
+        runs = functions if self.run_eagerly else [_traced(function) for function in functions]
+        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = runs
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -104,10 +103,13 @@ class Profiler:
         return self._run_probabilities(batch.inputs)
 
     def target(self, batch: Batch, target: Any) -> Any:
-        """Targets as the loss takes them, checked: integer labels for the default loss."""
-        if self.loss is None or isinstance(target, str):
+        """Targets as the loss takes them, checked: integer labels for the default loss and for "predicted"."""
+        if isinstance(target, str):
+            return self.logits(batch).numpy().argmax(1)
+        if self.loss is None:
             self._look(batch)
-        return class_labels(target, self.head.classes) if self.loss is None else target
+            return class_labels(target, self.head.classes)
+        return target
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Return the profile of a batch that fits in memory, shape (batch, units).
@@ -225,6 +227,17 @@ class Profiler:
             parts[place] = part
             before = [] if tf.executing_eagerly() else [part]
         return parts
+
+
+def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function as a graph, traced once for every shape, of which a plain call would warn."""
+    graphs = tf.function(function, autograph=False)
+
+    def run(*arguments: Any) -> Any:
+        given = tf.nest.map_structure(lambda x: tf.convert_to_tensor(x) if isinstance(x, np.ndarray) else x, arguments)
+        return graphs.get_concrete_function(*given)(*given)
+
+    return run
 
 
 def _batched(call: Call, slope: Any, samples: int) -> tuple[Any, Any]:

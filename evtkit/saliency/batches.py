@@ -50,7 +50,7 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     >>> labels_of([[0.0, 1.0], [1.0, 0.0]])
     array([1, 0])
     """
-    array = np.asarray(y.cpu() if hasattr(y, "cpu") else y)
+    array = np.asarray(y.cpu() if hasattr(y, "detach") else y)
     if array.ndim == 2 and array.shape[1] == 1 and np.all(np.equal(np.mod(array, 1), 0)):
         array = array[:, 0].astype(np.int64)
     elif array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(np.count_nonzero(array, axis=1) == 1):

@@ -186,7 +186,7 @@ def _pair(batch: Any, number: int) -> tuple[Any, Any, int]:
 
 def _digest(before: bytes, y: Any) -> bytes:
     """A fingerprint of all labels so far and how they were cut into batches."""
-    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "cpu") else y))
+    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "detach") else y))
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
 
 
