@@ -67,11 +67,13 @@ def test_the_changelog_has_this_version():
 @pytest.mark.parametrize(
     "module",
     ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
-     "evtkit.plot", "evtkit.testing", "evtkit.saliency", "evtkit_torch"],
+     "evtkit.plot", "evtkit.testing", "evtkit.saliency", "evtkit_torch", "evtkit_keras"],
 )  # fmt: skip
 def test_every_public_name_is_in_the_reference(module):
     if module == "evtkit_torch":
         pytest.importorskip("torch")
+    if module == "evtkit_keras":
+        pytest.importorskip("keras")
     listed = set(re.findall(r"^   (\w+)$", API, flags=re.MULTILINE))
     pages = set(re.findall(r"automodule:: (evtkit[\w.]*)", API))
     for name in importlib.import_module(module).__all__:
