@@ -45,7 +45,7 @@ class Network:
         Raises
         ------
         ValueError
-            If it is no Keras 3 model, Keras does not run on TensorFlow, or the model or one of its layers is unbuilt.
+            If it is no Keras 3 model, Keras does not run on TensorFlow, or the model is unbuilt.
         """
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
@@ -54,11 +54,9 @@ class Network:
             )
         if not isinstance(model, keras.Model):
             raise ValueError(f"got a model of type {type(model).__name__}, wanted a keras.Model of Keras 3")
+        if not model.built:
+            raise ValueError(f"got an unbuilt model ({type(model).__name__}), wanted one call on data before")
         layers = dict(_walk(model))
-        for name, layer in layers.items():
-            if not layer.built:
-                what = repr(name) if name else "model"
-                raise ValueError(f"got an unbuilt {what} ({type(layer).__name__}), wanted one call on data before")
         weights: dict[str, Any] = {}
         owners: dict[str, Any] = {}
         seen: set[int] = set()

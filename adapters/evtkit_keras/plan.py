@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,11 @@ def _candidates(network: Network, reasons: dict[str, str]) -> Iterator[Candidate
         if found is None:
             continue
         kind, holder = found
+        if not layer.built:  # a layer that no call has used has no weights yet
+            warnings.warn(
+                f"{name} ({type(layer).__name__}) is unbuilt and has no units: nothing has used it", stacklevel=5
+            )
+            continue
         for part, local in holder(layer).items():
             lanes = list(_named(network, layer, local, reasons))
             yield Candidate(f"{name}/{part}" if part else name, kind, layer, lanes)

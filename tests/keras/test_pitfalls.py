@@ -144,6 +144,15 @@ def test_2_an_unused_layer_has_profile_zero_and_is_named():
     assert profile[:, net.units.module != "spare"].all()
 
 
+def test_2_an_unbuilt_layer_is_left_out_and_said_so():
+    model = built(Small())
+    model._tracker.unlock()
+    model.spare = layers.Conv2D(2, 1, name="spare")
+    with pytest.warns(UserWarning, match=r"spare \(Conv2D\) is unbuilt and has no units"):
+        net = KerasModel(model)
+    assert_profile_exact(net, X, Y)
+
+
 def test_3_activations_inside_layers_of_every_kind():
     class Leaky(layers.Layer):
         def call(self, x):
