@@ -29,7 +29,7 @@ class Batch:
         step = micro_batch or self.size
         for start in range(0, self.size, step):
             some = slice(start, min(self.size, start + step))
-            yield self[some], target if target is None or isinstance(target, str) else target[some]
+            yield self[some], None if target is None else target[some]
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """Every tensor changed."""

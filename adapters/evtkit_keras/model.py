@@ -341,7 +341,10 @@ class KerasModel:
 
     def _batch(self, x: Any, y: Any) -> tuple[Batch, Any]:
         batch = self._make_batch(x)
-        return batch, self._profiler.target(batch, targets_of(y, batch.size))
+        target = targets_of(y, batch.size)
+        if isinstance(target, str):
+            target = self.logits(x).argmax(1)
+        return batch, self._profiler.target(batch, target)
 
     def _forward(self, run: Callable[[Batch], Any], x: Any) -> NDArray[np.floating[Any]]:
         parts = self._make_batch(x).parts(self._micro_batch)

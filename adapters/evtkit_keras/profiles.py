@@ -103,13 +103,11 @@ class Profiler:
         return self._run_probabilities(batch.inputs)
 
     def target(self, batch: Batch, target: Any) -> Any:
-        """Targets as the loss takes them, checked: integer labels for the default loss and for "predicted"."""
-        if isinstance(target, str):
-            return self.logits(batch).numpy().argmax(1)
-        if self.loss is None:
-            self._look(batch)
-            return class_labels(target, self.head.classes)
-        return target
+        """Targets as the loss takes them, checked: integer labels for the default loss."""
+        if self.loss is not None:
+            return target
+        self._look(batch)
+        return class_labels(target, self.head.classes)
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Return the profile of a batch that fits in memory, shape (batch, units).

@@ -166,6 +166,29 @@ def test_3_activations_inside_layers_of_every_kind():
         assert len(net.units) == 11
 
 
+def test_3_an_activation_called_twice_needs_a_rule():
+    class Gated(layers.Conv2D):
+        def call(self, x):
+            y = super().call(x)
+            return y + self.activation(y)  # outside Keras's own computation: this one is no part of the rule
+
+    class Twice(layers.Layer):
+        def build(self, shape):
+            self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
+            self.activation = ops.tanh
+
+        def call(self, x):
+            return self.activation(self.activation(x * self.gamma))
+
+    @register(Twice, kind="twice", parameter="gamma")
+    def twice(use):
+        return (Diagonal(flat(use.g), flat(use.a)),)
+
+    exact(Small(second=Gated(4, 3, activation="tanh", name="second")))
+    with pytest.raises(RuntimeError, match="got second, whose activation is called more than once"):
+        KerasModel(built(Small(second=Twice(name="second"))), units="twice", verify=False).profile(X, Y)
+
+
 def test_4_the_loss_is_summed_so_the_batch_size_does_not_matter():
     net = KerasModel(built(Small()))
     whole = net.profile(X, Y)
