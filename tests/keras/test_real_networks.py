@@ -35,7 +35,8 @@ def test_architectures_equal_the_loop(name, size, filters):
     net = KerasModel(model, units=("filters", "channels", "rows"), verify=False, run_eagerly=name != "ResNet50")
     assert (net.units.kind == "filters").sum() == filters
     assert net.coverage.total == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    x = rng.normal(size=(2, size, size, 3))
+    count = 1 if name == "ConvNeXtTiny" else 2  # TensorFlow's depthwise gradients are slow in float64
+    x = rng.normal(size=(count, size, size, 3))
     y = (net.predict(x).argmax(1) + 1) % 5  # of the class that is sure, no gradient would be left
     assert_profile_exact(net, x, y, rtol=1e-9)
 
