@@ -6,8 +6,8 @@ number a lane; adding a unit's lanes is all that remains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,15 @@ class Lanes:
     units: NDArray[np.intp]
     layout: Layout = "rows"
     groups: int = 1
+
+    @property
+    def split(self) -> object:
+        """What the lanes are: two of one parameter with equal splits have the same lanes."""
+        return self.layout
+
+    def of_units(self, units: NDArray[np.intp]) -> Self:
+        """Return the same lanes, of other units."""
+        return replace(self, units=units)
 
     def block(self, lane: int, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
         """Index of a lane in a parameter of this shape; basic, so that it selects a view."""

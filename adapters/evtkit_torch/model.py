@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evtkit.saliency.adapting import Chooser, Reduction, check_options, places
 from evtkit.saliency.units import Coverage, Units, stage_of
 from evtkit_torch.inputs import Batch, Loss, labels_of, logits_of, make_batch, stack_numpy
 from evtkit_torch.patches import Patches, TorchUnitGradient
-from evtkit_torch.plan import Chooser, make_plan
-from evtkit_torch.profiles import Profiler, Reduction, ordinary_gradient
+from evtkit_torch.plan import make_plan
+from evtkit_torch.profiles import Profiler, ordinary_gradient
 from evtkit_torch.state import check_no_mixing, eager, evaluation, unwrap
 from evtkit_torch.verify import verify as verify_profiles
 
@@ -101,14 +102,7 @@ class TorchModel:
         stage: Callable[[str], str] = stage_of,
         verify: bool = True,
     ) -> None:
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"got reduction={reduction!r}, wanted one of {', '.join(get_args(Reduction))}")
-        if not max_workspace_mib > 0:
-            raise ValueError(f"got max_workspace_mib={max_workspace_mib}, wanted more than 0")
-        if micro_batch is not None and micro_batch < 1:
-            raise ValueError(f"got micro_batch={micro_batch}, wanted at least 1, or None")
-        if not 0 < loss_scale < float("inf"):
-            raise ValueError(f"got loss_scale={loss_scale}, wanted a finite number above 0")
+        check_options(reduction, max_workspace_mib, micro_batch, loss_scale)
         model = unwrap(model)
         self._plan = make_plan(model, units, stage)
         self._model = model if device is None else model.to(device)
@@ -144,12 +138,7 @@ class TorchModel:
         return tuple(name for name in self._plan.parameters if name not in self._profiler.used)
 
     def __repr__(self) -> str:
-        kinds: dict[str, int] = {}
-        for kind in self.units.kind.tolist():
-            kinds[kind] = kinds.get(kind, 0) + 1
-        what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-        layers = len(set(self.units.module.tolist()))
-        return f"TorchModel({type(self._model).__name__}: {what} in {layers} layers; {self.coverage})"
+        return f"TorchModel({type(self._model).__name__}: {self._plan})"
 
     def profile(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
         """Saliency of every unit for every sample.
@@ -315,7 +304,7 @@ class TorchModel:
         taken = self.gradient(x, y, chosen) if gradient is None else gradient
         if not isinstance(taken, TorchUnitGradient):
             raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from TorchModel.gradient")
-        norms = taken.norms[taken.places(chosen)]
+        norms = taken.norms[places(taken.selection, chosen)]
         if length is not None:
             whole = float(np.linalg.norm(norms))
             step = length / whole if whole > 0 else 0.0

@@ -42,20 +42,6 @@ class TorchUnitGradient:
     norms: NDArray[np.float64]
     parameters: Mapping[str, Tensor]
 
-    def places(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Where chosen units are in `selection`.
-
-        Raises
-        ------
-        ValueError
-            If one is not there.
-        """
-        place = {unit: position for position, unit in enumerate(self.selection.tolist())}
-        missing = [unit for unit in chosen.tolist() if unit not in place]
-        if missing:
-            raise ValueError(f"got a gradient without units {missing[:3]}, wanted all selected units in it")
-        return np.array([place[unit] for unit in chosen.tolist()], dtype=np.intp)
-
 
 class Patches:
     """Changes of a network's weights that are in force, innermost last.

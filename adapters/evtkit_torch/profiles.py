@@ -20,12 +20,10 @@ from evtkit_torch.state import eager, evaluation, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from evtkit.saliency.adapting import Reduction
     from evtkit_torch.plan import Plan
 
-__all__ = ["Profiler", "Reduction", "ordinary_gradient"]
-
-Reduction = Literal["mean-abs", "l2"]
-
+__all__ = ["Profiler", "ordinary_gradient"]
 
 _FOLDED = -1  # (samples · positions, ...), each sample's positions in succession
 

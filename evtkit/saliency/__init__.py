@@ -1,7 +1,7 @@
 """Parameter saliency: which parts of a network made this mistake, and what happens if they are changed.
 
 Framework-free: a network is known through the few methods of `SaliencyModel`, which `evtkit_torch.TorchModel` provides
-for PyTorch. The way data takes::
+for PyTorch and `evtkit_keras.KerasModel` for Keras. The way data takes::
 
     calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .plot() .enrichment()
                                       └──► evaluate(model, reference, mistakes) ──► Results ──► .table() .plot()

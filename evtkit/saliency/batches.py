@@ -34,12 +34,27 @@ def size_of(x: Any) -> int:
 def labels_of(y: Any) -> NDArray[np.int64]:
     """Labels as an integer array (n,), whichever framework or device they come from.
 
+    Parameters
+    ----------
+    y : array or tensor
+        Integers, one a sample, shape (n,); as a column (n, 1), in which whole floats will do; or one-hot rows
+        (n, classes).
+
     Raises
     ------
     ValueError
-        If they are not integers, one a sample.
+        If they are anything else.
+
+    Examples
+    --------
+    >>> labels_of([[0.0, 1.0], [1.0, 0.0]])
+    array([1, 0])
     """
-    array = np.asarray(y.cpu() if hasattr(y, "cpu") else y)
+    array = np.asarray(y.cpu() if hasattr(y, "detach") else y)
+    if array.ndim == 2 and array.shape[1] == 1 and np.all(np.equal(np.mod(array, 1), 0)):
+        array = array[:, 0].astype(np.int64)
+    elif array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(np.count_nonzero(array, axis=1) == 1):
+        array = np.argmax(array, axis=1)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"got labels of shape {array.shape} and dtype {array.dtype}, wanted integers, one a sample")
     return array.astype(np.int64)

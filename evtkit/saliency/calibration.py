@@ -48,10 +48,10 @@ def calibrate(
     Parameters
     ----------
     model : SaliencyModel
-        The network, for instance an `evtkit_torch.TorchModel`.
+        The network: an `evtkit_torch.TorchModel`, an `evtkit_keras.KerasModel`, or another.
     batches : iterable of (x, y)
-        Labelled samples: a list, a `Batches`, a PyTorch DataLoader, a generator, … Mistakes that will be ranked should
-        not be among them, see `held_out_split`.
+        Labelled samples: a list, a `Batches`, a PyTorch DataLoader, `evtkit_keras.batches` of a dataset, a generator, …
+        Mistakes that will be ranked should not be among them, see `held_out_split`.
     quantile : float in (0, 1)
         Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
     which : {"all", "correct"}
@@ -186,7 +186,7 @@ def _pair(batch: Any, number: int) -> tuple[Any, Any, int]:
 
 def _digest(before: bytes, y: Any) -> bytes:
     """A fingerprint of all labels so far and how they were cut into batches."""
-    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "cpu") else y))
+    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "detach") else y))
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
 
 

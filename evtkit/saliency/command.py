@@ -52,8 +52,9 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 def saliency(model: str, samples: Path, **options: Any) -> None:
     """Rank the filters of MODEL by how unusual their gradients are for the mistakes among SAMPLES.
 
-    MODEL is module:function; the function takes nothing and returns the network wrapped for saliency, for instance
-    evtkit_torch.TorchModel(network). The module is looked for in the current folder too.
+    MODEL is module:function; the function takes nothing and returns the network wrapped for saliency:
+    evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network). The module is looked for in the current folder
+    too.
 
     SAMPLES (and --calibration, --held-out) are an .npz file with arrays x and y, or a folder with one subfolder of
     images a class, classes in alphabetical order; images are read as arrays (n, height, width, 3) of uint8 and must be
@@ -74,8 +75,8 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     network = load_function(model)()
     if not isinstance(network, SaliencyModel):
         raise ValueError(
-            f"got {type(network).__name__} from {model}, wanted a network wrapped for saliency, for instance "
-            "evtkit_torch.TorchModel(network)"
+            f"got {type(network).__name__} from {model}, wanted a network wrapped for saliency: "
+            "evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network)"
         )
     prepare = load_function(o["prepare"]) if o["prepare"] else None
     x, y = read_samples(samples, prepare)

@@ -1,0 +1,30 @@
+"""evtkit for Keras 3 on TensorFlow: per-sample gradient profiles of a network's units, and patches of them.
+
+`KerasModel` is the whole of it for users of Keras's own layers; `register` and `register_heads` teach it others.
+"""
+
+try:
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+except ImportError as error:
+    raise ImportError("evtkit_keras needs Keras 3 and TensorFlow: pip install 'evtkit[tensorflow]'") from error
+
+from evtkit_keras.callback import SaliencyCallback
+from evtkit_keras.layers import register_heads
+from evtkit_keras.model import KerasModel
+from evtkit_keras.patches import KerasUnitGradient, apply_repair
+from evtkit_keras.rules import Block, Diagonal, Use, register
+from evtkit_keras.samples import batches
+
+__all__ = [
+    "Block",
+    "Diagonal",
+    "KerasModel",
+    "KerasUnitGradient",
+    "SaliencyCallback",
+    "Use",
+    "apply_repair",
+    "batches",
+    "register",
+    "register_heads",
+]

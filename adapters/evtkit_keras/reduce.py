@@ -1,0 +1,175 @@
+"""The one primitive: a batched product, absolute value (or square), sum over each row, some samples at a time.
+
+This is the seam at which a fused kernel would go: `row_sums` is all that it would have to compute.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import tensorflow as tf
+
+from evtkit_keras.rules import Block, Diagonal, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evtkit_keras.rules import Factors, Rule, Use
+
+__all__ = ["Power", "Workspace", "lane_sums"]
+
+Power = Literal[1, 2]
+
+_CPU_BYTES = 1 << 25  # factors and products at a time on a CPU; measured flat from 16 to 64 MiB, slower beyond
+
+
+_OPTIONS = ("strides", "padding", "dilation_rate", "groups", "data_format", "equation", "axis")
+"""Options of a layer on which the size of its factors may depend."""
+
+
+class Workspace:
+    """Memory that a reduction may use beyond the activations.
+
+    Parameters
+    ----------
+    mib : float
+        Bound in MiB. A CPU stays at 32 at most. One sample's factors and one row of one sample's product are the
+        least that is ever made.
+    """
+
+    def __init__(self, mib: float) -> None:
+        self.bytes = int(mib * 2**20)
+        if not tf.config.list_logical_devices("GPU"):
+            self.bytes = min(self.bytes, _CPU_BYTES)
+        self._known: dict[Any, int] = {}
+
+    def of_one_sample(self, rule: Rule, use: Use, samples: int, dtype: Any) -> int:
+        """Bytes of one sample's factors and the largest product of two of them, found by making them."""
+        options = str([getattr(use.layer, option, None) for option in _OPTIONS])
+        key = (rule, use.weight, use.axes, tuple(use.a.shape), tuple(use.g.shape), options)
+        if key not in self._known:
+            self._known[key] = _bytes(_blocks(rule, use, 0, 1, samples, dtype))
+        return self._known[key]
+
+
+def lane_sums(
+    rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, power: Power, workspace: Workspace
+) -> Any:
+    """Sum of absolute values (or squares) of every lane's per-sample gradient.
+
+    Parameters
+    ----------
+    rules, uses : sequences of Rule, of Use
+        All uses of one weight, each with its rule; their gradients are added before the absolute value.
+    samples, lanes : int
+        Shape of the result.
+    power : {1, 2}
+        1 for absolute values, 2 for squares.
+    workspace : Workspace
+        Bounds what is held at a time.
+
+    Returns
+    -------
+    tensor, shape (samples, lanes)
+        In the dtype that the products accumulate in.
+    """
+    dtype = tf.float64 if any(use.g.dtype == tf.float64 for use in uses) else tf.float32
+
+    def some(start: Any, count: int) -> Any:
+        blocks = [_blocks(rule, use, start, count, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
+        rows = row_sums(blocks, power, workspace.bytes)
+        return tf.reduce_sum(tf.reshape(rows, (count, lanes, -1)), -1)
+
+    one = sum(workspace.of_one_sample(rule, use, samples, dtype) for rule, use in zip(rules, uses, strict=True))
+    parts = -(-samples // max(1, workspace.bytes // max(1, one)))
+    count = -(-samples // parts)
+    whole = samples // count
+    if whole == 1:
+        sums = [some(0, count)]
+    elif tf.executing_eagerly():
+        sums = [some(part * count, count) for part in range(whole)]
+    else:
+        array = tf.TensorArray(dtype, whole, element_shape=(count, lanes))
+        _, array = tf.while_loop(
+            lambda part, _: part < whole,
+            lambda part, array: (part + 1, array.write(part, some(part * count, count))),
+            (0, array),
+            parallel_iterations=1,  # one part's memory at a time
+        )
+        sums = [tf.reshape(array.stack(), (whole * count, lanes))]
+    if whole * count < samples:
+        sums.append(some(whole * count, samples - whole * count))
+    return sums[0] if len(sums) == 1 else tf.concat(sums, 0)
+
+
+def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> Any:
+    """Σ_k |Σ_use left @ right| (or its square) for every sample, group and row; shape (n, groups · rows).
+
+    Letters: n sample, G group, r row, q position, k column. Of a product larger than the limit in bytes, some rows are
+    made at a time.
+    """
+    total: Any = 0
+    for factors in zip(*uses, strict=True):  # the uses of one part of the weight
+        if isinstance(factors[0], Diagonal):
+            total += _power(sum(tf.reduce_sum(left * right, 1) for left, right in factors), power)
+            continue
+        if isinstance(factors[0], Whole):
+            total += tf.reduce_sum(_power(sum(part.gradient for part in factors), power), 2)
+            continue
+        assert all(isinstance(block, Block) for block in factors)
+        left, right = factors[0]
+        n, groups, rows, positions = left.shape
+        if len(factors) == 1 and positions == 1:  # rank one: |g| · Σ|a|
+            sums = _power(left[..., 0], power) * tf.reduce_sum(_power(right, power), 3)
+        else:
+            tall = max(1, limit // max(1, n * groups * right.shape[3] * left.dtype.size))
+            pieces = []
+            for start in range(0, rows, tall):
+                here = slice(start, start + tall)
+                product = sum(tf.matmul(lh[:, :, here] if tall < rows else lh, rh) for lh, rh in factors)
+                pieces.append(tf.reduce_sum(_power(product, power), 3))
+            sums = pieces[0] if len(pieces) == 1 else tf.concat(pieces, 2)
+        total += tf.reshape(sums, (n, groups * rows))
+    return total
+
+
+def _power(x: Any, power: Power) -> Any:
+    return tf.abs(x) if power == 1 else tf.square(x)
+
+
+def _blocks(rule: Rule, use: Use, start: Any, count: int, samples: int, dtype: Any) -> tuple[Factors, ...]:
+    """Factors of some samples; a sequence folded into the batch becomes further positions."""
+    fold = use.g.shape[0] // samples
+    a, g = (_rows(x, start * fold, count * fold) for x in (use.a, use.g))
+    factors = rule(use.with_tensors(tf.cast(a, dtype) if a.dtype.is_floating else a, tf.cast(g, dtype)))
+    return factors if fold == 1 else tuple(_unfolded(part, count) for part in factors)
+
+
+def _rows(x: Any, start: Any, count: int) -> Any:
+    if count == x.shape[0]:
+        return x
+    rank = len(x.shape)
+    return tf.slice(x, [start, *[0] * (rank - 1)], [count, *x.shape[1:]])
+
+
+def _unfolded(factors: Factors, n: int) -> Factors:
+    if isinstance(factors, Diagonal):
+        return Diagonal(*(tf.reshape(part, (n, -1, part.shape[2])) for part in factors))
+    if isinstance(factors, Whole):
+        return Whole(tf.reduce_sum(tf.reshape(factors.gradient, (n, -1, *factors.gradient.shape[1:])), 1))
+    left, right = (tf.reshape(part, (n, -1, *part.shape[1:])) for part in factors)  # (n, t, G, ...)
+    left, right = tf.transpose(left, (0, 2, 3, 1, 4)), tf.transpose(right, (0, 2, 1, 3, 4))
+    return Block(tf.reshape(left, (*left.shape[:3], -1)), tf.reshape(right, (*right.shape[:2], -1, right.shape[4])))
+
+
+def _bytes(factors: Sequence[Factors]) -> int:
+    """Bytes that factors and the largest product of one of them hold."""
+    made = {id(part): part for pair in factors for part in pair}
+    held = sum(math.prod(part.shape) * part.dtype.size for part in made.values())
+    sizes = [
+        math.prod(part.left.shape[:3]) * part.right.shape[3]
+        for part in factors
+        if isinstance(part, Block) and part.left.shape[3] > 1
+    ]
+    return int(held + max(sizes, default=0) * factors[0][0].dtype.size)

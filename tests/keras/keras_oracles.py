@@ -1,0 +1,104 @@
+"""An independent answer: a loop over single samples under an ordinary tape, reduced unit by unit."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+layers = keras.layers
+
+
+def cross_entropy(y_true, y_pred):
+    """From logits, as tests' networks return them."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y_true, logits=y_pred)
+
+
+def loop_gradients(model, x, y, loss=cross_entropy):
+    """One dict of gradients a sample, by the identity of the variable."""
+    variables = model.variables
+    for i in range(len(y)):
+        one = keras.tree.map_structure(lambda part, i=i: tf.convert_to_tensor(part[i : i + 1]), x)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            real = [v.value for v in variables if tf.as_dtype(v.dtype).is_floating]
+            tape.watch(real)
+            total = tf.reduce_sum(loss(tf.convert_to_tensor(y[i : i + 1]), model(one, training=False)))
+        slopes = tape.gradient(total, real, unconnected_gradients="zero")
+        keys = [id(v) for v in variables if tf.as_dtype(v.dtype).is_floating]
+        yield {key: tf.convert_to_tensor(slope).numpy() for key, slope in zip(keys, slopes, strict=True)}
+
+
+def layer_named(model, name):
+    """The layer of that full name, and which part of it."""
+    for part in name.split("/"):
+        if part in ("depthwise", "pointwise"):
+            return model, part
+        model = next(
+            layer for layer in model._flatten_layers(include_self=False, recursive=False) if layer.name == part
+        )
+    return model, ""
+
+
+def unit_gradients(model, name, gradients):
+    """Flat gradients of a layer's units, (units, weights) or a list, straight from the definition of its type."""
+    layer, part = layer_named(model, name)
+
+    def of(variable):
+        return gradients[id(variable)]
+
+    def heads(*slices):
+        """Head by head, what each (kernel, axis, number of heads) has of it."""
+        moved = [np.moveaxis(of(kernel), axis, 0).reshape(count, -1) for kernel, axis, count in slices]
+        return np.concatenate(moved, 1)
+
+    if isinstance(layer, layers.MultiHeadAttention):
+        n = layer.num_heads
+        inner = [(dense.kernel, 1, n) for dense in (layer._query_dense, layer._key_dense, layer._value_dense)]
+        return heads(*inner, (layer._output_dense.kernel, 0, n))
+    if isinstance(layer, layers.GroupQueryAttention):
+        own = heads((layer._query_dense.kernel, 1, 4), (layer._output_dense.kernel, 0, 4))
+        return [*own, *heads((layer._key_dense.kernel, 1, 2), (layer._value_dense.kernel, 1, 2))]
+    if hasattr(layer, "qkv"):
+        n = layer.num_heads
+        split = np.moveaxis(of(layer.qkv.kernel).reshape(-1, 3, n, layer.qkv.units // 3 // n), 2, 0)
+        return np.concatenate([split.reshape(n, -1), of(layer.proj.kernel).reshape(n, -1)], 1)
+    if part:
+        kernel = of(layer.depthwise_kernel if part == "depthwise" else layer.pointwise_kernel)
+    elif isinstance(layer, layers.RMSNormalization):
+        kernel = of(layer.scale)
+    else:
+        kernel = of(layer.gamma if hasattr(layer, "gamma") else layer.kernel)
+    norms = layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization, layers.RMSNormalization
+    if isinstance(layer, norms):
+        return kernel.reshape(-1, 1)
+    if isinstance(layer, (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)):
+        return np.moveaxis(kernel, -2, 0).reshape(layer.filters, -1)
+    if part == "depthwise" or isinstance(layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)):
+        return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T
+    if isinstance(layer, layers.EinsumDense):
+        inputs, weight, output = layer.equation.replace("...", "").replace("->", ",").split(",")
+        own = sorted((c for c in output if c in weight), key=lambda c: c not in inputs)
+        moved = np.moveaxis(kernel, [weight.index(c) for c in own], range(len(own)))
+        return moved.reshape(int(np.prod(moved.shape[: len(own)])), -1)
+    return kernel.reshape(-1, kernel.shape[-1]).T
+
+
+def reduce(model, units, gradients, reduction="mean-abs"):
+    """(batch, units) from per-sample gradients."""
+    rows = []
+    for sample in gradients:
+        flat = [g for name in dict.fromkeys(units.module.tolist()) for g in unit_gradients(model, name, sample)]
+        rows.append([np.abs(g).mean() if reduction == "mean-abs" else np.linalg.norm(g) for g in flat])
+    return np.array(rows)
+
+
+def assert_profile_exact(net, x, y, loss=cross_entropy, rtol=1e-10):
+    """The profile equals the loop; the tolerance is relative to each layer's largest entry."""
+    got = net.profile(x, y)
+    want = reduce(net.model, net.units, loop_gradients(net.model, x, y, loss), net.reduction)
+    assert want.max() > 0
+    for name in dict.fromkeys(net.units.module.tolist()):
+        here = net.units.module == name
+        assert want[:, here].max() > 0, name
+        np.testing.assert_allclose(
+            got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max(), err_msg=name
+        )
+    return got
