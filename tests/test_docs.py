@@ -68,7 +68,8 @@ def test_the_changelog_has_this_version():
     "module",
     ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
      "evtkit.cleaning", "evtkit.plot", "evtkit.predictive", "evtkit.pvalues", "evtkit.interop.sklearn",
-     "evtkit.interop.pyod", "evtkit.interop.river", "evtkit.testing", "evtkit.saliency", "evtkit_torch", "evtkit_keras"],
+     "evtkit.interop.pyod", "evtkit.interop.river", "evtkit.testing", "evtkit.saliency", "evtkit_torch",
+     "evtkit_keras"],
 )  # fmt: skip
 def test_every_public_name_is_in_the_reference(module):
     if module == "evtkit_torch":
