@@ -46,7 +46,7 @@ from evtkit._tail_columns import (
     TOTAL,
     XI,
     U,
-)  # fmt: skip
+)
 from evtkit.grimshaw import moments, store
 
 WORK = "Tuple((float64[::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, ::1]))"

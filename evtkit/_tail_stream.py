@@ -29,7 +29,7 @@ from evtkit._tail_columns import (
     TOTAL,
     XI,
     U,
-)  # fmt: skip
+)
 from evtkit.grimshaw import BOUNDARY, EMPTY, TOO_FEW, fit_one
 
 EXCESS, ANOMALY = 1, 2
