@@ -112,7 +112,14 @@ def level(y, n, f, i, risk):
         term *= expected / k
         rest -= term
         k += 1
-    return np.sort(y[:n])[n - k] if k <= beyond else excess
+    if k > beyond:
+        return excess
+    largest, found = np.empty(beyond), 0
+    for j in range(n):
+        if y[j] > excess:
+            largest[found] = y[j]
+            found += 1
+    return np.sort(largest)[beyond - k]
 
 
 @kernel("UniTuple(float64, 2)(float64[::1], intp)", fused=True)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Rules", "Streams"]
 
 
+_FOLLOWING = [_tail.STATUS, _tail.FRESH, _tail.FOLLOWED, _tail.LOOSE]
+
+
 @dataclass(frozen=True)
 class Rules:
     """How observations are judged, as the kernels want it."""
@@ -156,8 +159,13 @@ class Streams:
         columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
         head, size, total, seen, imputed = self.integers[t, columns].tolist()
         kept = np.roll(self.rings[t], -head) if size == self.rings.shape[1] else self.rings[t, :size]
-        return {"threshold": float(self.floats[t, _tail.U]), "n": seen, "n_excess": total, "imputed": imputed,
-                "kept": kept.tolist()}  # fmt: skip
+        return {
+            "threshold": float(self.floats[t, _tail.U]), "n": seen, "n_excess": total, "imputed": imputed,
+            "kept": kept.tolist(),
+            # what a fit of the excesses would give, but for its last bits
+            "followed": [value if np.isfinite(value) else repr(value) for value in self.floats[t].tolist()],
+            "states": self.integers[t, _FOLLOWING].tolist(),
+        }  # fmt: skip
 
     @classmethod
     def from_list(cls, streams: list[dict[str, Any]], sides: int, capacity: int, depth: int) -> Self:
@@ -169,6 +177,8 @@ class Streams:
                 self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
             for s, tail in enumerate(stream["tails"]):
                 t, size = c * sides + s, len(tail["kept"])
+                self.floats[t] = [float(value) for value in tail["followed"]]
+                self.integers[t, _FOLLOWING] = tail["states"]
                 self.floats[t, _tail.U], self.rings[t, :size] = tail["threshold"], tail["kept"]
                 columns = [_tail.HEAD, _tail.SIZE, _tail.TOTAL, _tail.SEEN, _tail.IMPUTED]
                 self.integers[t, columns] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]

@@ -19,5 +19,4 @@ FRESH, FOLLOWED, LOOSE = (
 IMPUTED = 8  # alarms in whose place an excess was learnt
 INTEGERS = 9
 
-EXACT = 2  # FRESH: the fit is `fit_gpd`'s; 1 if it was followed to
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest

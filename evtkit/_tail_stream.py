@@ -14,7 +14,6 @@ import numpy as np
 from evtkit._follow import WORK, count, follow, level, log_ratio, polish, reach, surely_below, unroll
 from evtkit._jit import kernel
 from evtkit._tail_columns import (
-    EXACT,
     FOLLOWED,
     FRESH,
     HEAD,
@@ -53,7 +52,7 @@ def refit(f, i, ring, risk, min_excess, work):
     """Fit a tail to its ring, exactly as `fit_gpd` does, and begin to follow the maximum from there."""
     y, chunks, few, rows, found = work
     n = unroll(f, i, ring, y)
-    i[FRESH], i[FOLLOWED] = EXACT, NOTHING
+    i[FRESH], i[FOLLOWED] = 1, NOTHING
     f[LEVEL], f[XI], f[SIGMA] = np.inf, np.nan, np.nan
     if n < min_excess:
         i[STATUS] = np.int64(TOO_FEW if n else EMPTY)
@@ -133,11 +132,8 @@ def judge(value, n, f, i, ring, risk, min_excess, policy, work):
         if value > f[LEVEL] if fitted else log_probability(value, math.log(risk), n - 1, f, i, ring) < math.log(risk):
             if policy == LEARN:
                 learn(value, n, f, i, ring)
-            elif policy == IMPUTE and fitted:
-                if i[FRESH] != EXACT:  # lest what is learnt depend, in its last bits, on the way to the maximum
-                    refit(f, i, ring, risk, min_excess, work)
-                if i[IMPUTED] < 1.0 + _EXPECTED * risk * n and f[LEVEL] > f[U]:
-                    _impute(n, f, i, ring, risk)
+            elif policy == IMPUTE and fitted and i[IMPUTED] < 1.0 + _EXPECTED * risk * n and f[LEVEL] > f[U]:
+                _impute(n, f, i, ring, risk)
             return ANOMALY
     learn(value, n, f, i, ring)
     return EXCESS
