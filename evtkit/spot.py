@@ -17,6 +17,7 @@ is judged by the model before it, and then learnt:
 from __future__ import annotations
 
 from enum import IntEnum
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -169,6 +170,9 @@ class Spot(Detector):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        for name, given in (("risk", risk), ("quantile", quantile)):
+            if not isinstance(given, Real):
+                raise ValueError(f"{name} must be a number, got {given!r}")
         if not 0.5 <= quantile < 1.0:
             raise ValueError(f"quantile must lie in [0.5, 1), got {quantile}")
         share = 1.0 - quantile
@@ -178,7 +182,7 @@ class Spot(Detector):
                 f"{quantile} quantile, got {risk}"
             )
         for name, number, least in (("min_excess", min_excess, 2), ("max_excess", max_excess, min_excess)):
-            if int(number) != number or number < least:
+            if not isinstance(number, Real) or number != number // 1 or number < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
         if n_threads is not None:
             thread_count(n_threads)
@@ -370,7 +374,7 @@ class DSpot(Spot):
     _parameter_names = ("depth", *Spot._parameter_names)
 
     def __init__(self, risk: float = 1e-4, depth: int = 100, quantile: float = 0.98, **others: Any) -> None:
-        if int(depth) != depth or depth < 1:
+        if not isinstance(depth, Real) or depth != depth // 1 or depth < 1:
             raise ValueError(f"depth must be a positive integer, got {depth!r}")
         super().__init__(risk, quantile, **others)
         self.depth = self._depth = int(depth)
