@@ -50,7 +50,7 @@ def calibrate(
     model : SaliencyModel
         The network: an `evtkit_torch.TorchModel`, an `evtkit_keras.KerasModel`, or another.
     batches : iterable of (x, y)
-        Labelled samples: a list, a `Batches`, a PyTorch DataLoader, `evtkit_keras.batches` of a dataset, a generator, …
+        Labelled samples: a list, a `Batches`, a PyTorch DataLoader, a `tf.data.Dataset` of batches, a generator, …
         Mistakes that will be ranked should not be among them, see `held_out_split`.
     quantile : float in (0, 1)
         Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
@@ -71,8 +71,8 @@ def calibrate(
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
         How many samples there are, or an upper bound, which must be known beforehand to keep enough of each unit's
-        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples`` or a
-        ``dataset`` of known length.
+        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
+        ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
 
     Returns
     -------
@@ -170,6 +170,10 @@ def _count(batches: Any, n_samples: int | None) -> int:
     for owner, name in ((batches, "n_samples"), (batches, "dataset")):
         if (found := getattr(owner, name, None)) is not None:
             return int(found) if name == "n_samples" else len(found)
+    try:  # what knows its number of batches, as a `tf.data.Dataset` does, can be begun again
+        return len(batches) * _pair(next(iter(batches)), 1)[2]
+    except (TypeError, StopIteration):
+        pass
     raise ValueError(
         f"got batches of type {type(batches).__name__}, whose number of samples is unknown before they are drawn; "
         "wanted n_samples=, their number or an upper bound"

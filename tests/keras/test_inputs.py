@@ -215,7 +215,7 @@ def test_calibration_takes_datasets_arrays_and_one_hot_labels(single):
     for labels in (y, hot):
         dataset = tf.data.Dataset.from_tensor_slices((x, labels)).batch(32)
         assert batches(dataset).n_samples == 128
-        for data in (batches(dataset), batches((x, labels), 32)):
+        for data in (dataset, batches(dataset), batches((x, labels), 32)):
             got = calibrate(single, data, which="correct", progress=False)
             np.testing.assert_array_equal(got.tail.mean, want.tail.mean)
     got = calibrate(single, dataset, which="correct", n_samples=100, progress=False)
