@@ -4,8 +4,8 @@
 """
 
 try:
-    import keras  # noqa: F401
-    import tensorflow  # noqa: F401
+    import keras  # noqa: F401  # only to say what is missing
+    import tensorflow  # noqa: F401  # likewise
 except ImportError as error:
     raise ImportError("evtkit_keras needs Keras 3 and TensorFlow: pip install 'evtkit[tensorflow]'") from error
 

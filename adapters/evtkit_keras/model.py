@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from evtkit.saliency.adapting import Chooser, Reduction, check_options, places
+from evtkit.saliency.adapting import Chooser, Reduction, check_options, places, step_size
 from evtkit_keras.inputs import Batch, make_batch, targets_of
 from evtkit_keras.network import Network
 from evtkit_keras.outputs import Head, Loss, loss_of
@@ -304,10 +304,7 @@ class KerasModel:
         taken = self.gradient(x, y, chosen) if gradient is None else gradient
         if not isinstance(taken, KerasUnitGradient):
             raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from KerasModel.gradient")
-        norms = taken.norms[places(taken.selection, chosen)]
-        if length is not None:
-            whole = float(np.linalg.norm(norms))
-            step = length / whole if whole > 0 else 0.0
+        step = step_size(taken.norms[places(taken.selection, chosen)], step, length)
 
         def step_down(name: str, index: tuple[int | slice, ...], weights: NDArray[Any]) -> NDArray[Any]:
             slope = taken.parameters[name][index]

@@ -37,14 +37,14 @@ def patched(layer_type: type, compute: Callable[[Callable[..., Any], Any, Any, A
                 return original(layer, *args, **kwargs)
             return compute(original, layer, args, kwargs)
 
-        layer_type.call = call  # type: ignore[attr-defined]
+        layer_type.call = call  # type: ignore[attr-defined]  # likewise
         try:
             yield
         finally:
             if inherited:
-                del layer_type.call  # type: ignore[attr-defined]
+                del layer_type.call  # type: ignore[attr-defined]  # likewise
             else:
-                layer_type.call = original  # type: ignore[attr-defined]
+                layer_type.call = original  # type: ignore[attr-defined]  # likewise
 
 
 @contextmanager

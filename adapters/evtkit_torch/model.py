@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evtkit.saliency.adapting import Chooser, Reduction, check_options, places
+from evtkit.saliency.adapting import Chooser, Reduction, check_options, places, step_size
 from evtkit.saliency.units import Coverage, Units, stage_of
 from evtkit_torch.inputs import Batch, Loss, labels_of, logits_of, make_batch, stack_numpy
 from evtkit_torch.patches import Patches, TorchUnitGradient
@@ -304,10 +304,7 @@ class TorchModel:
         taken = self.gradient(x, y, chosen) if gradient is None else gradient
         if not isinstance(taken, TorchUnitGradient):
             raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from TorchModel.gradient")
-        norms = taken.norms[places(taken.selection, chosen)]
-        if length is not None:
-            whole = float(np.linalg.norm(norms))
-            step = length / whole if whole > 0 else 0.0
+        step = step_size(taken.norms[places(taken.selection, chosen)], step, length)
         blocks = self._patches.blocks(chosen)
         with self._patches.restoring(blocks):
             for block in blocks:

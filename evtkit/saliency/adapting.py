@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Chooser", "Lanes", "Plan", "Reduction", "Weight", "check_options", "make_plan", "places"]
+__all__ = [
+    "Candidate",
+    "Chooser",
+    "Lanes",
+    "Plan",
+    "Reduction",
+    "Weight",
+    "check_options",
+    "make_plan",
+    "places",
+    "step_size",
+]
 
 Reduction = Literal["mean-abs", "l2"]
 
@@ -191,6 +202,24 @@ def places(selection: NDArray[np.intp], chosen: NDArray[np.intp]) -> NDArray[np.
     if missing:
         raise ValueError(f"got a gradient without units {missing[:3]}, wanted all selected units in it")
     return np.array([place[unit] for unit in chosen.tolist()], dtype=np.intp)
+
+
+def step_size(norms: NDArray[np.float64], step: float, length: float | None) -> float:
+    """The multiple of a gradient that is subtracted: `step`, or what makes the whole update `length` long.
+
+    Parameters
+    ----------
+    norms : ndarray of float, shape (selected,)
+        Euclidean length of each selected unit's gradient.
+    step : float
+        The multiple, if `length` is None.
+    length : float or None
+        Euclidean length of the update over the whole selection; a gradient of zero stays one.
+    """
+    if length is None:
+        return step
+    whole = float(np.linalg.norm(norms))
+    return length / whole if whole > 0.0 else 0.0
 
 
 def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit.saliency.adapting import step_size
 from evtkit.saliency.units import Coverage, LeftOut, Units
 
 if TYPE_CHECKING:
@@ -132,9 +133,7 @@ class Toy:
         chosen = self._chosen(selection)
         place = {unit: position for position, unit in enumerate(taken.selection.tolist())}
         held = [place[unit] for unit in chosen.tolist()]
-        if length is not None:
-            whole = float(np.linalg.norm(taken.norms[held]))
-            step = length / whole if whole > 0.0 else 0.0
+        step = step_size(taken.norms[held], step, length)
         with self._restoring():
             for unit, position in zip(chosen, held, strict=True):
                 self.rows[unit][:] -= step * taken.rows[position]
