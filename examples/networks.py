@@ -102,9 +102,9 @@ def cifar_resnet(depth: int = 20, classes: int = 10) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts)).eval()
 
 
-def resnet18(classes: int = 10, small: bool = True) -> nn.Sequential:
+def resnet18(classes: int = 10, small: bool = True, width: int = 64) -> nn.Sequential:
     """ResNet-18: 4,800 filters. ``small`` images (32×32) get a 3×3 first convolution and no pooling after it."""
-    return _imagenet_resnet(BasicBlock, [2, 2, 2, 2], classes, small)
+    return _imagenet_resnet(BasicBlock, [2, 2, 2, 2], classes, small, width)
 
 
 def resnet50(classes: int = 1000) -> nn.Sequential:
@@ -113,18 +113,18 @@ def resnet50(classes: int = 1000) -> nn.Sequential:
 
 
 def _imagenet_resnet(
-    block: type[BasicBlock | Bottleneck], depths: list[int], classes: int, small: bool
+    block: type[BasicBlock | Bottleneck], depths: list[int], classes: int, small: bool, width: int = 64
 ) -> nn.Sequential:
-    widths = [64, 128, 256, 512]
-    first = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-    parts: dict[str, nn.Module] = {"conv1": first, "bn1": nn.BatchNorm2d(64), "relu": nn.ReLU(inplace=True)}
+    widths = [width, 2 * width, 4 * width, 8 * width]
+    first = nn.Conv2d(3, width, 3, 1, 1, bias=False) if small else nn.Conv2d(3, width, 7, 2, 3, bias=False)
+    parts: dict[str, nn.Module] = {"conv1": first, "bn1": nn.BatchNorm2d(width), "relu": nn.ReLU(inplace=True)}
     if not small:
         parts["maxpool"] = nn.MaxPool2d(3, 2, 1)
     parts |= _stages(block, widths, depths, padded=False)
     parts |= {
         "avgpool": nn.AdaptiveAvgPool2d(1),
         "flatten": nn.Flatten(),
-        "fc": nn.Linear(512 * block.expansion, classes),
+        "fc": nn.Linear(widths[-1] * block.expansion, classes),
     }
     return nn.Sequential(OrderedDict(parts)).eval()
 

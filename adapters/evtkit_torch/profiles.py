@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from evtkit_torch.capture import Call, Capture, root
 from evtkit_torch.inputs import Batch, Loss, per_sample_losses
-from evtkit_torch.reduce import Workspace, lane_sums
+from evtkit_torch.reduce import Power, Workspace, lane_sums
 from evtkit_torch.rules import Use
 from evtkit_torch.state import eager, evaluation, frozen
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Profiler", "ordinary_gradient"]
 
+POWER: dict[str, Power] = {"mean-abs": 1, "l2": 2, "taylor": 0}
 _FOLDED = -1  # (samples · positions, ...), each sample's positions in succession
 
 
@@ -40,8 +41,8 @@ class Profiler:
         Its units.
     loss : callable or None
         Per-sample loss; None for cross-entropy.
-    reduction : {"mean-abs", "l2"}
-        Mean absolute gradient of a unit's weights, or its Euclidean length.
+    reduction : {"mean-abs", "l2", "taylor"}
+        As in `evtkit_torch.TorchModel`.
     workspace_mib : float
         Bound of the memory used beyond the activations.
     autocast : dtype or None
@@ -146,7 +147,7 @@ class _Reducer:
             if lanes.parameter != name:
                 continue
             uses = [self._use(call, lanes.layout) for call in calls]
-            power: Literal[1, 2] = 1 if self._profiler.reduction == "mean-abs" else 2
+            power = POWER[self._profiler.reduction]
             rules = [call.rule for call in calls]  # they may differ: a linear layer tied to an embedding
             sums = lane_sums(rules, uses, self._samples, len(lanes.units), power, self._workspace)
             units = torch.from_numpy(lanes.units).to(self._sums.device)
@@ -157,7 +158,7 @@ class _Reducer:
         scale = self._profiler.loss_scale
         if self._profiler.reduction == "l2":
             return self._sums.sqrt() / scale
-        return self._sums / sizes / scale
+        return (self._sums / sizes if self._profiler.reduction == "mean-abs" else self._sums) / scale
 
     def _use(self, call: Call, layout: Any) -> Use:
         a, g = call.input, call.gradient

@@ -1,4 +1,6 @@
-"""The one primitive: a batched matrix product, absolute value (or square), sum over each row, never whole at once.
+"""The one primitive: a batched matrix product, absolute value (or square, or times the weight), sum over each row.
+
+The product is never whole at once.
 
 This is the seam at which a fused kernel would go: `row_sums` is all that it would have to compute.
 """
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Power", "Workspace", "lane_sums"]
 
-Power = Literal[1, 2]
+Power = Literal[0, 1, 2]
+"""1: absolute values, 2: squares, 0: the signed product with the weight itself."""
 
 _CACHE_BYTES = 1 << 20  # a block of the product that stays in a core's second-level cache while it is summed
 _FACTOR_BYTES = 1 << 22  # factors (patches) made at a time on a CPU; measured flat from 2 to 8 MiB
@@ -58,7 +61,7 @@ class Workspace:
 def lane_sums(
     rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, power: Power, workspace: Workspace
 ) -> Tensor:
-    """Sum of absolute values (or squares) of every lane's per-sample gradient.
+    """Sum of absolute values (or squares, or products with the weight) of every lane's per-sample gradient.
 
     Parameters
     ----------
@@ -66,8 +69,8 @@ def lane_sums(
         All uses of one weight, each with its rule; their gradients are added before the absolute value.
     samples, lanes : int
         Shape of the result.
-    power : {1, 2}
-        1 for absolute values, 2 for squares.
+    power : {0, 1, 2}
+        1 for absolute values, 2 for squares, 0 for products with the weight.
     workspace : Workspace
         Bounds what is held at a time.
 
@@ -92,12 +95,14 @@ def lane_sums(
 
 
 def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspace) -> Tensor:
-    """Σ_k |Σ_use left @ right| (or its square) for every sample, group and row; shape (n, groups · rows).
+    """Σ_k |Σ_use left @ right| (or its square, or w · it) for every sample, group and row; shape (n, groups · rows).
 
     Letters: n sample, G group, r row, q position, k column.
     """
     parts = list(zip(*uses, strict=True))  # for every block of the weight, its uses
-    left, right = parts[0][0]
+    left, right, _ = parts[0][0]
+    if power == 0:
+        return torch.stack([_along_weight(block, workspace) for blocks in parts for block in blocks]).sum(0)
     if len(uses) == 1 and left.shape[3] == 1:  # rank one: |g| · Σ|a|
         return torch.stack([_rank_one(block, power) for (block,) in parts]).sum(0)
     if left.shape[2] == right.shape[3] == 1:  # one number a group, as the scales of a normalisation
@@ -122,13 +127,30 @@ def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspa
     return sums.view(n, groups * rows)
 
 
+def _along_weight(block: Block, workspace: Workspace) -> Tensor:
+    """Σ_kq left · right · w, without an absolute value, so by way of the positions: Σ_q left · (w @ rightᵀ)."""
+    left, right, weight = block
+    if weight is None:
+        raise RuntimeError("got a rule without weights in its blocks, wanted Block(left, right, weight) for 'taylor'")
+    n, groups, rows, positions = left.shape
+    weight = weight.detach().to(left.dtype)
+    sums = torch.empty(n, groups, rows, dtype=left.dtype, device=left.device)
+    tall = max(1, workspace.block_bytes(left.device) // (groups * positions * left.element_size()))
+    wide = max(1, tall // rows)
+    for i in range(0, n, wide):
+        for r in range(0, rows, tall):
+            output = torch.matmul(weight[:, r : r + tall], right[i : i + wide].transpose(2, 3))
+            sums[i : i + wide, :, r : r + tall] = output.mul_(left[i : i + wide, :, r : r + tall]).sum(-1)
+    return sums.flatten(1)
+
+
 def _rank_one(block: Block, power: Power) -> Tensor:
-    left, right = block
+    left, right, _ = block
     return (_power_(left.clone(), power) * _power_(right.clone(), power).sum(3, keepdim=True)).flatten(1)
 
 
 def _scales(blocks: Sequence[Block], power: Power) -> Tensor:
-    whole = torch.stack([(left[:, :, 0, :] * right[:, :, :, 0]).sum(-1) for left, right in blocks]).sum(0)
+    whole = torch.stack([(left[:, :, 0, :] * right[:, :, :, 0]).sum(-1) for left, right, _ in blocks]).sum(0)
     return _power_(whole, power)
 
 
@@ -146,13 +168,13 @@ def _blocks(rule: Rule, use: Use, start: int, stop: int, samples: int, dtype: to
 
 
 def _unfolded(block: Block, n: int) -> Block:
-    left, right = (torch.unflatten(part, 0, (n, -1)) for part in block)  # (n, t, G, ...)
-    return Block(left.permute(0, 2, 3, 1, 4).flatten(3), right.transpose(1, 2).flatten(2, 3))
+    left, right = (torch.unflatten(part, 0, (n, -1)) for part in block[:2])  # (n, t, G, ...)
+    return Block(left.permute(0, 2, 3, 1, 4).flatten(3), right.transpose(1, 2).flatten(2, 3), block.weight)
 
 
 def _new_bytes(blocks: tuple[Block, ...], use: Use) -> int:
     """Bytes that factors hold beyond the tensors they were made from."""
     given = {use.a.untyped_storage().data_ptr(), use.g.untyped_storage().data_ptr()}
-    storages = [part.untyped_storage() for block in blocks for part in block]
+    storages = [part.untyped_storage() for block in blocks for part in block[:2]]
     made = {storage.data_ptr(): storage.nbytes() for storage in storages}
     return sum(size for pointer, size in made.items() if pointer not in given)

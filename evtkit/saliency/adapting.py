@@ -30,7 +30,7 @@ __all__ = [
     "step_size",
 ]
 
-Reduction = Literal["mean-abs", "l2"]
+Reduction = Literal["mean-abs", "l2", "taylor"]
 
 Chooser = str | Callable[[str, Any], bool]
 """A kind, a glob over layer names, or a predicate of name and layer."""

@@ -47,7 +47,7 @@ class SaliencyModel(Protocol):
 
     @property
     def reduction(self) -> str:
-        """``"mean-abs"`` or ``"l2"``: how a unit's gradient becomes one number."""
+        """``"mean-abs"``, ``"l2"`` or ``"taylor"``: how a unit's gradient becomes one number."""
 
     def profile(self, x: Any, y: Any) -> NDArray[np.floating[Any]]:
         """Per-sample saliency of every unit, shape (batch, units), at the network's present weights."""

@@ -27,12 +27,12 @@ NORMALIZE = (None, "sample")
 
 
 def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
-    """Profiles (n, units) as they are, or each divided by its mean over the units (an all-zero one stays so)."""
+    """Profiles (n, units) as they are, or each divided by its mean size over the units (an all-zero one stays so)."""
     if how is None:
         return profiles
     if how not in NORMALIZE:
         raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
-    mean = profiles.mean(axis=1, dtype=np.float64, keepdims=True)
+    mean = np.abs(profiles).mean(axis=1, dtype=np.float64, keepdims=True)
     scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean > 0.0)
     return np.asarray(scaled, dtype=profiles.dtype)
 

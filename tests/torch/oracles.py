@@ -69,21 +69,34 @@ def unit_gradients(model, name, index, gradients):
 
 def reduce(model, units, gradients, reduction="mean-abs"):
     """(batch, units) from per-sample gradients."""
-    rows = []
-    for sample in gradients:
-        flat = [unit_gradients(model, m, i, sample) for m, i in zip(units.module, units.index.tolist(), strict=True)]
-        rows.append([float(g.abs().mean() if reduction == "mean-abs" else g.norm()) for g in flat])
-    return np.array(rows)
+
+    def each(arrays):
+        return [unit_gradients(model, m, i, arrays) for m, i in zip(units.module, units.index.tolist(), strict=True)]
+
+    if reduction == "taylor":
+        weights = each({name: p.detach() for name, p in model.named_parameters(remove_duplicate=False)})
+        return np.array([[float(g @ w) for g, w in zip(each(s), weights, strict=True)] for s in gradients])
+    return np.array([[float(g.abs().mean() if reduction == "mean-abs" else g.norm()) for g in each(s)]
+                     for s in gradients])  # fmt: skip
 
 
 def assert_profile_exact(net, model, x, y, loss=cross_entropy, vmap=True, rtol=1e-10):
-    """The profile equals both oracles; the tolerance is relative to each layer's largest entry."""
+    """The profile equals both oracles, as it is and as a Taylor profile; relative to each layer's largest entry."""
     got = net.profile(x, y)
+    own = net.reduction
     oracles = [loop_gradients(model, x, y, loss)] + ([vmap_gradients(model, x, y, loss)] if vmap else [])
-    for gradients in oracles:
-        want = reduce(model, net.units, gradients, net.reduction)
-        assert want.max() > 0
-        for name in dict.fromkeys(net.units.module.tolist()):
-            here = net.units.module == name
-            np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max())
+    for gradients in map(list, oracles):
+        _assert_close(net, got, reduce(model, net.units, gradients, own), rtol)
+        try:
+            net._profiler.reduction = "taylor"
+            _assert_close(net, net.profile(x, y), reduce(model, net.units, gradients, "taylor"), rtol)
+        finally:
+            net._profiler.reduction = own
     return got
+
+
+def _assert_close(net, got, want, rtol):
+    assert np.abs(want).max() > 0
+    for name in dict.fromkeys(net.units.module.tolist()):
+        here = net.units.module == name
+        np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * np.abs(want[:, here]).max())

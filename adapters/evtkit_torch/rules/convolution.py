@@ -33,7 +33,11 @@ def convolution(use: Use) -> tuple[Block, ...]:
     groups = int(use.options.get("groups", 1))
     windows = _windows(use, use.a, _padding(use), use.g.shape[2:])
     g = _grouped(use.g.flatten(2), groups)
-    return tuple(Block(g, _grouped(u, groups).flatten(2, 3).transpose(2, 3)) for u in windows)
+    own = torch.unflatten(use.weight, 0, (groups, -1))  # (G, o, c, i, …)
+    return tuple(
+        Block(g, _grouped(u, groups).flatten(2, 3).transpose(2, 3), own[:, :, :, i].flatten(2))
+        for i, u in enumerate(windows)
+    )
 
 
 @register(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d, arguments=TRANSPOSED)
@@ -42,7 +46,11 @@ def transposed_convolution(use: Use) -> tuple[Block, ...]:
     groups = int(use.options.get("groups", 1))
     windows = _windows(use, use.g, [(p, p) for p in _each(use, "padding", 0)], use.a.shape[2:])
     a = _grouped(use.a.flatten(2), groups).transpose(2, 3)
-    return tuple(Block(_grouped(u, groups).flatten(2, 3), a) for u in windows)
+    own = torch.unflatten(use.weight, 0, (groups, -1))  # (G, c, o, i, …)
+    return tuple(
+        Block(_grouped(u, groups).flatten(2, 3), a, own[:, :, :, i].flatten(2).transpose(1, 2))
+        for i, u in enumerate(windows)
+    )
 
 
 def _windows(use: Use, x: Tensor, padding: Sequence[tuple[int, int]], positions: Sequence[int]) -> list[Tensor]:

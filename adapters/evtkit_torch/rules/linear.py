@@ -16,9 +16,10 @@ def linear(use: Use) -> tuple[Block, ...]:
     """Outer product of gradient and input, summed over positions; columns exchange the two."""
     a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
     g = use.g.unsqueeze(1).flatten(1, -2)  # (n, t, o)
+    weight = use.weight
     if use.layout == "columns":
-        a, g = g, a
-    return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1)),)
+        a, g, weight = g, a, weight.T
+    return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1), weight.unsqueeze(0)),)
 
 
 @register(functional.embedding, channels_last=True)
@@ -35,5 +36,5 @@ def embedding(use: Use) -> tuple[Block, ...]:
     if padding is not None:
         hot[..., padding] = 0
     if use.layout == "columns":
-        return (Block(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1)),)
-    return (Block(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1)),)
+        return (Block(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1), use.weight.T.unsqueeze(0)),)
+    return (Block(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1), use.weight.unsqueeze(0)),)

@@ -55,10 +55,10 @@ def rms_norm(use: Use) -> tuple[Block, ...]:
 
 def _channels(use: Use, normalised: Tensor) -> tuple[Block, ...]:
     g, x = use.g.unsqueeze(-1).flatten(2), normalised.unsqueeze(-1).flatten(2)  # (n, c, q)
-    return (Block(g.unsqueeze(2), x.unsqueeze(3)),)
+    return (Block(g.unsqueeze(2), x.unsqueeze(3), use.weight.reshape(-1, 1, 1)),)
 
 
 def _features(use: Use, normalised: Tensor) -> tuple[Block, ...]:
     c = use.weight.numel()
     g, x = (t.reshape(len(t), -1, c).transpose(1, 2) for t in (use.g, normalised))  # (n, c, q)
-    return (Block(g.unsqueeze(2), x.unsqueeze(3)),)
+    return (Block(g.unsqueeze(2), x.unsqueeze(3), use.weight.reshape(-1, 1, 1)),)

@@ -20,11 +20,13 @@ __all__ = ["Block", "Operation", "Rule", "Use", "find_module_rule", "find_operat
 class Block(NamedTuple):
     """Part of a weight's per-sample gradient as a product: ``left @ right``, shape (n, groups, rows, k).
 
-    The lanes are (groups, rows) flattened; a lane may span several consecutive rows.
+    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The weight itself in the order of
+    the product is what ``reduction="taylor"`` multiplies it with; a rule without it serves the other reductions.
     """
 
     left: Tensor  # (n, groups, rows, q)
     right: Tensor  # (n, groups, q, k)
+    weight: Tensor | None = None  # (groups, rows, k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Use:
     Parameters
     ----------
     weight : Tensor
-        The weight, for its shape.
+        The weight.
     a : Tensor, shape (m, ...)
         Input of the operation, samples first, in the dtype to accumulate in. Where a model folds a sequence into
         the batch, m is a multiple of the number of samples, each sample's rows in succession.
@@ -141,7 +143,7 @@ def register(
     ... def scale(use):
     ...     # n sample, c channel, q position: γ's gradient is Σ_q g x
     ...     a, g = use.a.flatten(1, -2), use.g.flatten(1, -2)
-    ...     return (Block(g.transpose(1, 2).unsqueeze(2), a.transpose(1, 2).unsqueeze(3)),)
+    ...     return (Block(g.transpose(1, 2).unsqueeze(2), a.transpose(1, 2).unsqueeze(3), use.weight.view(-1, 1, 1)),)
     """
 
     def decorate(rule: Rule) -> Rule:
