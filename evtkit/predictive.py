@@ -61,14 +61,9 @@ class Predictive:
     Parameters
     ----------
     tail : Tail
-        With its sample (``fit_tail(…, keep_sample=True)``, the default). Its estimates are not used, only its threshold
-        and observations: up to 4,096 order statistics of a channel are kept. With more observations ranks are known to
-        within 1/4,096, and rounded up.
-
-    Raises
-    ------
-    ValueError
-        If the tail was fitted without keeping the sample.
+        Its estimates are not used, only its threshold and observations: up to 4,096 order statistics of a channel are
+        kept. With more observations ranks are known to within 1/4,096, and rounded up. A tail that has not kept its
+        sample, as one from a sketch, knows ranks above the smallest value that it has kept; below, the p-value is 1.
 
     Examples
     --------
@@ -82,18 +77,19 @@ class Predictive:
     """
 
     def __init__(self, tail: Tail) -> None:
-        if tail.sample is None:
-            raise ValueError("a predictive probability wants the sample, got a tail without it: fit with keep_sample")
         self.side, self.names = tail.side, tail.names
         self._scalar = not tail.threshold.ndim
         self._sign = 1.0 if tail.side == "upper" else -1.0
-        ordered = np.sort(np.atleast_2d(tail.sample).astype(np.float64), axis=1)
-        channels, n = ordered.shape
-        kept = np.unique(np.linspace(0, n - 1, min(n, _MOST_RANKS)).round().astype(np.int64))
+        known = np.atleast_2d(tail.largest if tail.sample is None else tail.sample).astype(np.float64)
+        ordered = np.sort(np.where(np.isnan(known), -np.inf, known), axis=1)  # NaN is in front already
+        channels, m = ordered.shape
+        n = np.atleast_1d(tail.n).astype(np.float64)[:, None]
+        kept = np.unique(np.linspace(0, m - 1, min(m, _MOST_RANKS)).round().astype(np.int64))
         self._levels = np.ascontiguousarray(ordered[:, kept])
         # x lies above some of the levels kept: all observations up to the last of those are smaller.
-        self._log_rank = np.tile(np.log((n - np.concatenate([[-1], kept])) / (n + 1.0)), (channels, 1))
-        self._log_rank[:, 0] = 0.0
+        self._log_rank = np.zeros((channels, kept.size + 1))
+        self._log_rank[:, 1:] = np.where(np.isinf(self._levels), 0.0, np.log((m - kept) / (n + 1.0)))
+        n = n[:, 0]
         count = np.atleast_1d(tail.n_excess)
         self.has_tail = np.atleast_1d(tail.is_fitted) & (count >= _FEWEST)
         self._log_rate = np.log((count + 1.0) / (n + 1.0))
@@ -101,7 +97,7 @@ class Predictive:
         self._gap, self._power = np.zeros(channels), np.maximum(count - 1.0, 1.0)
         self._t, self._reach, self._log_weight = (np.zeros((channels, _NODES + 1)) for _ in range(3))
         for c in np.flatnonzero(self.has_tail):
-            excesses = ordered[c, n - count[c] :] - self._threshold[c]
+            excesses = ordered[c, m - count[c] :] - self._threshold[c]
             self._gap[c], spread = _spread(excesses)
             self._t[c], self._reach[c], self._log_weight[c] = _posterior(spread)
 

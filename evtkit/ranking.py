@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BY", "Ranking", "rank"]
 
-BY = ("pot", "zscore", "excess", "published", "gradient", "random")
+BY = ("pot", "zscore", "excess", "published", "gradient", "impact", "random")
 _TINY_STD = 1e-14  # a standard deviation up to this counts as 1 (Levin et al. 2021)
 
 
@@ -39,6 +39,9 @@ class Ranking:
     ``excess``    (x − u)/mean excess; channels without excesses come last
     ``published`` as ``pot``, with ``method="published"`` for the fit: the first POT-saliency code's, to compare with
     ``gradient``  x itself
+    ``impact``    x · −log p: how much, times how improbable. For values that are in one unit in all channels, as Taylor
+                  saliency is in that of the loss. p is the probability of `evtkit.predictive`, which is never 0, and at
+                  most the share of observations above the threshold, so that x keeps its order below it
     ``random``    a random order
     ============= ====================================================================================================
 
@@ -200,6 +203,8 @@ def rank(
             score = np.where(np.isnan(tail.mean_excess), -np.inf, excess / tail.mean_excess)
         elif by == "gradient":
             score = sign * values
+        elif by == "impact":
+            score = sign * values * _surprise(tail, values)
         else:
             score = np.random.default_rng(rng).random(values.shape)
         keys = (-score,)
@@ -214,6 +219,12 @@ def _log_sf(tail: Tail, values: Float, excess: Float, above: NDArray[np.bool_]) 
     rate, xi, sigma = (np.broadcast_to(a, values.shape)[above] for a in (tail.n_excess / tail.n, tail.xi, tail.sigma))
     out[above] = np.log(rate) + gpd.logsf(excess[above], xi, sigma)
     return np.where(tail.is_fitted, out, 0.0)
+
+
+def _surprise(tail: Tail, values: Float) -> Float:
+    """−log p, at least what it is at the thresholds."""
+    least = np.log((tail.n.max() + 1.0) / (tail.n_excess.max() + 1.0))
+    return np.asarray(np.maximum(-np.asarray(tail.predictive.log_p_value(values)), least))
 
 
 def _tail_keys(tail: Tail, xi: Float, sigma: Float, excess: Float, zscore: Float) -> tuple[Float, tuple[Float, ...]]:

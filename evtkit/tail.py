@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit.predictive import Predictive
     from evtkit.ranking import Ranking
 
     Float = NDArray[np.float64]
@@ -194,7 +195,8 @@ class Tail:
         x : array_like, shape (channels,) or (queries, channels)
             One value a channel, or several queries to be ranked apart.
         by : str
-            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see `Ranking`.
+            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
+            `Ranking`.
         rng : numpy.random.Generator or int
             For ``by="random"``.
         names : array_like of str, optional
@@ -242,6 +244,13 @@ class Tail:
     def published(self) -> GpdFit:
         """The same excesses fitted by ``method="published"``, for the ranking of that name."""
         return fit_gpd(self.excesses, method="published")
+
+    @cached_property
+    def predictive(self) -> Predictive:
+        """Probabilities of the next observation, which allow for the uncertainty of ξ and σ."""
+        from evtkit.predictive import Predictive
+
+        return Predictive(self)
 
     def __len__(self) -> int:
         return self.threshold.size

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMBINE", "combine_p_values", "rank_set"]
 
-COMBINE = ("mean-rank", "fisher", "harmonic", "cauchy", "exceedance", "each")
+COMBINE = ("mean-rank", "mean", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
+_FINITE = ("zscore", "excess", "gradient", "impact")  # rankings whose scores have a mean
 _CHUNK_VALUES = 1 << 22  # profile values ranked at a time
 
 
@@ -53,6 +54,8 @@ def rank_set(
         raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
     if combine in (*_P_METHODS, "exceedance") and by != "pot":
         raise ValueError(f"got combine={combine!r} with by={by!r}, wanted by='pot': it works on its probabilities")
+    if combine == "mean" and by not in _FINITE:
+        raise ValueError(f"got combine='mean' with by={by!r}, wanted by one of {', '.join(map(repr, _FINITE))}")
     if correct is not None and combine != "exceedance":
         raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
@@ -60,7 +63,7 @@ def rank_set(
         return UnitRanking.of(rank(tail, profiles, by, rng=generator), units)
 
     n, n_units = profiles.shape
-    places, above = np.zeros(n_units), np.zeros(n_units)
+    places, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     rate = tail.n_excess / tail.n
     log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
     for rows in _chunks(n, n_units):
@@ -69,6 +72,7 @@ def rank_set(
         np.put_along_axis(place, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
         places += place.sum(axis=0)
         above += np.count_nonzero(each.above, axis=0)
+        total += each.score.sum(axis=0) if combine == "mean" else 0.0
         if combine in _P_METHODS:  # at or below the threshold p is only known to lie between the rate and 1
             log_p[rows] = np.where(each.above, each.log_sf, np.log(0.5 * (rate + 1.0)))
     fitted = tail.is_fitted
@@ -79,6 +83,10 @@ def rank_set(
         spread = np.sqrt((n_units**2 - 1.0) / (12.0 * n))
         log_sf = log_ndtr((mean_place - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
         keys: tuple[Float, ...] = (mean_place,)
+    elif combine == "mean":
+        score = total / n
+        log_sf = _exceedance(tail, above, n, None)[1]
+        keys = (mean_place, -score)
     elif combine == "exceedance":
         other, log_sf = _exceedance(tail, above, n, correct)
         score = np.where(fitted, share - other, -np.inf)

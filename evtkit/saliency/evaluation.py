@@ -13,10 +13,10 @@ from evtkit.saliency.batches import Batches, labels_of, take
 from evtkit.saliency.results import METRICS, RepairCurves, Results
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
@@ -36,6 +36,7 @@ def evaluate(
     *,
     held_out: tuple[Any, Any] | None = None,
     by: Sequence[str] = BY,
+    scores: Mapping[str, Callable[[Any, Any], ArrayLike]] | None = None,
     prune: Sequence[int] | None = None,
     tune: Sequence[int] | None = None,
     step: float = 1e-3,
@@ -66,6 +67,9 @@ def evaluate(
         prediction of all of them for every sample, ranking and k of ``collateral_k``.
     by : sequence of str
         Rankings to compare; see `evtkit.Ranking`.
+    scores : mapping of str to callable, optional
+        Further rankings by name: from a batch (x, y) to scores of shape (samples, units), larger first. It may be
+        another profile of the same network with a reference of its own, or anything else.
     prune, tune : sequence of int, optional
         How many units to change; by default 1 to 50 and 1 to 25, up to the number of units. Empty: none.
     step : float
@@ -108,7 +112,7 @@ def evaluate(
     >>> [round(value, 2) for value in results.difference("pot", "random", k=3)]
     [0.28, 0.17, 0.41]
     """
-    plan = _Plan.of(model, reference, by, prune, tune, step, equal_norm, collateral_k, seed)
+    plan = _Plan.of(model, reference, by, scores or {}, prune, tune, step, equal_norm, collateral_k, seed)
     if n_boot < 1:
         raise ValueError(f"got n_boot={n_boot}, wanted at least 1")
     mistakes = Batches(*samples, batch_size)
@@ -120,7 +124,7 @@ def evaluate(
             labels = labels_of(y)
             wrong = [i for i, label in enumerate(labels) if int(np.argmax(model.predict(_one(x, i))[0])) != label]
             if wrong:
-                tops, n_above = plan.tops(np.asarray(model.profile(x, y)), first)
+                tops, n_above = plan.tops(x, y, np.asarray(model.profile(x, y)), first)
                 sweeps += [_sweep(model, plan, _one(x, i), _one(y, i), tops[:, i], n_above[i], held) for i in wrong]
             first += len(labels)
             bar.update(len(labels))
@@ -134,7 +138,7 @@ def evaluate(
         np.array([getattr(s, a) for s in sweeps]) for a in ("n_above", "wrong", "true")
     )
     return Results(
-        plan.by, curves, n_above, wrong_before, true_before, mistakes.n_samples - len(sweeps),
+        plan.names, curves, n_above, wrong_before, true_before, mistakes.n_samples - len(sweeps),
         0 if held is None else held.n, n_boot, seed, {"step": step},
     )  # fmt: skip
 
@@ -145,6 +149,7 @@ class _Plan:
 
     reference: Reference
     by: tuple[str, ...]
+    scores: Mapping[str, Callable[[Any, Any], ArrayLike]]
     ks: dict[str, tuple[int, ...]]
     step: float
     collateral_k: frozenset[int]
@@ -156,6 +161,7 @@ class _Plan:
         model: SaliencyModel,
         reference: Reference,
         by: Sequence[str],
+        scores: Mapping[str, Callable[[Any, Any], ArrayLike]],
         prune: Sequence[int] | None,
         tune: Sequence[int] | None,
         step: float,
@@ -170,8 +176,10 @@ class _Plan:
                 f"{model.units!r} by {model.reduction}"
             )
         names = (by,) if isinstance(by, str) else tuple(by)
-        if not names or len(set(names)) < len(names) or not set(names) <= set(BY):
+        if not (names or scores) or len(set(names)) < len(names) or not set(names) <= set(BY):
             raise ValueError(f"got by={names}, wanted some of {', '.join(map(repr, BY))}, each once")
+        if taken := sorted(set(scores) & set(BY)):
+            raise ValueError(f"got scores named {taken}, wanted other names than those of the rankings by={BY}")
         if not 0.0 < step < float("inf"):
             raise ValueError(f"got step={step}, wanted a finite number above 0")
         grids = {"prune": _grid("prune", prune, _PRUNE, n_units), "tune": _grid("tune", tune, _TUNE, n_units)}
@@ -180,12 +188,17 @@ class _Plan:
         ks = {repair: grid for repair, grid in grids.items() if grid}
         if not ks:
             raise ValueError("got neither prune nor tune, wanted at least one number of units")
-        return cls(reference, names, ks, step, frozenset(int(k) for k in collateral_k), seed)
+        return cls(reference, names, scores, ks, step, frozenset(int(k) for k in collateral_k), seed)
 
-    def tops(self, profiles: NDArray[Any], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All rankings."""
+        return (*self.by, *self.scores)
+
+    def tops(self, x: Any, y: Any, profiles: NDArray[Any], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first units of every sample (rankings, samples, k), and how many are above their threshold."""
         longest = max(max(grid) for grid in self.ks.values())
-        tops = np.empty((len(self.by), len(profiles), longest), dtype=np.int64)
+        tops = np.empty((len(self.names), len(profiles), longest), dtype=np.int64)
         above: Any = None
         for r, name in enumerate(self.by):
             if name == "random":  # each sample's own generator: the same units whatever the batch size
@@ -195,6 +208,11 @@ class _Plan:
             else:
                 ranking = self.reference.rank(profiles, name, combine="each")
                 tops[r], above = ranking.top(longest), ranking.n_above
+        for r, (name, score) in enumerate(self.scores.items(), start=len(self.by)):
+            values = np.asarray(score(x, y))
+            if values.shape != profiles.shape or np.any(np.isnan(values)):
+                raise ValueError(f"got scores {name!r} of shape {values.shape}, wanted {profiles.shape} without NaN")
+            tops[r] = np.argsort(-values, axis=1, kind="stable")[:, :longest]
         if above is None:
             above = self.reference.rank(profiles, "gradient", combine="each").n_above
         return tops, above
@@ -247,8 +265,8 @@ def _sweep(
 
     values = {}
     for repair, ks in plan.ks.items():
-        out = {metric: np.full((len(plan.by), len(ks)), np.nan) for metric in METRICS}
-        for r in range(len(plan.by)):
+        out = {metric: np.full((len(plan.names), len(ks)), np.nan) for metric in METRICS}
+        for r in range(len(plan.names)):
             for j, k in enumerate(ks):
                 with change(repair, tops[r, :k]):
                     after = np.asarray(model.predict(x)[0], dtype=np.float64)

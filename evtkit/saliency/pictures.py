@@ -30,8 +30,10 @@ COLOURS = {
     "excess": "#4f9d69",
     "published": "#9467bd",
     "gradient": "#8c564b",
+    "impact": "#c1352b",
     "random": "#8a8a8a",
 }
+OTHERS = ("#17a2b8", "#bc7a00", "#3d3d8f", "#b0468c")  # rankings of a user's own
 _LINES = {"published": "--", "gradient": ":", "random": "-."}
 _REPAIRS = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
 _METRICS = {
@@ -91,9 +93,9 @@ def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
     for row, repair in enumerate(results.curves):
         for column, metric in enumerate(metrics):
             ax: Any = grid[row, column]
-            for name in results.by:
+            for number, name in enumerate(results.by):
                 some = (s["repair"] == repair) & (s["by"] == name) & ~np.isnan(s[metric])
-                k, colour = s["k"][some], COLOURS[name]
+                k, colour = s["k"][some], COLOURS.get(name, OTHERS[number % len(OTHERS)])
                 mark = "o" if len(k) < 8 else ""
                 ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5, color=colour,
                         linewidth=1.5, label=name)  # fmt: skip

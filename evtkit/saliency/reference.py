@@ -118,7 +118,7 @@ class Reference:
         profile : array_like, shape (units,) or (n, units)
             Saliency of one sample, or of a set of mistakes that are combined into one ranking.
         by : str
-            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see
+            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
             `evtkit.Ranking`. Ties and units without a fitted tail are treated as there.
         combine : str
             How n > 1 samples become one ranking. Ties keep the order of the units.
@@ -129,6 +129,9 @@ class Reference:
                 (conservative for few samples). No single sample can decide it, however small its p-value. In
                 ``benchmarks/planted_faults.py`` it finds a damaged filter more often than combined p-values do, and
                 far more often than single mistakes do.
+            ``"mean"``
+                by the mean score; for ``by="impact"``, ``"gradient"``, ``"zscore"`` and ``"excess"``. The p-value is
+                that of so many exceedances of the threshold if mistakes were like the calibration samples (binomial).
             ``"fisher"``, ``"harmonic"``, ``"cauchy"``
                 by the combined p-value, see `combine_p_values`; ``score`` is −log p. A value at or below the threshold,
                 of which the reference only knows that its probability lies between N_u/n and 1, counts as the middle of

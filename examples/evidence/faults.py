@@ -4,9 +4,8 @@
 
 Stages are drawn evenly, then filters within a stage. Kinds of damage, by turns: noise (three times the filter's own
 size), flip (−w), scale (5 w), zero, stuck (every weight is the filter's largest). A fault counts if it makes at least 5
-mistakes among the samples that were right before; up to 50 of them, at random, are kept: their profiles (mean absolute
-gradients; Euclidean lengths) in the damaged network, and the lengths of the gradients of the mean loss over the first
-5, 20 and 50. One file a fault, so it resumes.
+mistakes among the samples that were right before, and at least one among the first quarter of them; up to 50 of them, at random, are kept: their profiles in the damaged
+network, of mean absolute gradients and of Taylor saliency. One file a fault, so it resumes.
 """
 
 from __future__ import annotations
@@ -17,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from evtkit_torch import TorchModel
-from settings import NAMES, Setting
+from settings import NAMES, REDUCTIONS, Setting
 
 KINDS = ("noise", "flip", "scale", "zero", "stuck")
 FEWEST, MOST = 5, 50
-SETS = (5, 20, 50)
 
 
 def damaged(weight: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -45,7 +43,7 @@ def collect(setting: Setting, faults: int, pool: int) -> int:
     """Make every fault's file; returns how many count."""
     folder = setting.output / "faults" / setting.name
     folder.mkdir(parents=True, exist_ok=True)
-    net, lengths = setting.net, TorchModel(setting.network, units=setting.units, reduction="l2")
+    net = setting.net
     right = setting.right()[:pool]
     x, y = setting.own[0][right], setting.own[1][right]
     for number in range(faults):
@@ -57,16 +55,15 @@ def collect(setting: Setting, faults: int, pool: int) -> int:
         place = int(net.units.index[unit])
         kept = filters[place].clone()
         filters[place] = torch.from_numpy(damaged(kept.numpy(), kind, rng))
-        wrong = np.flatnonzero(setting.predicted(x) != y)
+        quarter = len(y) // 4
+        wrong = np.flatnonzero(setting.predicted(x[:quarter]) != y[:quarter])
+        if len(wrong):
+            wrong = np.concatenate([wrong, quarter + np.flatnonzero(setting.predicted(x[quarter:]) != y[quarter:])])
         n_wrong = len(wrong)
         found: dict[str, np.ndarray] = {}
         if n_wrong >= FEWEST:
             wrong = rng.permutation(wrong)[:MOST]
-            found = {"profiles": setting.profiles(x[wrong], y[wrong]),
-                     "lengths": setting.profiles(x[wrong], y[wrong], lengths)}  # fmt: skip
-            for size in SETS:
-                if len(wrong) >= size:
-                    found[f"mean{size}"] = net.gradient(x[wrong[:size]], y[wrong[:size]]).norms
+            found = {how: setting.profiles(x[wrong], y[wrong], how) for how in REDUCTIONS}
         filters[place] = kept
         part = path.with_suffix(".part.npz")
         np.savez(part, unit=unit, kind=kind, n_wrong=n_wrong, **found)

@@ -26,6 +26,7 @@ HELD_BACK = ("cifar_resnet20", "imagenet_lite0", "pacs_photo", "pacs_sketch")
 
 CHOOSING = ("cifar_resnet56", "mnist_resnet18", "imagenet_resnet50", "pacs_art_painting", "pacs_cartoon")
 NAMES = (*CHOOSING, *HELD_BACK)
+REDUCTIONS = ("mean-abs", "taylor")
 
 
 @dataclass
@@ -51,15 +52,20 @@ class Setting:
             self.units = ["heads", "rows"]
 
     @cached_property
+    def nets(self) -> dict[str, TorchModel]:
+        """The network as saliency sees it, by the reduction of its profiles."""
+        return {how: TorchModel(self.network, units=self.units, reduction=how) for how in REDUCTIONS}
+
+    @property
     def net(self) -> TorchModel:
-        return TorchModel(self.network, units=self.units)
+        return self.nets["mean-abs"]
 
     def predicted(self, x: torch.Tensor) -> np.ndarray:
         return np.concatenate([self.net.predict(part).argmax(axis=1) for part in x.split(self.batch)])
 
-    def profiles(self, x: torch.Tensor, y: Any, net: TorchModel | None = None) -> np.ndarray:
+    def profiles(self, x: torch.Tensor, y: Any, reduction: str = "mean-abs") -> np.ndarray:
         """Profiles, (n, units) of float32; y may be "predicted"."""
-        net = net or self.net
+        net = self.nets[reduction]
         labels = [y if isinstance(y, str) else y[i : i + self.batch] for i in range(0, len(x), self.batch)]
         return np.concatenate([net.profile(a, b) for a, b in zip(x.split(self.batch), labels, strict=True)])
 
@@ -73,9 +79,9 @@ class Setting:
             part.rename(path)
         return np.load(path)
 
-    def usual(self) -> np.ndarray:
+    def usual(self, reduction: str = "mean-abs") -> np.ndarray:
         """Profiles of the calibration samples."""
-        return self.kept("calibration", lambda: self.profiles(*self.calibration))
+        return self.kept(f"calibration-{reduction}", lambda: self.profiles(*self.calibration, reduction))
 
     def right(self) -> np.ndarray:
         """Places of the ``own`` samples that the network gets right."""
