@@ -127,7 +127,7 @@ def _saliency(
         slopes = inner.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         profile = _reduced(profiler, dict(zip(profiler.plan.parameters, slopes, strict=True)))
         if normalize:
-            profile /= tf.maximum(tf.reduce_mean(profile), np.finfo(profiler.dtype).tiny)
+            profile /= tf.maximum(tf.reduce_mean(tf.abs(profile)), np.finfo(profiler.dtype).tiny)
         z = (profile - mean) / scale
         fixed = z.numpy()
         fixed[np.argsort(-fixed, kind="stable")[:k] if chosen is None else chosen] *= boost
@@ -142,10 +142,16 @@ def _saliency(
 def _reduced(profiler: Profiler, gradient: dict[str, Any]) -> Any:
     """One number a unit, shape (units,), that keeps its own gradient."""
     plan, dtype = profiler.plan, tf.as_dtype(profiler.dtype)
-    mean_abs = profiler.reduction == "mean-abs"
+    how = profiler.reduction
     sums = tf.zeros(len(plan.units), dtype)
     for lanes in plan.lanes:
         rows = tf.cast(lanes.matrix(tf.convert_to_tensor(gradient[lanes.parameter]), tf), dtype)
-        part = tf.reduce_sum(tf.abs(rows) if mean_abs else tf.square(rows), 1)
-        sums += tf.math.unsorted_segment_sum(part, tf.constant(lanes.units), len(plan.units))
-    return sums / tf.constant(plan.units.size.astype(profiler.dtype)) if mean_abs else tf.sqrt(sums)
+        if how == "taylor":
+            weight = tf.convert_to_tensor(profiler.network.weights[lanes.parameter].value)
+            rows *= tf.cast(lanes.matrix(weight, tf), dtype)
+        else:
+            rows = tf.abs(rows) if how == "mean-abs" else tf.square(rows)
+        sums += tf.math.unsorted_segment_sum(tf.reduce_sum(rows, 1), tf.constant(lanes.units), len(plan.units))
+    if how == "mean-abs":
+        return sums / tf.constant(plan.units.size.astype(profiler.dtype))
+    return tf.sqrt(sums) if how == "l2" else sums

@@ -51,8 +51,10 @@ class KerasModel:
         Bound of the memory used beyond the activations, in MiB.
     micro_batch : int, optional
         Process this many samples at a time. By default a whole batch.
-    reduction : {"mean-abs", "l2"}
-        Mean absolute value of a unit's gradient, or its Euclidean length.
+    reduction : {"mean-abs", "l2", "taylor"}
+        Mean absolute value of a unit's gradient, or its Euclidean length, or its product with the unit's weights
+        Σ w · ∂L/∂w: to first order, by how much the loss would fall if the weights were zero (Molchanov et al. 2019,
+        arXiv 1906.10771, keep its square). That has a sign, and is in the loss's units for every unit alike.
     from_logits : bool, optional
         Whether the output holds logits. By default found out from the first samples: a softmax of Keras's is
         recognised, and so are other rows that add up to 1.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Profiler"]
 
+POWER: dict[str, Power] = {"mean-abs": 1, "l2": 2, "taylor": 0}
 _PROBED = 2  # samples by which an output is recognised
 
 
@@ -48,8 +49,8 @@ class Profiler:
         Per-sample loss; None for cross-entropy.
     head : Head
         What the network's output is.
-    reduction : {"mean-abs", "l2"}
-        Mean absolute gradient of a unit's weights, or its Euclidean length.
+    reduction : {"mean-abs", "l2", "taylor"}
+        As in `evtkit_keras.KerasModel`.
     workspace_mib : float
         Bound of the memory used beyond the activations.
     loss_scale : float
@@ -124,9 +125,11 @@ class Profiler:
         sums = np.zeros((len(self.plan.units), batch.size), self.dtype)
         for lanes, part in zip(self.plan.lanes, parts, strict=True):
             np.add.at(sums, lanes.units, part.numpy().T)
-        sizes = self.plan.units.size.astype(self.dtype)[:, None]
-        values = np.sqrt(sums) if self.reduction == "l2" else sums / sizes
-        return np.ascontiguousarray(values.T / self.dtype.type(self.loss_scale))
+        if self.reduction == "l2":
+            sums = np.sqrt(sums)
+        elif self.reduction == "mean-abs":
+            sums /= self.plan.units.size.astype(self.dtype)[:, None]
+        return np.ascontiguousarray(sums.T / self.dtype.type(self.loss_scale))
 
     def gradient(self, batch: Batch, target: Any) -> dict[str, NDArray[Any]]:
         """Gradient of the batch's summed loss with respect to all weights that hold units, the ordinary way."""
@@ -207,15 +210,16 @@ class Profiler:
         """One tensor (samples, lanes) for each of the plan's lanes."""
         last = {call.parameter: place for place, (call, _) in enumerate(found)}
         order = sorted(range(len(self.plan.lanes)), key=lambda i: -last.get(self.plan.lanes[i].parameter, -1))
-        power: Power = 1 if self.reduction == "mean-abs" else 2
+        power = POWER[self.reduction]
         workspace = Workspace(self.workspace_mib)
         parts: list[Any] = [None] * len(order)
         before: list[Any] = []
         for place in order:
             lanes = self.plan.lanes[place]
-            shape = tuple(self.network.weights[lanes.parameter].shape)
+            weight = self.network.weights[lanes.parameter]
+            shape, value = tuple(weight.shape), tf.convert_to_tensor(weight.value) if power == 0 else None
             mine = [(call, slope) for call, slope in found if call.parameter == lanes.parameter]
-            uses = [Use(shape, *_batched(call, slope, samples), call.layer, lanes.axes) for call, slope in mine]
+            uses = [Use(shape, *_batched(call, slope, samples), call.layer, lanes.axes, value) for call, slope in mine]
             rules = [call.rule for call, _ in mine]
             with tf.control_dependencies(before):
                 if uses:

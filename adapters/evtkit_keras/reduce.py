@@ -1,4 +1,6 @@
-"""The one primitive: a batched product, absolute value (or square), sum over each row, some samples at a time.
+"""The one primitive: a batched product, absolute value (or square, or times the weight), sum over each row.
+
+It is made for some samples at a time, and of a large one some rows.
 
 This is the seam at which a fused kernel would go: `row_sums` is all that it would have to compute.
 """
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Power", "Workspace", "lane_sums"]
 
-Power = Literal[1, 2]
+Power = Literal[0, 1, 2]
+"""1: absolute values, 2: squares, 0: the signed product with the weight itself."""
 
 _CPU_BYTES = 1 << 25  # factors and products at a time on a CPU; measured flat from 16 to 64 MiB, slower beyond
 
@@ -35,7 +38,7 @@ class Workspace:
     ----------
     mib : float
         Bound in MiB. A CPU stays at 32 at most. One sample's factors and one row of one sample's product are the
-        least that is ever made.
+        least that is ever made. The copy of a weight in the order of its product, for power 0, is not counted.
     """
 
     def __init__(self, mib: float) -> None:
@@ -56,7 +59,7 @@ class Workspace:
 def lane_sums(
     rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, power: Power, workspace: Workspace
 ) -> Any:
-    """Sum of absolute values (or squares) of every lane's per-sample gradient.
+    """Sum of absolute values (or squares, or products with the weight) of every lane's per-sample gradient.
 
     Parameters
     ----------
@@ -64,8 +67,8 @@ def lane_sums(
         All uses of one weight, each with its rule; their gradients are added before the absolute value.
     samples, lanes : int
         Shape of the result.
-    power : {1, 2}
-        1 for absolute values, 2 for squares.
+    power : {0, 1, 2}
+        1 for absolute values, 2 for squares, 0 for products with the weight.
     workspace : Workspace
         Bounds what is held at a time.
 
@@ -104,21 +107,24 @@ def lane_sums(
 
 
 def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> Any:
-    """Σ_k |Σ_use left @ right| (or its square) for every sample, group and row; shape (n, groups · rows).
+    """Σ_k |Σ_use left @ right| (or its square, or w · it) for every sample, group and row; shape (n, groups · rows).
 
     Letters: n sample, G group, r row, q position, k column. Of a product larger than the limit in bytes, some rows are
     made at a time.
     """
     total: Any = 0
     for factors in zip(*uses, strict=True):  # the uses of one part of the weight
+        if power == 0:
+            total += sum(_along_weight(part, limit) for part in factors)
+            continue
         if isinstance(factors[0], Diagonal):
-            total += _power(sum(tf.reduce_sum(left * right, 1) for left, right in factors), power)
+            total += _power(sum(tf.reduce_sum(left * right, 1) for left, right, _ in factors), power)
             continue
         if isinstance(factors[0], Whole):
             total += tf.reduce_sum(_power(sum(part.gradient for part in factors), power), 2)
             continue
         assert all(isinstance(block, Block) for block in factors)
-        left, right = factors[0]
+        left, right, _ = factors[0]
         n, groups, rows, positions = left.shape
         if len(factors) == 1 and positions == 1:  # rank one: |g| · Σ|a|
             sums = _power(left[..., 0], power) * tf.reduce_sum(_power(right, power), 3)
@@ -127,11 +133,41 @@ def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> A
             pieces = []
             for start in range(0, rows, tall):
                 here = slice(start, start + tall)
-                product = sum(tf.matmul(lh[:, :, here] if tall < rows else lh, rh) for lh, rh in factors)
+                product = sum(tf.matmul(lh[:, :, here] if tall < rows else lh, rh) for lh, rh, _ in factors)
                 pieces.append(tf.reduce_sum(_power(product, power), 3))
             sums = pieces[0] if len(pieces) == 1 else tf.concat(pieces, 2)
         total += tf.reshape(sums, (n, groups * rows))
     return total
+
+
+def _along_weight(part: Factors, limit: int) -> Any:
+    """Σ_qk left · right · w, shape (n, lanes) or (n, groups · rows).
+
+    Without an absolute value the order is free, so by way of the positions, Σ_q left · (w @ rightᵀ), or of the product,
+    Σ_k (left @ right) · w, whichever is smaller.
+    """
+    if part.weight is None:
+        raise RuntimeError(
+            f"got a rule without a weight in its factors, wanted {type(part).__name__}(..., weight) for 'taylor'"
+        )
+    weight = tf.cast(part.weight, part[0].dtype)
+    if isinstance(part, Diagonal):
+        return tf.reduce_sum(part.left * part.right, 1) * weight
+    if isinstance(part, Whole):
+        return tf.reduce_sum(part.gradient * weight, 2)
+    left, right, _ = part
+    n, groups, rows, positions = left.shape
+    if positions == 1:
+        return tf.reshape(left[..., 0] * tf.einsum("ngk,grk->ngr", right[:, :, 0], weight), (n, groups * rows))
+    least = min(positions, right.shape[3])
+    tall = max(1, limit // max(1, n * groups * least * left.dtype.size))
+    pieces = []
+    for start in range(0, rows, tall):
+        here = slice(start, start + tall)
+        lh, w = (left[:, :, here], weight[:, here]) if tall < rows else (left, weight)
+        product = lh * tf.matmul(w, right, transpose_b=True) if least == positions else w * tf.matmul(lh, right)
+        pieces.append(tf.reduce_sum(product, 3))
+    return tf.reshape(pieces[0] if len(pieces) == 1 else tf.concat(pieces, 2), (n, groups * rows))
 
 
 def _power(x: Any, power: Power) -> Any:
@@ -155,17 +191,20 @@ def _rows(x: Any, start: Any, count: int) -> Any:
 
 def _unfolded(factors: Factors, n: int) -> Factors:
     if isinstance(factors, Diagonal):
-        return Diagonal(*(tf.reshape(part, (n, -1, part.shape[2])) for part in factors))
+        left, right = (tf.reshape(part, (n, -1, part.shape[2])) for part in factors[:2])
+        return Diagonal(left, right, factors.weight)
     if isinstance(factors, Whole):
-        return Whole(tf.reduce_sum(tf.reshape(factors.gradient, (n, -1, *factors.gradient.shape[1:])), 1))
-    left, right = (tf.reshape(part, (n, -1, *part.shape[1:])) for part in factors)  # (n, t, G, ...)
+        gradient = tf.reshape(factors.gradient, (n, -1, *factors.gradient.shape[1:]))
+        return Whole(tf.reduce_sum(gradient, 1), factors.weight)
+    left, right = (tf.reshape(part, (n, -1, *part.shape[1:])) for part in factors[:2])  # (n, t, G, ...)
     left, right = tf.transpose(left, (0, 2, 3, 1, 4)), tf.transpose(right, (0, 2, 1, 3, 4))
-    return Block(tf.reshape(left, (*left.shape[:3], -1)), tf.reshape(right, (*right.shape[:2], -1, right.shape[4])))
+    left, right = tf.reshape(left, (*left.shape[:3], -1)), tf.reshape(right, (*right.shape[:2], -1, right.shape[4]))
+    return Block(left, right, factors.weight)
 
 
 def _bytes(factors: Sequence[Factors]) -> int:
-    """Bytes that factors and the largest product of one of them hold."""
-    made = {id(part): part for pair in factors for part in pair}
+    """Bytes that factors, without the weight, and the largest product of one of them hold."""
+    made = {id(part): part for pair in factors for part in pair if part is not pair.weight}
     held = sum(math.prod(part.shape) * part.dtype.size for part in made.values())
     sizes = [
         math.prod(part.left.shape[:3]) * part.right.shape[3]

@@ -45,7 +45,7 @@ def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.fl
     for name in dict.fromkeys(module.tolist()):
         here = module == name
         error = np.abs(profile[:two, here] - wanted[:, here]).max(1)
-        if np.any(error > tolerance * wanted[:, here].max(1)):
+        if np.any(error > tolerance * np.abs(wanted[:, here]).max(1)):
             wrong.append(name)
     if wrong:
         raise RuntimeError(
@@ -58,9 +58,16 @@ def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.fl
 def _reduced(profiler: Profiler, gradient: dict[str, NDArray[Any]]) -> NDArray[np.floating[Any]]:
     """One number a unit, shape (units,), of an ordinary gradient given by the weights' names."""
     units = profiler.plan.units
-    mean_abs = profiler.reduction == "mean-abs"
+    how = profiler.reduction
     sums = np.zeros(len(units), profiler.dtype)
     for lanes in profiler.plan.lanes:
         rows = lanes.matrix(gradient[lanes.parameter]).astype(sums.dtype)
-        np.add.at(sums, lanes.units, np.abs(rows).sum(1) if mean_abs else np.square(rows).sum(1))
-    return sums / units.size.astype(sums.dtype) if mean_abs else np.sqrt(sums)
+        if how == "taylor":
+            weight = profiler.network.weights[lanes.parameter].value.numpy()
+            rows = rows * lanes.matrix(weight).astype(sums.dtype)
+        else:
+            rows = np.abs(rows) if how == "mean-abs" else np.square(rows)
+        np.add.at(sums, lanes.units, rows.sum(1))
+    if how == "l2":
+        np.sqrt(sums, out=sums)
+    return sums / units.size.astype(sums.dtype) if how == "mean-abs" else sums

@@ -1,5 +1,8 @@
 """An independent answer: a loop over single samples under an ordinary tape, reduced unit by unit."""
 
+import copy
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -83,22 +86,37 @@ def unit_gradients(model, name, gradients):
 
 def reduce(model, units, gradients, reduction="mean-abs"):
     """(batch, units) from per-sample gradients."""
-    rows = []
-    for sample in gradients:
-        flat = [g for name in dict.fromkeys(units.module.tolist()) for g in unit_gradients(model, name, sample)]
-        rows.append([np.abs(g).mean() if reduction == "mean-abs" else np.linalg.norm(g) for g in flat])
-    return np.array(rows)
+
+    def each(arrays):
+        return [g for name in dict.fromkeys(units.module.tolist()) for g in unit_gradients(model, name, arrays)]
+
+    if reduction == "taylor":
+        weights = each({id(v): v.numpy() for v in model.variables})
+        return np.array([[g @ w for g, w in zip(each(s), weights, strict=True)] for s in gradients])
+    return np.array([[np.abs(g).mean() if reduction == "mean-abs" else np.linalg.norm(g) for g in each(s)]
+                     for s in gradients])  # fmt: skip
+
+
+def with_reduction(net, reduction):
+    """The same network and units, profiled in another way, with graphs of its own."""
+    other = copy.copy(net)
+    other._profiler = dataclasses.replace(net._profiler, reduction=reduction)
+    return other
 
 
 def assert_profile_exact(net, x, y, loss=cross_entropy, rtol=1e-10):
-    """The profile equals the loop; the tolerance is relative to each layer's largest entry."""
+    """The profile equals the loop, as it is and as a Taylor profile; relative to each layer's largest entry."""
+    taylor = with_reduction(net, "taylor")  # before the first profile, so that it is verified too
     got = net.profile(x, y)
-    want = reduce(net.model, net.units, loop_gradients(net.model, x, y, loss), net.reduction)
-    assert want.max() > 0
+    gradients = list(loop_gradients(net.model, x, y, loss))
+    _assert_close(net, got, reduce(net.model, net.units, gradients, net.reduction), rtol)
+    _assert_close(net, taylor.profile(x, y), reduce(net.model, net.units, gradients, "taylor"), rtol)
+    return got
+
+
+def _assert_close(net, got, want, rtol):
     for name in dict.fromkeys(net.units.module.tolist()):
         here = net.units.module == name
-        assert want[:, here].max() > 0, name
-        np.testing.assert_allclose(
-            got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max(), err_msg=name
-        )
-    return got
+        scale = np.abs(want[:, here]).max()
+        assert scale > 0, name
+        np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * scale, err_msg=name)

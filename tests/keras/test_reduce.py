@@ -20,13 +20,16 @@ extents = st.integers(1, 6)
 
 
 @given(n=extents, groups=extents, rows=extents, q=extents, k=extents, uses=st.integers(1, 3), parts=st.integers(1, 3),
-       limit=st.sampled_from([1, 100, 10**6]), power=st.sampled_from([1, 2]))  # fmt: skip
+       limit=st.sampled_from([1, 100, 10**6]), power=st.sampled_from([0, 1, 2]))  # fmt: skip
 @settings(deadline=None, max_examples=60)
 def test_row_sums_equal_the_whole_product(n, groups, rows, q, k, uses, parts, limit, power):
     rng = np.random.default_rng(n + 7 * q)
     shapes = (n, groups, rows, q), (n, groups, q, k)
-    made = [tuple(Block(*(tf.constant(rng.normal(size=s)) for s in shapes)) for _ in range(parts)) for _ in range(uses)]
-    want = sum(np.abs(sum(use[b].left.numpy() @ use[b].right.numpy() for use in made)) ** power for b in range(parts))
+    own = [tf.constant(rng.normal(size=(groups, rows, k))) for _ in range(parts)]
+    made = [tuple(Block(*(tf.constant(rng.normal(size=s)) for s in shapes), own[b]) for b in range(parts))
+            for _ in range(uses)]  # fmt: skip
+    whole = [sum(use[b].left.numpy() @ use[b].right.numpy() for use in made) for b in range(parts)]
+    want = sum(whole[b] * own[b].numpy() if power == 0 else np.abs(whole[b]) ** power for b in range(parts))
     got = row_sums(made, power, limit)
     np.testing.assert_allclose(got.numpy(), want.sum(-1).reshape(n, -1), rtol=1e-12, atol=1e-12)
 
@@ -38,14 +41,21 @@ def test_row_sums_of_diagonals_add_uses_before_the_absolute_value():
     np.testing.assert_allclose(row_sums(made, 1, 10**6).numpy(), want, rtol=1e-12)
 
 
+def test_no_weight_is_an_error_where_it_is_wanted():
+    part = Diagonal(tf.ones((2, 5, 3)), tf.ones((2, 5, 3)))
+    with pytest.raises(RuntimeError, match=r"without a weight in its factors, wanted Diagonal\(\.\.\., weight\)"):
+        row_sums([(part,)], 0, 10**6)
+
+
 @pytest.mark.parametrize("bound", [1e-3, 0.1, 256])
 @pytest.mark.parametrize("run_eagerly", [False, True])
-def test_the_workspace_changes_nothing(bound, run_eagerly):
+@pytest.mark.parametrize("reduction", ["mean-abs", "taylor"])
+def test_the_workspace_changes_nothing(bound, run_eagerly, reduction):
     model = keras_networks.resnet8()
     x, y = np.random.default_rng(0).normal(size=(5, 32, 32, 3)), np.arange(5)
-    want = KerasModel(model, run_eagerly=True, verify=False).profile(x, y)
-    net = KerasModel(model, max_workspace_mib=bound, verify=False, run_eagerly=run_eagerly)
-    np.testing.assert_allclose(net.profile(x, y), want, rtol=1e-9)
+    want = KerasModel(model, run_eagerly=True, verify=False, reduction=reduction).profile(x, y)
+    net = KerasModel(model, max_workspace_mib=bound, verify=False, run_eagerly=run_eagerly, reduction=reduction)
+    np.testing.assert_allclose(net.profile(x, y), want, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("bound", [1, 4])  # one sample of the first layers needs 0.6 MiB
@@ -87,6 +97,8 @@ def test_a_dilated_transposed_convolution_by_its_definition(dilation):
         there = g[:, 2 * p + dilation[0] * i, q + dilation[1] * j]
         want[:, i, j] += there[:, :, None] * a[:, p, q, None, :]
     layer = SimpleNamespace(strides=(2, 1), dilation_rate=dilation, padding="valid", data_format="channels_last")
-    use = Use((3, 3, 6, 5), tf.constant(a), tf.constant(g), layer, (2,))
-    got = lane_sums([transposed_convolution], [use], 2, 6, 1, Workspace(1))
+    weight = rng.normal(size=(3, 3, 6, 5))
+    use = Use(weight.shape, tf.constant(a), tf.constant(g), layer, (2,), tf.constant(weight))
+    got, taylor = (lane_sums([transposed_convolution], [use], 2, 6, power, Workspace(1)) for power in (1, 0))
     np.testing.assert_allclose(got.numpy(), np.abs(want).sum((1, 2, 4)), rtol=1e-12)
+    np.testing.assert_allclose(taylor.numpy(), (want * weight).sum((1, 2, 4)), rtol=1e-12, atol=1e-12)

@@ -35,12 +35,14 @@ def convolution(use: Use) -> tuple[Block, ...]:
     groups = int(use.layer.groups)
     left = _flat(g)
     left = tf.transpose(tf.reshape(left, (*left.shape[:2], groups, -1)), (0, 2, 3, 1))  # (m, G, o, q)
+    i, j = _places(use)
+    own = use.arranged((i, j * use.weight[-2], groups, use.weight[-1] // groups), (0, 2, 3, 1))
     blocks = []
-    for windows in _windows(a, use, g.shape[1:-1]):
+    for windows, weight in zip(_windows(a, use, g.shape[1:-1]), own, strict=True):
         m, q, j, c = windows.shape
         grouped = tf.reshape(windows, (m, q, j, groups, c // groups))
         right = tf.transpose(grouped, (0, 3, 1, 2, 4)) if groups > 1 else grouped
-        blocks.append(Block(left, tf.reshape(right, (m, groups, q, j * c // groups))))
+        blocks.append(Block(left, tf.reshape(right, (m, groups, q, j * c // groups)), weight))
     return tuple(blocks)
 
 
@@ -49,10 +51,13 @@ def transposed_convolution(use: Use) -> tuple[Block, ...]:
     """Exchange the roles: windows of the padded output gradient, one row for every (o j), times the input."""
     a, g = _channels_last(use.a, use.layer), _channels_last(use.g, use.layer)
     right = _flat(a)[:, None]  # (m, 1, q, c)
+    i, j = _places(use)
+    o, c = use.weight[-2:]
+    own = use.arranged((i, j, o, c), (0, 2, 1, 3), (i, 1, o * j, c))
     blocks = []
-    for windows in _windows(g, use, a.shape[1:-1]):
-        m, q, j, o = windows.shape
-        blocks.append(Block(tf.reshape(tf.transpose(windows, (0, 3, 2, 1)), (m, 1, o * j, q)), right))
+    for windows, weight in zip(_windows(g, use, a.shape[1:-1]), own, strict=True):
+        m, q = windows.shape[:2]
+        blocks.append(Block(tf.reshape(tf.transpose(windows, (0, 3, 2, 1)), (m, 1, o * j, q)), right, weight))
     return tuple(blocks)
 
 
@@ -66,15 +71,20 @@ def depthwise_convolution(use: Use) -> tuple[Factors, ...]:
     """
     a, g = _channels_last(use.a, use.layer), _channels_last(use.g, use.layer)
     strides, dilation = (_each(value, len(use.weight) - 2) for value in (use.layer.strides, use.layer.dilation_rate))
-    if len(set(strides)) == 1 and max(dilation) == 1:
-        return (_depthwise_gradient(_padded(a, use, g.shape[1:-1]), g, use.weight, strides[0]),)
     left, multiplier = _flat(g), use.weight[-1]
+    places, lanes = math.prod(use.weight[:-2]), math.prod(use.weight[-2:])
+    if len(set(strides)) == 1 and max(dilation) == 1:
+        (own,) = use.arranged((1, places, lanes), (0, 2, 1))
+        return (Whole(_depthwise_gradient(_padded(a, use, g.shape[1:-1]), g, use.weight, strides[0]), own),)
     views = (view for windows in _windows(a, use, g.shape[1:-1]) for view in tf.unstack(windows, axis=2))
-    return tuple(Diagonal(left, tf.repeat(x, multiplier, axis=-1) if multiplier > 1 else x) for x in views)
+    return tuple(
+        Diagonal(left, tf.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, own)
+        for x, own in zip(views, use.arranged((places, lanes), (0, 1)), strict=True)
+    )
 
 
-def _depthwise_gradient(x: Any, g: Any, weight: tuple[int, ...], stride: int) -> Whole:
-    """Gradient of a depthwise kernel; of one along a single axis as of one with a first axis of length 1."""
+def _depthwise_gradient(x: Any, g: Any, weight: tuple[int, ...], stride: int) -> Any:
+    """Gradient of a depthwise kernel (m, lanes, i j); along a single axis as of one with a first axis of length 1."""
     if len(weight) == 3:
         x, g, weight = x[:, None], g[:, None], (1, *weight)
 
@@ -89,14 +99,15 @@ def _depthwise_gradient(x: Any, g: Any, weight: tuple[int, ...], stride: int) ->
 
     slopes = tf.map_fn(one, (x, g), fn_output_signature=tf.TensorSpec(weight, x.dtype), parallel_iterations=1)
     lanes = weight[2] * weight[3]
-    return Whole(tf.transpose(tf.reshape(slopes, (x.shape[0], weight[0] * weight[1], lanes)), (0, 2, 1)))
+    return tf.transpose(tf.reshape(slopes, (x.shape[0], weight[0] * weight[1], lanes)), (0, 2, 1))
 
 
 @rule_for(layers.SeparableConv1D, layers.SeparableConv2D, parameter="pointwise_kernel")
 def pointwise_convolution(use: Use) -> tuple[Block, ...]:
     """Multiply the depthwise output and the gradient, position by position."""
     a, g = (_flat(_channels_last(x, use.layer)) for x in (use.a, use.g))
-    return (Block(tf.transpose(g, (0, 2, 1))[:, None], a[:, None]),)
+    (own,) = use.arranged((1, 1, *use.weight[-2:]), (0, 1, 3, 2))
+    return (Block(tf.transpose(g, (0, 2, 1))[:, None], a[:, None], own),)
 
 
 @compute(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -136,6 +147,13 @@ def _windows(x: Any, use: Use, positions: Sequence[int]) -> Iterator[Any]:
     for i in range(kernel[0]):
         start = i * dilation[0]
         yield tf.reshape(x[:, start : start + reach : strides[0]] if x.shape[1] > 1 else x, shape)
+
+
+def _places(use: Use) -> tuple[int, int]:
+    """How many i and j there are."""
+    kernel = use.weight[:-2]
+    i = 1 if len(kernel) == 1 else kernel[0]  # a kernel along one axis has no i
+    return i, math.prod(kernel) // i
 
 
 def _padded(x: Any, use: Use, positions: Sequence[int]) -> Any:

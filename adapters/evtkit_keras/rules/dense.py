@@ -20,9 +20,11 @@ from evtkit_keras.rules.registry import Block, Use, rule_for
 def dense(use: Use) -> tuple[Block, ...]:
     """Outer product of gradient and input, summed over positions; lanes along the input exchange the two."""
     a, g = (tf.reshape(x, (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])) for x in (use.a, use.g))
+    order = (0, 1, 3, 2)
     if use.axes == (0,):
-        a, g = g, a
-    return (Block(tf.transpose(g, (0, 2, 1))[:, None], a[:, None]),)
+        a, g, order = g, a, (0, 1, 2, 3)
+    (own,) = use.arranged((1, 1, *use.weight), order)
+    return (Block(tf.transpose(g, (0, 2, 1))[:, None], a[:, None], own),)
 
 
 @rule_for(keras.layers.EinsumDense)
@@ -54,10 +56,15 @@ def einsum(use: Use) -> tuple[Block, ...]:
     rows += [letter for letter in weight if letter in side and letter not in rows + groups]
     columns = [letter for letter in weight if letter in other and letter not in groups]
     left, right = (g, a) if side is output else (a, g)
+    parts = (groups, rows, columns)
+    order = (0, *(1 + weight.index(letter) for part in parts for letter in part))
+    sizes = (math.prod(use.weight[weight.index(letter)] for letter in part) for part in parts)
+    (own,) = use.arranged((1, *use.weight), order, (1, *sizes))
     return (
         Block(
             _arranged(left, side, batch, groups, rows, positions),
             _arranged(right, other, batch, groups, positions, columns),
+            own,
         ),
     )
 

@@ -68,4 +68,5 @@ def _scales(use: Use, normalised: Any, axes: Sequence[int]) -> tuple[Diagonal, .
     rest = [axis for axis in range(1, rank) if axis not in own]
     shape = (normalised.shape[0], math.prod(normalised.shape[axis] for axis in rest), math.prod(use.weight))
     left, right = (tf.reshape(tf.transpose(x, (0, *rest, *own)), shape) for x in (use.g, normalised))
-    return (Diagonal(left, right),)
+    (own,) = use.arranged((1, math.prod(use.weight)), (0, 1))
+    return (Diagonal(left, right, own),)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import tensorflow as tf
+
 from evtkit_keras.layers import holds, single
 
 __all__ = [
@@ -26,11 +28,14 @@ __all__ = [
 class Block(NamedTuple):
     """Part of a weight's per-sample gradient as a matrix product: ``left @ right``, shape (n, groups, rows, k).
 
-    The lanes are (groups, rows) flattened; a lane may span several consecutive rows.
+    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The weight itself in the order of
+    the product is what ``reduction="taylor"`` multiplies it with, here as in the other factors; a rule without it
+    serves the other reductions.
     """
 
     left: Any  # (n, groups, rows, q)
     right: Any  # (n, groups, q, k)
+    weight: Any = None  # (groups, rows, k)
 
 
 class Diagonal(NamedTuple):
@@ -38,12 +43,14 @@ class Diagonal(NamedTuple):
 
     left: Any  # (n, q, lanes)
     right: Any  # (n, q, lanes)
+    weight: Any = None  # (lanes,)
 
 
 class Whole(NamedTuple):
     """Part of a weight's per-sample gradient as it is, where an operation makes it at once."""
 
     gradient: Any  # (n, lanes, k)
+    weight: Any = None  # (lanes, k)
 
 
 Factors = Block | Diagonal | Whole
@@ -66,6 +73,9 @@ class Use:
         The layer, for its options.
     axes : tuple of int
         The lanes wanted: see `evtkit_keras.lanes.Lanes`.
+    value : tensor or None
+        The weight itself, as it is when the profile is taken, for ``reduction="taylor"``. None for the others, so that
+        no rule arranges it in vain.
     """
 
     weight: tuple[int, ...]
@@ -73,10 +83,33 @@ class Use:
     g: Any
     layer: Any
     axes: tuple[int, ...]
+    value: Any = None
 
     def with_tensors(self, a: Any, g: Any) -> Use:
         """Return the same use with other tensors: some of the samples, or another dtype."""
         return replace(self, a=a, g=g)
+
+    def arranged(self, shape: Sequence[int], order: Sequence[int], result: Sequence[int] | None = None) -> list[Any]:
+        """Put the weight in the order of the products: reshape, transpose, reshape again, cut along the first axis.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            To see the weight in.
+        order : tuple of int
+            Of these axes; the first one tells the products apart.
+        result : tuple of int, optional
+            What to make of the transposed weight; by default nothing.
+
+        Returns
+        -------
+        list of tensor or None
+            The weight of each product; None where the reduction takes none.
+        """
+        if self.value is None:
+            return [None] * (result[0] if result else shape[order[0]])
+        moved = tf.transpose(tf.reshape(self.value, shape), order)
+        return list(tf.unstack(moved if result is None else tf.reshape(moved, result)))
 
 
 Rule = Callable[[Use], tuple[Factors, ...]]
@@ -179,7 +212,7 @@ def register(
     ... def scale(use):
     ...     # n sample, q position, c channel: γ's gradient is Σ_q g x
     ...     shape = (use.a.shape[0], -1, use.a.shape[-1])
-    ...     return (Diagonal(keras.ops.reshape(use.g, shape), keras.ops.reshape(use.a, shape)),)
+    ...     return (Diagonal(keras.ops.reshape(use.g, shape), keras.ops.reshape(use.a, shape), use.value),)
     """
 
     def decorate(rule: Rule) -> Rule:
