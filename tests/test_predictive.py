@@ -107,7 +107,6 @@ def test_more_observations_than_are_kept_round_up():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: Predictive(fit_tail(x, quantile=0.9, keep_sample=False)), "wants the sample"),
         (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, 2.0]), "3 channels on its last axis"),
         (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, np.nan, 2.0]), "NaN"),
     ],
@@ -115,3 +114,18 @@ def test_more_observations_than_are_kept_round_up():
 def test_bad_input_says_what_was_got_and_wanted(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(0).random((100, 3)))
+
+
+def test_without_the_sample_what_was_kept_decides_and_what_lies_below_counts_as_one():
+    rng = np.random.default_rng(3)
+    x = rng.standard_exponential((800, 3))
+    x[:, 2] = 0.0  # no fit: ranks only
+    whole, kept = (fit_tail(x, quantile=0.9, keep_sample=keep) for keep in (True, False))
+    levels = np.concatenate([np.linspace(0.0, 12.0, 200)[:, None] * [1.0, 1.0, 0.0], [[9.0, 0.5, 1.0]]])
+    smallest = np.min(np.where(np.isnan(kept.largest), np.inf, kept.largest), axis=1)
+    known = levels > smallest
+    given = kept.predictive.p_value(levels)
+    np.testing.assert_array_equal(given[known], Predictive(whole).p_value(levels)[known])
+    assert known[:, :2].sum() > 100
+    assert np.all(given[~known] == 1.0)
+    assert given[-1, 2] == pytest.approx(1.0 / 801.0)  # more than all 800 of a channel without a tail

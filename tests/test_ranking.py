@@ -95,6 +95,25 @@ def test_the_other_scores(tail, query, by, score):
     assert np.array_equal(ranking.order, np.argsort(-expected, kind="stable"))
 
 
+def test_impact_is_the_value_times_its_surprise(tail, query):
+    from evtkit.predictive import Predictive
+
+    query[3], query[30], query[8] = tail.threshold[3] + 1.0, 1e9, -2.0
+    ranking = tail.rank(query, "impact")
+    surprise = -Predictive(tail).log_p_value(query)
+    floor = -np.log(200 / 2001)  # 199 of 2,000 lie above each threshold
+    np.testing.assert_allclose(ranking.score, query * np.maximum(surprise, floor), rtol=1e-12)
+    assert np.array_equal(ranking.order, np.argsort(-ranking.score, kind="stable"))
+    assert ranking.score[3] > query[3] * floor
+    assert ranking.score[8] == pytest.approx(-2.0 * floor)
+
+
+def test_impact_ascends_with_the_value_in_every_channel(tail):
+    levels = np.concatenate([np.linspace(-1.0, 3.0, 60), np.geomspace(3.1, 1e12, 60)])[:, None] * tail.threshold.max()
+    score = tail.rank(np.broadcast_to(levels, (120, CHANNELS)), "impact").score
+    assert np.all(np.diff(score, axis=0) > 0.0)
+
+
 def test_random_is_seeded(tail, query):
     assert np.array_equal(tail.rank(query, "random", rng=1).order, tail.rank(query, "random", rng=1).order)
     assert not np.array_equal(tail.rank(query, "random", rng=1).order, tail.rank(query, "random", rng=2).order)
@@ -112,7 +131,7 @@ def test_published_ranks_like_the_mean_excess(sample, tail, query):
 def test_lower_side_ranks_the_smallest(sample):
     tail, mirrored = fit_tail(-sample, quantile=0.9, side="lower"), fit_tail(sample, quantile=0.9)
     x = sample[11]
-    for by in ("pot", "zscore", "excess", "gradient"):
+    for by in ("pot", "zscore", "excess", "gradient", "impact"):
         assert np.array_equal(tail.rank(-x, by).order, mirrored.rank(x, by).order), by
 
 

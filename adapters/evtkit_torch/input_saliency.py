@@ -132,7 +132,7 @@ def _saliency(
             }
             profile = reduce_gradient(profiler, gradient)
             if normalize:
-                profile = profile / profile.mean().clamp_min(torch.finfo(profile.dtype).tiny)
+                profile = profile / profile.abs().mean().clamp_min(torch.finfo(profile.dtype).tiny)
             z = (profile - mean.to(profile)) / scale.to(profile)
             boosted = z.detach().clone()
             boosted[chosen if chosen is not None else z.detach().topk(k).indices] *= boost

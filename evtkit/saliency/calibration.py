@@ -57,7 +57,7 @@ def calibrate(
     which : {"all", "correct"}
         Use all samples, or those whose label the network predicts.
     normalize : {None, "sample"}
-        "sample" divides each profile by its mean over the units: a unit then stands out against the other units, not
+        "sample" divides each profile by its mean size over the units: a unit then stands out against the other units, not
         because the sample's loss is large. Profiles ranked later are treated alike.
     method : str
         The estimator, as in `evtkit.fit_gpd`.

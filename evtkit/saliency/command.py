@@ -35,7 +35,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--quantile", type=float, default=0.90, show_default=True, help="Where each unit's tail begins.")
 @click.option("--which", type=click.Choice(["all", "correct"]), default="all", show_default=True,
               help="Calibrate on all samples, or on those classified right.")  # fmt: skip
-@click.option("--normalize", is_flag=True, help="Divide each profile by its mean over the units.")
+@click.option("--normalize", is_flag=True, help="Divide each profile by its mean size over the units.")
 @click.option("--by", type=click.Choice(BY), default="pot", show_default=True, help="What to rank by.")
 @click.option("--combine", type=click.Choice([c for c in COMBINE if c != "each"]), default="mean-rank",
               show_default=True, help="How several mistakes become one ranking.")  # fmt: skip

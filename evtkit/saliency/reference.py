@@ -52,7 +52,7 @@ class Reference:
     which : str
         "all" or "correct": which calibration samples were used.
     normalize : str or None
-        "sample" if each profile was divided by its mean over the units, and so will be those that are ranked.
+        "sample" if each profile was divided by its mean size over the units, and so will be those that are ranked.
     reduction : str
         How a unit's gradient became one number, see `SaliencyModel.reduction`.
     n_seen : int

@@ -118,9 +118,10 @@ def calibration(reference: Reference) -> Section:
     rows = [
         ("Units", repr(reference.units)),
         ("Coverage", reference.coverage or "not recorded"),
-        ("Saliency", {"mean-abs": "mean |∂loss/∂w| over a unit's weights", "l2": "length of a unit's gradient"}.get(
+        ("Saliency", {"mean-abs": "mean |∂loss/∂w| over a unit's weights", "l2": "length of a unit's gradient",
+                      "taylor": "w · ∂loss/∂w, summed over a unit's weights"}.get(
             reference.reduction, reference.reduction)),
-        ("Each profile", "as it is" if reference.normalize is None else "divided by its mean over the units"),
+        ("Each profile", "as it is" if reference.normalize is None else "divided by its mean size over the units"),
         ("Samples", f"{reference.n_seen:,} seen; {reference.n_samples:,} used: {used}"),
         ("Threshold", f"each unit's {reference.quantile:g} quantile; {int(np.max(tail.n_excess)):,} excesses at most"),
         ("Tails", ", ".join(f"{np.count_nonzero(tail.status == s):,} {s.name}" for s in FitStatus

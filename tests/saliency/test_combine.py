@@ -96,6 +96,24 @@ def test_mean_rank_p_value_holds_its_level_under_chance(reference):
     assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
 
 
+@pytest.mark.parametrize("by", ["impact", "gradient", "zscore", "excess"])
+def test_mean_orders_by_the_mean_score(reference, profiles, by):
+    score = reference.rank(profiles, by, combine="each").score.mean(axis=0)
+    for given in (profiles, profiles[::-1]):
+        ranking = reference.rank(given, by, combine="mean")
+        np.testing.assert_allclose(ranking.score, score, rtol=1e-12)
+        assert np.array_equal(ranking.order, np.argsort(-score, kind="stable"))
+    count = int((profiles[:, 3] > reference.tail.threshold[3]).sum())
+    expected = stats.binomtest(count, 60, reference.tail.n_excess[3] / 1000, "greater").pvalue
+    assert ranking.p_value[3] == pytest.approx(expected)
+
+
+def test_mean_wants_scores_that_have_one(reference, profiles):
+    for by in ("pot", "published", "random"):
+        with pytest.raises(ValueError, match=f"got combine='mean' with by='{by}', wanted by one of 'zscore'"):
+            reference.rank(profiles, by, combine="mean", rng=0)
+
+
 @pytest.mark.parametrize("combine", ["mean-rank", *METHODS, "exceedance"])
 def test_the_order_of_samples_does_not_matter(reference, profiles, combine):
     one, other = (reference.rank(p, combine=combine) for p in (profiles, profiles[::-1]))

@@ -56,6 +56,32 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
                     assert measured == pytest.approx(lost) if k in (1, 4) else np.isnan(measured)
 
 
+def test_scores_of_ones_own_are_compared_like_the_others(reference):
+    net = Toy()
+    mine = {"mine": net.profile, "other": lambda x, y: -net.profile(x, y)}
+    results = evaluate(net, reference, MISTAKES, by=("gradient",), scores=mine, batch_size=7, step=0.1, **QUICK)
+    assert results.by == ("gradient", "mine", "other")
+    for curves in results.curves.values():
+        assert np.array_equal(curves.true[0], curves.true[1])
+        assert not np.array_equal(curves.true[0], curves.true[2])
+    alone = evaluate(net, reference, MISTAKES, by=(), scores=mine, step=0.1, **QUICK)
+    assert np.array_equal(alone.curves["prune"].true, results.curves["prune"].true[1:])
+    assert results.plot().axes
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"pot": lambda x, y: x}, "got scores named .'pot'."),
+        ({"mine": lambda x, y: x}, "got scores 'mine' of shape .*, wanted .*12"),
+        ({"mine": lambda x, y: np.full((len(y), 12), np.nan)}, "without NaN"),
+    ],
+)
+def test_scores_are_checked(reference, scores, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(Toy(), reference, MISTAKES, scores=scores, **QUICK)
+
+
 def test_weights_are_restored_bit_for_bit(reference):
     net = Toy()
     before = bits(net)
@@ -143,7 +169,7 @@ def test_bands_depend_on_the_seed_alone(reference, results):
 def test_a_difference_is_paired(results):
     curves = results.curves["tune"]
     mean, low, high = results.difference("pot", "random", "true", "tune", 4)
-    assert mean == pytest.approx((curves.true[0, :, 1] - curves.true[5, :, 1]).mean())
+    assert mean == pytest.approx((curves.true[0, :, 1] - curves.true[-1, :, 1]).mean())
     assert low <= mean <= high
     assert results.difference("pot", "pot", "true", "tune", 4) == (0.0, 0.0, 0.0)
 
@@ -165,7 +191,7 @@ def test_csv_holds_the_table(tmp_path, results, what):
 
 
 def test_table_shows_the_numbers_asked_for(results):
-    assert len(results.table((1,)).splitlines()) == 1 + 3 * 6
+    assert len(results.table((1,)).splitlines()) == 1 + 3 * len(BY)
     assert "random" in results.table((4,))
 
 

@@ -1,0 +1,75 @@
+"""All of the evidence by one command; whatever is done already is not done again.
+
+    python examples/evidence/run.py --data DIR --output DIR [--jobs 2] [--only WORD ...]
+
+DIR holds the weights and images that the documentation lists. Each step is a script of this folder run by itself, with
+one thread each; on two processors all of it takes some hours, most of it for ImageNet's ResNet-50.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from settings import NAMES
+from trained import NAMES as TRAINED
+
+HERE = Path(__file__).parent
+SHIFTS = {
+    "cifar_resnet56": ("own", "natural", "jpeg", "noise"), "cifar_resnet20": ("own", "natural", "jpeg", "noise"),
+    "mnist_resnet18": ("own", "mnist_m", "usps"),
+    "imagenet_resnet50": ("own", "jpeg"), "imagenet_lite0": ("own", "jpeg"),
+    **{f"pacs_{d}": ("own", d) for d in ("art_painting", "cartoon", "photo", "sketch")},
+    "mnist_vit": ("mnist_m",),
+}  # fmt: skip
+MISTAKES = {"imagenet_resnet50": 20, "imagenet_lite0": 40}
+FAULTS = {"imagenet_resnet50": (80, 200), "imagenet_lite0": (80, 200)}  # drawn, and right samples looked at
+
+
+def steps() -> list[list[str]]:
+    """Command lines in their order: networks first, then what needs them."""
+    lines = [["trained.py", "--only", name] for name in TRAINED]
+    for name in (*NAMES, "mnist_vit"):
+        drawn, pool = FAULTS.get(name, (120, 1000))
+        lines.append(["faults.py", "--setting", name, "--faults", str(drawn), "--pool", str(pool)])
+    lines += [["found.py", "--setting", name] for name in (*NAMES, "mnist_vit")]
+    for name, shifts in SHIFTS.items():
+        mistakes = MISTAKES.get(name, 60)
+        lines += [["repair.py", "--setting", name, "--shift", s, "--mistakes", str(mistakes)] for s in shifts]
+    return lines
+
+
+def run(line: list[str], data: Path, output: Path) -> int:
+    """One step; its output goes to a log of its own."""
+    log = output / "logs" / f"{'-'.join(part.lstrip('-') for part in line if not part.endswith('.py'))}.log"
+    name = log.with_name(f"{line[0].removesuffix('.py')}-{log.name}")
+    name.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(HERE / line[0]), *line[1:], "--data", str(data), "--output", str(output)]
+    start = time.monotonic()
+    threads = {"OMP_NUM_THREADS": "1", "EVTKIT_NUM_THREADS": "1"}
+    with name.open("w") as stream:
+        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=os.environ | threads).returncode
+    print(f"{' '.join(line)}: {'done' if code == 0 else f'FAILED, see {name}'} in {time.monotonic() - start:.0f} s",
+          flush=True)  # fmt: skip
+    return code
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
+    parser.add_argument("--jobs", type=int, default=1, help="steps at a time")
+    parser.add_argument("--only", nargs="*", default=[], help="only steps whose command line holds one of these words")
+    options = parser.parse_args()
+    chosen = [line for line in steps() if not options.only or any(word in " ".join(line) for word in options.only)]
+    with ThreadPoolExecutor(options.jobs) as pool:  # networks are trained before anything needs them
+        first = [line for line in chosen if line[0] == "trained.py"]
+        codes = list(pool.map(lambda line: run(line, options.data, options.output), first))
+        rest = [line for line in chosen if line[0] != "trained.py"]
+        codes += pool.map(lambda line: run(line, options.data, options.output), rest)
+    sys.exit(any(codes))
