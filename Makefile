@@ -8,7 +8,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test
 
-.PHONY: demo test lint docs bench clean
+JOBS   ?= 2
+
+.PHONY: demo test lint docs bench evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
@@ -46,9 +48,18 @@ $(VENV)/.docs: $(VENV)/.test
 	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),docs]'
 	touch $@
 
+$(VENV)/.evidence: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[evidence]'
+	touch $@
+
 $(VENV)/.bench: $(VENV)/.test
 	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),bench]'
 	touch $@
 
+evidence: $(VENV)/.evidence
+	@test -n "$(DATA)" || { echo "wanted DATA=folder with weights/ and images/, see docs/evidence.rst"; exit 2; }
+	$(BIN)/python examples/evidence/run.py --data $(DATA) --output evidence-output --jobs $(JOBS)
+	$(BIN)/python examples/evidence/summary.py --output evidence-output --docs docs
+
 clean:
-	rm -rf $(VENV) demo-output docs/_build docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output evidence-output docs/_build docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache

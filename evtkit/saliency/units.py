@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,12 +120,14 @@ class Units:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in _counts(self.kind).items())
         return f"Units({len(self):,}: {kinds}; {len(_counts(self.module))} modules, {len(self.stages)} stages)"
 
-    @property
+    @cached_property
     def names(self) -> NDArray[np.str_]:
         """Readable names ``module[index]``, shape (units,)."""
-        return np.array(
+        names = np.array(
             [f"{module}[{index}]" for module, index in zip(self.module, self.index, strict=True)], dtype=np.str_
         )
+        names.flags.writeable = False
+        return names
 
     @property
     def stages(self) -> dict[str, int]:

@@ -1,22 +1,26 @@
-"""Planted faults: one filter of a trained network is damaged so that it gets wrong what it got right. Which filter was it?
+"""Planted faults: one filter of a trained network is damaged, so that it gets wrong what it got right. Which one was it?
 
     python examples/evidence/faults.py --data DIR --output DIR --setting cifar_resnet56 --faults 60
 
 Stages are drawn evenly, then filters within a stage. Kinds of damage, by turns: noise (three times the filter's own
 size), flip (−w), scale (5 w), zero, stuck (every weight is the filter's largest). A fault counts if it makes at least 5
-mistakes among the samples that were right before, and at least one among the first quarter of them; up to 50 of them, at random, are kept: their profiles in the damaged
-network, of mean absolute gradients and of Taylor saliency. One file a fault, so it resumes.
+mistakes among the samples that were right before, and at least one among the first quarter of them. Up to 50 mistakes,
+at random, are kept: their profiles in the damaged network, of mean absolute gradients and of Taylor saliency. One file
+a fault, so it resumes.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from evtkit_torch import TorchModel
 from settings import NAMES, REDUCTIONS, Setting
+
+if TYPE_CHECKING:
+    from evtkit_torch import TorchModel
 
 KINDS = ("noise", "flip", "scale", "zero", "stuck")
 FEWEST, MOST = 5, 50

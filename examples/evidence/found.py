@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,47 +22,55 @@ from repair import reference
 from settings import NAMES, Setting
 from tables import band, write
 
+if TYPE_CHECKING:
+    from evtkit.saliency import Reference
+
 SETS = (1, 5, 20, 50)
 MOST_SETS = 4
 FIRST = (1, 10, 25)
 
-Score = Callable[[np.ndarray], np.ndarray]  # profiles (n, units) to one score a unit, larger first
+Scores = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # profiles (n, units) to scores and places, likewise
 
 
-def rankings(setting: Setting) -> dict[tuple[str, str, str], tuple[str, Score]]:
-    """By name, profile and way of combining: which profile, and the score of a set."""
+def each_of(reference: Reference, by: str) -> Scores:
+    """Scores and places of samples ranked apart."""
+
+    def scores(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ranking = reference.rank(profiles, by, combine="each", rng=0)
+        places = np.empty(ranking.order.shape)
+        np.put_along_axis(places, ranking.order, np.arange(1.0, ranking.order.shape[1] + 1)[None], axis=1)
+        return ranking.score, places
+
+    return scores
+
+
+def rankings(setting: Setting) -> list[tuple[str, str, Scores, tuple[str, ...], Reference | None]]:
+    """Name, profile, scores, ways of combining, and the reference for ways that need more than the scores."""
     sample, taylor = reference(setting, normalize="sample"), reference(setting, "taylor", "sample")
     plain = reference(setting)
-    out: dict[tuple[str, str, str], tuple[str, Score]] = {}
+    out: list[tuple[str, str, Scores, tuple[str, ...], Reference | None]] = []
 
-    def add(label: str, ref, reduction: str, by: str, *ways: str) -> None:
-        for way in ways:
-            def score(p: np.ndarray, way: str = way) -> np.ndarray:
-                ranking = ref.rank(p, by, combine="mean-rank" if len(p) == 1 else way, rng=0)
-                if by in ("pot", "published", "random") or way != "mean":
-                    return -np.argsort(ranking.order).astype(float)
-                return ranking.score
-            out[label, reduction, way] = reduction, score
+    def add(by: str, of: Reference, *ways: str) -> None:
+        label = by if of.normalize is None else f"{by}/sample"
+        out.append((label, of.reduction, each_of(of, by), ways, of))
 
-    for by in ("pot", "published", "excess", "zscore", "gradient", "random"):
-        add(by, plain, "mean-abs", by, "mean-rank")
-    for by in ("zscore", "excess", "gradient"):
-        add(by, plain, "mean-abs", by, "mean")
-    add("pot", plain, "mean-abs", "pot", "fisher", "harmonic", "cauchy", "exceedance")
-    add("pot/sample", sample, "mean-abs", "pot", "mean-rank", "fisher", "exceedance")
-    add("zscore/sample", sample, "mean-abs", "zscore", "mean-rank")
-    add("impact/sample", sample, "mean-abs", "impact", "mean")
-    for by in ("pot", "zscore", "gradient"):
-        add(f"{by}/sample", taylor, "taylor", by, "mean-rank")
-    add("gradient/sample", taylor, "taylor", "gradient", "mean")
-    add("zscore/sample", taylor, "taylor", "zscore", "mean")
-    add("impact/sample", taylor, "taylor", "impact", "mean", "mean-rank")
+    add("pot", plain, "mean-rank", "fisher", "harmonic", "cauchy", "exceedance")
+    for by in ("published", "random"):
+        add(by, plain, "mean-rank")
+    for by in ("excess", "zscore", "gradient"):
+        add(by, plain, "mean-rank", "mean")
+    add("pot", sample, "mean-rank", "fisher", "exceedance")
+    for by in ("zscore", "impact"):
+        add(by, sample, "mean-rank", "mean")
+    add("pot", taylor, "mean-rank")
+    for by in ("zscore", "gradient", "impact"):
+        add(by, taylor, "mean-rank", "mean")
     for label, how in (("log-normal", False), ("log-normal/sample", True)):
-        out[label, "mean-abs", "mean"] = "mean-abs", _log_normal(setting.usual(), how)
+        out.append((label, "mean-abs", _log_normal(setting.usual(), how), ("mean-rank", "mean"), None))
     return out
 
 
-def _log_normal(usual: np.ndarray, centred: bool) -> Score:
+def _log_normal(usual: np.ndarray, centred: bool) -> Scores:
     """The z-score of the logarithm, as if saliency were log-normal; centred: less its mean over the units."""
     tiny = usual[usual > 0].min()
 
@@ -72,7 +81,12 @@ def _log_normal(usual: np.ndarray, centred: bool) -> Score:
     values = log(usual)
     mean, std = values.mean(axis=0), values.std(axis=0, ddof=1)
     std[std <= 1e-9] = np.inf
-    return lambda profiles: ((log(profiles) - mean) / std).mean(axis=0)
+
+    def scores(profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = (log(profiles) - mean) / std
+        return z, np.argsort(np.argsort(-z, axis=1, kind="stable"), axis=1) + 1.0
+
+    return scores
 
 
 def place(score: np.ndarray, unit: int) -> float:
@@ -87,30 +101,41 @@ def found(setting: Setting) -> None:
     faults = [fault for fault in loaded if "taylor" in fault]
     units = setting.net.units
     rows, single = [], []
-    for (label, profile, way), (reduction, score) in rankings(setting).items():
-        places: dict[int, list[list[float]]] = {n: [] for n in SETS}
+    for label, profile, scores, ways, of in rankings(setting):
+        places: dict[tuple[str, int], list[list[float]]] = {(way, n): [] for way in ways for n in SETS}
         for fault in faults:
-            profiles, unit = fault[reduction], int(fault["unit"])
-            for n in SETS:
-                sets = min(len(profiles) // n, MOST_SETS if n > 1 else 12)
-                if sets:
-                    each = [place(score(profiles[i * n : (i + 1) * n]), unit) for i in range(sets)]
-                    places[n].append(each)
+            profiles, unit = fault[profile], int(fault["unit"])
+            score, rank = scores(profiles)
+            for way, n in places:
+                found_at = []
+                for i in range(min(len(profiles) // n, MOST_SETS if n > 1 else 12)):
+                    some = slice(i * n, (i + 1) * n)
+                    if way in ("mean", "mean-rank") or n == 1:
+                        mean = -rank[some].mean(axis=0) if way != "mean" else score[some].mean(axis=0)
+                    else:
+                        order = of.rank(profiles[some], label.partition("/")[0], combine=way).order
+                        mean = -np.argsort(order).astype(float)
+                    found_at.append(place(mean, unit))
+                if found_at:
+                    places[way, n].append(found_at)
                     single.append((setting.name, label, profile, way, n, str(units.stage[unit]), str(fault["kind"]),
-                                   float(np.mean(1.0 / np.array(each)))))  # fmt: skip
-        for n in SETS:
-            if not places[n]:
-                continue
-            mrr = band([np.mean(1.0 / np.array(each)) for each in places[n]])
-            hits = [band([np.mean(np.array(each) <= k) for each in places[n]]) for k in FIRST]
-            rows.append((setting.name, label, profile, way, n, len(places[n]), *mrr, *(v for hit in hits for v in hit)))
-        print(label, profile, way, *(f"{row[6]:.3f}" for row in rows[-len(SETS):]), flush=True)
+                                   float(np.mean(1.0 / np.array(found_at)))))  # fmt: skip
+        for (way, n), each in places.items():
+            if each:
+                mrr = band(np.array([np.mean(1.0 / np.array(sets)) for sets in each]))
+                hits = [band(np.array([np.mean(np.array(sets) <= k) for sets in each])) for k in FIRST]
+                rows.append((setting.name, label, profile, way, n, len(each), *mrr, *(v for hit in hits for v in hit)))
+                print(label, profile, way, n, f"{mrr[0]:.3f} ({mrr[1]:.3f} … {mrr[2]:.3f})", flush=True)
     folder = setting.output / "found"
     hits = [f"hit{k}{end}" for k in FIRST for end in ("", "_low", "_high")]
     head = ("setting", "ranking", "profile", "combine", "n", "faults", "mrr", "mrr_low", "mrr_high", *hits)
     write(folder / f"{setting.name}-faults.csv",
           ("setting", "ranking", "profile", "combine", "n", "stage", "kind", "reciprocal"), single)  # fmt: skip
-    write(folder / f"{setting.name}-drawn.csv", ("setting", "drawn", "counted"), [(setting.name, len(loaded), len(faults))])
+    write(
+        folder / f"{setting.name}-drawn.csv",
+        ("setting", "drawn", "counted"),
+        [(setting.name, len(loaded), len(faults))],
+    )
     write(folder / f"{setting.name}.csv", head, rows)
 
 

@@ -3,8 +3,9 @@
     python examples/evidence/repair.py --data DIR --output DIR --setting cifar_resnet56 --shift natural --mistakes 60
 
 The protocol of `evtkit.saliency.evaluate`. Beside the published rankings by mean absolute gradient:
-``taylor-impact`` and ``taylor`` (its control, the value alone) by Taylor saliency. Writes the curves, the single outcomes, how much oftener
-each stage is among the first 25 than among all units, and how many of the first 25 two rankings share.
+``taylor-impact`` and ``taylor`` (its control, the value alone) by Taylor saliency. Writes the curves, the single
+outcomes, how much oftener each stage is among the first 25 than among all units, and how many of the first 25 two
+rankings share.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from evtkit import fit_tail
 from evtkit.saliency import Reference, evaluate
 
 BY = ("pot", "published", "excess", "zscore", "gradient", "random")
-PRUNE = (1, 2, 3, 5, 10, 15, 25, 50)
-TUNE = (1, 2, 3, 5, 10, 15, 25)
+PRUNE = (1, 2, 5, 10, 25, 50)
+TUNE = (1, 2, 5, 10, 25)
 FEW = {"imagenet_resnet50": ((1, 5, 25), (5, 25)), "imagenet_lite0": ((1, 5, 25, 50), (1, 5, 25))}
 STEP = 1e-3
 K = 25

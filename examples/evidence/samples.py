@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
+import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Images = np.ndarray  # uint8, (n, height, width, 3)
 Pair = tuple[Tensor, np.ndarray]
@@ -53,7 +57,7 @@ def pacs(data: Path) -> dict[str, tuple[Images, np.ndarray]]:
     raw, offset = file["bytes"].tobytes(), file["offset"]
     images = np.stack([
         np.asarray(Image.open(io.BytesIO(raw[start:stop])).convert("RGB"))
-        for start, stop in zip(offset[:-1], offset[1:], strict=True)
+        for start, stop in itertools.pairwise(offset)
     ])  # fmt: skip
     return {
         name: (images[file["domain"] == name], file["y"][file["domain"] == name].astype(np.int64)) for name in DOMAINS

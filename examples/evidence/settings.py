@@ -6,11 +6,9 @@ and collateral) and ``shifts`` are disjoint, and none was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import samples
@@ -20,6 +18,10 @@ from evtkit_torch import TorchModel
 from samples import Pair
 from torch import nn
 from trained import pacs_split, trained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 HELD_BACK = ("cifar_resnet20", "imagenet_lite0", "pacs_photo", "pacs_sketch")
 """Networks not looked at until every choice was made (and, for mnist_resnet18, USPS)."""

@@ -8,9 +8,8 @@ Tables go to docs/tables/evidence-*.csv, pictures to docs/_static/evidence-*.png
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +17,9 @@ from settings import HELD_BACK, NAMES
 from tables import band, read, write
 
 from evtkit.saliency.pictures import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 K = "25"
 ORDER = (*NAMES, "mnist_vit")
@@ -126,7 +128,7 @@ def _picture(docs: Path, rows: list[dict[str, str]], settings: list[str]) -> Non
         ax.set_ylim(0.0, 1.02)
         ax.set_title(SHORT[name] + (" *" if name in HELD_BACK else ""), fontsize="medium")
         ax.spines[["top", "right"]].set_visible(False)
-    for ax in grid.ravel()[len(settings):]:
+    for ax in grid.ravel()[len(settings) :]:
         ax.set_axis_off()
     for ax in grid[:, 0]:
         ax.set_ylabel("mean reciprocal rank")
@@ -185,7 +187,15 @@ def differences(output: Path, docs: Path) -> None:
     pooled = []
     for (group, repair, one, other), gaps in pools.items():
         gap = np.concatenate(gaps)
-        pooled.append([group, repair, f"{one} − {other}", len(gap), "{:+.1f} ({:+.1f} … {:+.1f})".format(*(100 * v for v in band(gap)))])
+        pooled.append(
+            [
+                group,
+                repair,
+                f"{one} − {other}",
+                len(gap),
+                "{:+.1f} ({:+.1f} … {:+.1f})".format(*(100 * v for v in band(gap))),
+            ]
+        )
     pooled.sort(key=lambda row: ([*dict.fromkeys(r[0] for r in pooled)].index(row[0]), REPAIRS.index(row[1])))
     write(docs / "tables" / "evidence-claims.csv", ["mistakes", "repair", "difference", "n", "corrected [%]"], pooled)
 
