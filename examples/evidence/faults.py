@@ -1,4 +1,4 @@
-"""Planted faults: one filter of a trained network is damaged, so that it gets wrong what it got right. Which one was it?
+"""Planted faults: one filter of a trained network is damaged, so that it gets wrong what it got right. Which was it?
 
     python examples/evidence/faults.py --data DIR --output DIR --setting cifar_resnet56 --faults 60
 
@@ -12,15 +12,21 @@ a fault, so it resumes.
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from settings import NAMES, REDUCTIONS, Setting
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from evtkit_torch import TorchModel
+
+    from evtkit.saliency import Units
 
 KINDS = ("noise", "flip", "scale", "zero", "stuck")
 FEWEST, MOST = 5, 50
@@ -35,12 +41,45 @@ def damaged(weight: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
     return {"flip": -1.0, "scale": 5.0, "zero": 0.0}[kind] * weight
 
 
+def weights_of(network: nn.Module, units: Units, unit: int) -> list[Tensor]:
+    """A unit's weights, in the network's own memory: a layer's filter or row, or the parts of an attention head."""
+    module, index = network.get_submodule(str(units.module[unit])), int(units.index[unit])
+    if isinstance(module, nn.MultiheadAttention):
+        own = slice(index * module.head_dim, (index + 1) * module.head_dim)
+        inner = module.in_proj_weight.detach().split(module.embed_dim)
+        return [*(part[own] for part in inner), module.out_proj.weight.detach()[:, own]]
+    return [module.weight.detach()[index]]
+
+
+@contextmanager
+def damage(parts: list[Tensor], kind: str, rng: np.random.Generator) -> Iterator[None]:
+    """Context in which the weights are damaged."""
+    kept = [part.clone() for part in parts]
+    flat = damaged(np.concatenate([part.numpy().ravel() for part in kept]), kind, rng)
+    try:
+        for part, values in zip(parts, np.split(flat, np.cumsum([p.numel() for p in parts])[:-1]), strict=True):
+            part.copy_(torch.from_numpy(values).view(part.shape))
+        yield
+    finally:
+        for part, before in zip(parts, kept, strict=True):
+            part.copy_(before)
+
+
 def draw(net: TorchModel, number: int) -> tuple[int, str, np.random.Generator]:
     """The unit and the kind of damage of a fault."""
     rng = np.random.default_rng([2, number])
     stages = list(net.units.stages)
     units = np.flatnonzero(net.units.stage == stages[rng.integers(len(stages))])
     return int(rng.choice(units)), KINDS[number % len(KINDS)], rng
+
+
+def mistakes(setting: Setting, x: Tensor, y: np.ndarray) -> np.ndarray:
+    """Places of the samples that the network gets wrong; none if it gets the first quarter right."""
+    quarter = len(y) // 4
+    first = np.flatnonzero(setting.predicted(x[:quarter]) != y[:quarter])
+    if not len(first):
+        return first
+    return np.concatenate([first, quarter + np.flatnonzero(setting.predicted(x[quarter:]) != y[quarter:])])
 
 
 def collect(setting: Setting, faults: int, pool: int) -> int:
@@ -55,32 +94,24 @@ def collect(setting: Setting, faults: int, pool: int) -> int:
         if path.exists():
             continue
         unit, kind, rng = draw(net, number)
-        filters = setting.network.get_submodule(str(net.units.module[unit])).weight.detach()
-        place = int(net.units.index[unit])
-        kept = filters[place].clone()
-        filters[place] = torch.from_numpy(damaged(kept.numpy(), kind, rng))
-        quarter = len(y) // 4
-        wrong = np.flatnonzero(setting.predicted(x[:quarter]) != y[:quarter])
-        if len(wrong):
-            wrong = np.concatenate([wrong, quarter + np.flatnonzero(setting.predicted(x[quarter:]) != y[quarter:])])
-        n_wrong = len(wrong)
-        found: dict[str, np.ndarray] = {}
-        if n_wrong >= FEWEST:
-            wrong = rng.permutation(wrong)[:MOST]
-            found = {how: setting.profiles(x[wrong], y[wrong], how) for how in REDUCTIONS}
-        filters[place] = kept
+        with damage(weights_of(setting.network, net.units, unit), kind, rng):
+            wrong = mistakes(setting, x, y)
+            found: dict[str, np.ndarray] = {}
+            if len(wrong) >= FEWEST:
+                some = rng.permutation(wrong)[:MOST]
+                found = {how: setting.profiles(x[some], y[some], how) for how in REDUCTIONS}
         part = path.with_suffix(".part.npz")
-        np.savez(part, unit=unit, kind=kind, n_wrong=n_wrong, **found)
+        np.savez(part, unit=unit, kind=kind, n_wrong=len(wrong), **found)
         part.rename(path)
-        print(f"{setting.name} {number}: {net.units.names[unit]} {kind}: {n_wrong} of {len(y)}", flush=True)
-    return sum(int(np.load(path)["n_wrong"]) >= FEWEST for path in folder.glob("[0-9]*.npz"))
+        print(f"{setting.name} {number}: {net.units.names[unit]} {kind}: {len(wrong)} of {len(y)}", flush=True)
+    return sum(int(np.load(path)["n_wrong"]) >= FEWEST for path in folder.glob("[0-9]*[0-9].npz"))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=(*NAMES, "mnist_vit"), required=True)
+    parser.add_argument("--setting", choices=NAMES, required=True)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--pool", type=int, default=1000, help="right samples among which mistakes are looked for")
     parser.add_argument("--threads", type=int, default=1)

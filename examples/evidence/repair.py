@@ -90,7 +90,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=(*NAMES, "mnist_vit"), required=True)
+    parser.add_argument("--setting", choices=NAMES, required=True)
     parser.add_argument("--shift", required=True, help="'own', or a shift of the setting's")
     parser.add_argument("--mistakes", type=int, default=100)
     parser.add_argument("--held-out", type=int, default=50)

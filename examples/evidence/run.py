@@ -34,10 +34,10 @@ FAULTS = {"imagenet_resnet50": (80, 200), "imagenet_lite0": (80, 200)}  # drawn,
 def steps() -> list[list[str]]:
     """Command lines in their order: networks first, then what needs them."""
     lines = [["trained.py", "--only", name] for name in TRAINED]
-    for name in (*NAMES, "mnist_vit"):
+    for name in NAMES:
         drawn, pool = FAULTS.get(name, (120, 1000))
         lines.append(["faults.py", "--setting", name, "--faults", str(drawn), "--pool", str(pool)])
-    lines += [["found.py", "--setting", name] for name in (*NAMES, "mnist_vit")]
+    lines += [["found.py", "--setting", name] for name in NAMES]
     for name, shifts in SHIFTS.items():
         mistakes = MISTAKES.get(name, 60)
         lines += [["repair.py", "--setting", name, "--shift", s, "--mistakes", str(mistakes)] for s in shifts]

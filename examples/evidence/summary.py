@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 K = "25"
-ORDER = (*NAMES, "mnist_vit")
+ORDER = NAMES
 SHORT = {
     "cifar_resnet56": "ResNet-56", "cifar_resnet20": "ResNet-20", "mnist_resnet18": "MNIST ResNet-18",
     "imagenet_resnet50": "ResNet-50", "imagenet_lite0": "Lite0", "pacs_art_painting": "PACS art",
