@@ -15,13 +15,15 @@ sd_sequences  what the standard error ought to be: standard deviation of ξ over
 
 Table <setting>-summary.csv, means and quantiles over the units, among them, over random halves of the sequences:
 
-z         (ξ of one half − ξ of the other)/standard error, squared: mean 1, median 0.45 if the standard errors are right
+z         (ξ of one half − ξ of the other)/standard error, squared: mean 1, median 0.45 if standard errors are right
 alarms    frames of one half beyond the level of probability 1e-3 under the other half's fit, over their nominal number:
           their mean; ``over-3``, the share of units with more than three times that number; ``none``, with none at all;
           ``dispersion``, variance over mean of the counts, 1 for a Poisson law
 episodes  alarms at most ``run`` frames apart, of one sequence, count once; over the nominal number of alarms
-halves    of ``frames``: a control, halves of the frames at random. Of ``sequences``, and their ``peaks``: the levels are
-          (N_u/n) times the survival function of the GPD of the clusters' peaks
+halves    of ``frames``: a control, halves of the frames at random. Of ``sequences``, by the fit to all excesses, and by
+          that to the ``peaks``, whose levels are those of N_u/n times the survival function of the peaks' GPD
+
+The sequences stand one after another as one stream, so a cluster can go on into the next sequence.
 """
 
 from __future__ import annotations
@@ -229,7 +231,7 @@ def sequence(setting: Setting, data: Path, resamples: int, splits: int, folder: 
     write(folder / f"{setting.name}-summary.csv", header, summary)
     pictures = folder.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    picture(profiles, table, columns).savefig(pictures / "evidence-sequence.png", dpi=100)
+    picture(profiles, table, columns).savefig(pictures / "evidence-sequence.png", dpi=90)
     write(folder / f"{setting.name}.csv", ("setting", "normalize", "unit", "stage", *columns), table)
 
 
