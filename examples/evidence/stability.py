@@ -16,7 +16,7 @@ which     ``correct``: only the calibration samples that the network gets right,
 
 pot, zscore     by mean absolute gradients, as they are
 pot-sample      the same, each profile divided by its mean
-impact          by Taylor saliency, likewise
+impact          by Taylor saliency, likewise; with fewer than five excesses a unit it knows no tails, only ranks
 """
 
 from __future__ import annotations
