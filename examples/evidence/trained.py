@@ -7,7 +7,8 @@ mnist_resnet18  ResNet-18 with torchvision's stem on MNIST, as Wang & Sato (2023
                 say is at PyTorch's defaults.
 mnist_vit       a small vision transformer on MNIST: 4 blocks of 4 heads, width 64, patches of 4×4, Adam, 2 epochs
 pacs_<domain>   ResNet-18 of half the width on the other three domains of PACS at 64×64, four fifths of each: SGD with a
-                one-cycle step up to 0.1, momentum 0.9, weight decay 5e-4, flips and shifts, 20 epochs
+                one-cycle step up to 0.1, momentum 0.9, weight decay 5e-4, flips and shifts, 20 epochs. Without
+                photographs to train on it diverged, so that domain is not left out
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Batch = tuple[Tensor, Tensor]
-NAMES = ("mnist_resnet18", "mnist_vit", *(f"pacs_{domain}" for domain in samples.DOMAINS))
+NAMES = ("mnist_resnet18", "mnist_vit", "pacs_art_painting", "pacs_cartoon", "pacs_sketch")
 
 
 def pacs_split(n: int) -> tuple[np.ndarray, np.ndarray]:
