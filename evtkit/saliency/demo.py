@@ -70,8 +70,7 @@ def _run(output: Path, progress: bool) -> str:
     digits = _Digits.make()
     net = _trained(digits.x[digits.train], digits.y[digits.train])
     usual = Batches(digits.x[digits.calibration], digits.y[digits.calibration])
-    # mistakes have large gradients everywhere; divided by its mean, a profile says where more than elsewhere
-    reference = calibrate(net, usual, normalize="sample", progress=progress)
+    reference = calibrate(net, usual, progress=progress)
     reference.save(output / "reference.npz")
 
     clean, labels = digits.x[digits.test], digits.y[digits.test]
