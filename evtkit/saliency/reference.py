@@ -33,7 +33,8 @@ def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
     if how not in NORMALIZE:
         raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
     mean = np.abs(profiles).mean(axis=1, dtype=np.float64, keepdims=True)
-    scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean > 0.0)
+    with np.errstate(invalid="ignore"):  # inf/inf: what is not finite stays so, to be refused
+        scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean != 0.0)
     return np.asarray(scaled, dtype=profiles.dtype)
 
 
@@ -139,8 +140,9 @@ class Reference:
                 below the threshold, of which the reference only knows that its probability lies between N_u/n and 1,
                 counts as the middle of the two.
             ``"exceedance"``
-                for ``by="pot"``: by the share of the samples in which the unit exceeds its threshold, minus that share among ``correct``
-                samples (Fisher's exact test gives the p-value) or, without them, in calibration (binomial test).
+                for ``by="pot"``: by the share of the samples in which the unit exceeds its threshold, minus that share
+                among ``correct`` samples (Fisher's exact test gives the p-value) or, without them, in calibration
+                (binomial test).
             ``"each"``
                 not combined: n rankings, every array with a leading axis.
         correct : array_like, shape (m, units), optional

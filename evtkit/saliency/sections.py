@@ -36,6 +36,11 @@ __all__ = [
 ]
 
 _DPI = 160
+_SALIENCY = {
+    "taylor": "Σ w · ∂loss/∂w over a unit's weights: to first order, by how much the loss would fall without it",
+    "mean-abs": "mean |∂loss/∂w| over a unit's weights",
+    "l2": "length of a unit's gradient",
+}
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,7 @@ def calibration(reference: Reference) -> Section:
     rows = [
         ("Units", repr(reference.units)),
         ("Coverage", reference.coverage or "not recorded"),
-        ("Saliency", {"mean-abs": "mean |∂loss/∂w| over a unit's weights", "l2": "length of a unit's gradient",
-                      "taylor": "Σ w · ∂loss/∂w over a unit's weights: by how much the loss would fall without it, to first order"}.get(
-            reference.reduction, reference.reduction)),
+        ("Saliency", _SALIENCY.get(reference.reduction, reference.reduction)),
         ("Each profile", "as it is" if reference.normalize is None else "divided by its mean size over the units"),
         ("Samples", f"{reference.n_seen:,} seen; {reference.n_samples:,} used: {used}"),
         ("Threshold", f"each unit's {reference.quantile:g} quantile; {int(np.max(tail.n_excess)):,} excesses at most"),
