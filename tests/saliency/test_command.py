@@ -53,8 +53,8 @@ def test_calibrates_ranks_repairs_and_reports(folder, tmp_path):
 
 
 def test_the_published_protocol_can_be_asked_for(folder):
-    run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "ref.npz", "--no-normalize",
-               "--by", "pot", "--combine", "fisher", "--quiet")  # fmt: skip
+    run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "ref.npz",
+               "--no-normalize", "--by", "pot", "--combine", "fisher", "--quiet")  # fmt: skip
     assert run.exit_code == 0, run.output
     assert "pot, fisher" in run.output
     assert Reference.load("ref.npz").normalize is None

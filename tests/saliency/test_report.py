@@ -86,7 +86,9 @@ def test_page_says_what_was_found(page, ranking, reference):
         assert words in page
 
 
-def test_page_says_what_the_ranking_is_by_and_claims_a_place_only_where_there_is_one(reference, ranking, page, tmp_path):
+def test_page_says_what_the_ranking_is_by_and_claims_a_place_only_where_there_is_one(
+    reference, ranking, page, tmp_path
+):
     assert "By impact, mean over 40 mistakes. Impact is saliency times its surprise" in page
     assert f"<td>{ranking.score[ranking.order[0]]:.3g}</td>" in page
     assert "ranked last" not in page
