@@ -77,7 +77,7 @@ def main() -> None:
     print(f"\n{ranking.table(10)}\n\n{ranking.enrichment(25, by='module')}\n")
 
     # One repair for all: a gradient step of the first 25 filters.
-    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=3e-3):
+    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=1e-3):
         for name, images, truth in (
             ("mistakes it was made from", turned[seen], labels[seen]),
             ("other mistakes", turned[unseen], labels[unseen]),

@@ -32,7 +32,7 @@ _HELD_OUT = 200  # upright digits on which those repairs are tried
 _PRUNE = (1, 3, 5, 10, 25, 50)
 _TUNE = (1, 3, 5, 10, 25)
 _STEP = 1e-3
-_STEP_AT_ONCE = 3e-3
+_STEP_AT_ONCE = 2e-3
 
 
 def run(output: Path, progress: bool = True) -> str:
