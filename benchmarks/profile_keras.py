@@ -112,7 +112,7 @@ def report(seconds: dict[str, list[float]], batch: int) -> None:
 
 def cpu(repeats: int, threads: int, skip_map: bool) -> None:
     model, x, y = small_problem()
-    net = KerasModel(model)
+    net = KerasModel(model, reduction="mean-abs")
     print(f"CPU, {threads} threads, ResNet-18 at 32×32, batch 32\n  {net}")
     candidates = {
         "plain forward + backward": plain(model, x, y),
@@ -151,7 +151,7 @@ def gpu(repeats: int) -> None:
         model = keras_networks.resnet50(size=224)
         x = tf.random.normal((64, 224, 224, 3))
         y = tf.random.uniform((64,), 0, 1000, tf.int64)
-        net = KerasModel(model, max_workspace_mib=1024)
+        net = KerasModel(model, max_workspace_mib=1024, reduction="mean-abs")
         print(f"GPU, ResNet-50 at 224×224, batch 64, {policy}")
         candidates = {"plain forward + backward": plain(model, x, y), "evtkit profile": lambda: net.profile(x, y)}  # noqa: B023
         for run in candidates.values():
@@ -178,7 +178,7 @@ def child(what: str) -> None:
     if what == "plain":
         run = plain(model, x, y)
     else:
-        net = KerasModel(model, max_workspace_mib=float(what), verify=False)
+        net = KerasModel(model, max_workspace_mib=float(what), reduction="mean-abs", verify=False)
         run = lambda: net.profile(x, y)  # noqa: E731
     for _ in range(3):
         finished(run())

@@ -124,7 +124,7 @@ def report(seconds: dict[str, list[float]], batch: int) -> None:
 def cpu(repeats: int) -> None:
     model = networks.resnet18()
     x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
-    net = TorchModel(model)
+    net = TorchModel(model, reduction="mean-abs")
     print(f"CPU, {torch.get_num_threads()} threads, ResNet-18 at 32×32, batch 32\n  {net}")
     candidates: dict[str, Candidate] = {
         "plain forward + backward": plain(model, x, y),
@@ -152,7 +152,7 @@ def cuda(repeats: int) -> None:
     for name, setting in (("float32", None), ("bfloat16 autocast", torch.bfloat16)):
         model = networks.resnet50().cuda()
         x, y = torch.randn(64, 3, 224, 224, device="cuda"), torch.randint(0, 1000, (64,), device="cuda")
-        net = TorchModel(model, autocast=setting, max_workspace_mib=1024)
+        net = TorchModel(model, autocast=setting, max_workspace_mib=1024, reduction="mean-abs")
 
         def step(model: nn.Module = model, x: Tensor = x, y: Tensor = y, setting: torch.dtype | None = setting) -> None:
             model.zero_grad()
@@ -194,7 +194,7 @@ def child(what: str) -> None:
         first = model[0](x)
         torch.autograd.grad(functional.cross_entropy(model[1:](first), y), first)
     else:
-        TorchModel(model, max_workspace_mib=float(what), verify=False).profile(x, y)
+        TorchModel(model, max_workspace_mib=float(what), reduction="mean-abs", verify=False).profile(x, y)
     status = Path("/proc/self/status").read_text()
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 

@@ -53,9 +53,9 @@ def main() -> None:
     upright, labels = x[test], y[test]
     turned = rotate(upright, options.angle, axes=(1, 2), reshape=False, order=1)
 
-    # What is usual is learned when the training ends. Mistakes have large gradients everywhere; "sample" asks where
-    # they are larger than elsewhere. One ranking for half of the samples; the mistakes of the other half will judge it.
-    saliency = SaliencyCallback((x[usual], y[usual]), (turned[::2], labels[::2]), normalize="sample")
+    # What is usual, how much of a sample's loss each filter accounts for, is learned when the training ends. One
+    # ranking for half of the samples; the mistakes of the other half will judge it.
+    saliency = SaliencyCallback((x[usual], y[usual]), (turned[::2], labels[::2]))
     network = small_cnn()
     network.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
     network.fit(x[training], y[training], batch_size=64, epochs=12, verbose=0, callbacks=[saliency])
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"\n{ranking.table(10)}\n\n{ranking.enrichment(25, by='module')}\n")
 
     # One repair for all: a gradient step of the first 25 filters.
-    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=3e-3):
+    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=1e-3):
         for name, images, truth in (
             ("mistakes it was made from", turned[seen], labels[seen]),
             ("other mistakes", turned[unseen], labels[unseen]),

@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--mistakes", type=int, default=200, help="mistakes to take; half rank, half judge")
     parser.add_argument("--repairs", type=int, default=40, help="mistakes to repair one by one")
     parser.add_argument("--held-out", type=int, default=200, help="test images on which repairs are tried")
-    parser.add_argument("--normalize", action="store_true", help="divide each profile by its mean over the filters")
+    parser.add_argument(
+        "--published", action="store_true", help="the published protocol: mean absolute gradients, ranked by pot"
+    )
     parser.add_argument("--step", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path("output"))
@@ -39,7 +41,9 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
 
     weights = options.data / "weights" / f"cifar10_resnet{options.depth}.safetensors"
-    net = TorchModel(networks.load(networks.cifar_resnet(options.depth), weights), micro_batch=250)
+    reduction, normalize, by = ("mean-abs", None, "pot") if options.published else ("taylor", "sample", "impact")
+    network = networks.load(networks.cifar_resnet(options.depth), weights)
+    net = TorchModel(network, micro_batch=250, reduction=reduction)
     print(net)
 
     x_test, y_test = images(options.data, "cifar10_test", 2000)
@@ -47,9 +51,8 @@ def main() -> None:
     print(f"accuracy on {len(y_test)} test images: {accuracy:.4f} (published: {ACCURACY[options.depth]:.4f})")
 
     x, y = images(options.data, "cifar10_train10k", options.calibration)
-    how = "sample" if options.normalize else None
-    state = options.output / f"calibration-{options.depth}-{how}.npz"
-    reference = calibrate(net, Batches(x, y, 100), normalize=how, checkpoint=state)
+    state = options.output / f"calibration-{options.depth}-{reduction}.npz"
+    reference = calibrate(net, Batches(x, y, 100), normalize=normalize, checkpoint=state)
     reference.save(options.output / "reference.npz")
     print(reference, reference.tail, reference.goodness(), sep="\n")
 
@@ -59,7 +62,8 @@ def main() -> None:
     wrong = np.random.default_rng(0).permutation(wrong)[: options.mistakes]
     first, second = (wrong[part] for part in held_out_split(y_shift[wrong], 0.5))
 
-    ranking = reference.rank(np.concatenate([net.profile(*b) for b in Batches(x_shift[first], y_shift[first], 50)]))
+    profiles = np.concatenate([net.profile(*b) for b in Batches(x_shift[first], y_shift[first], 50)])
+    ranking = reference.rank(profiles, by)
     print(f"\n{ranking.table(10)}\n\n{ranking.enrichment(25)}")
     right = net.predict(x_test).argmax(1) == y_test
     for step in (options.step, 3 * options.step, 10 * options.step):  # one repair for all, judged on other mistakes
@@ -76,9 +80,9 @@ def main() -> None:
         tune=(1, 2, 5, 10, 25), step=options.step, equal_norm=True, collateral_k=(25,), batch_size=100,
     )  # fmt: skip
     print(f"\n{results}\n{results.table((5, 25))}")
-    for other in ("zscore", "excess", "published", "gradient", "random"):
-        mean, low, high = results.difference("pot", other, "corrected", "tune", 25)
-        print(f"corrected by tuning 25, pot − {other}: {100 * mean:+.1f} % ({100 * low:+.1f} … {100 * high:+.1f})")
+    for other in (name for name in results.by if name != by):
+        mean, low, high = results.difference(by, other, "corrected", "tune", 25)
+        print(f"corrected by tuning 25, {by} − {other}: {100 * mean:+.1f} % ({100 * low:+.1f} … {100 * high:+.1f})")
     results.to_csv(options.output / "repair.csv")
     title = f"ResNet-{options.depth}: CIFAR-10's classes in other pictures"
     page = report(options.output / "cifar.html", reference, ranking=ranking, results=results,

@@ -67,8 +67,8 @@ def main() -> None:
     print(f"right on upright digits: {(net.predict(upright).argmax(1) == labels).mean():.3f}, "
           f"turned by {options.angle:g} degrees: {1 - len(wrong) / len(labels):.3f}\n")  # fmt: skip
 
-    # What is usual. Mistakes have large gradients everywhere; "sample" asks where they are larger than elsewhere.
-    reference = calibrate(net, Batches(x[usual], y[usual]), normalize="sample")
+    # What is usual: how much of a sample's loss each filter accounts for.
+    reference = calibrate(net, Batches(x[usual], y[usual]))
     print(reference)
 
     # One ranking for half of the mistakes; the other half will judge it.
@@ -77,7 +77,7 @@ def main() -> None:
     print(f"\n{ranking.table(10)}\n\n{ranking.enrichment(25, by='module')}\n")
 
     # One repair for all: a gradient step of the first 25 filters.
-    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=3e-3):
+    with net.tuned(ranking.top(25), turned[seen], labels[seen], step=1e-3):
         for name, images, truth in (
             ("mistakes it was made from", turned[seen], labels[seen]),
             ("other mistakes", turned[unseen], labels[unseen]),

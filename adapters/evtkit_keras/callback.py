@@ -31,7 +31,7 @@ class SaliencyCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         Samples such as the validation set, whose mistakes are ranked. Without them the callback only calibrates.
     report : path, optional
         File for an HTML report; needs ``pip install 'evtkit[saliency]'``.
-    by, combine : str
+    by, combine : str, optional
         How to rank, and how several mistakes become one ranking; see `evtkit.saliency.Reference.rank`.
     quantile, normalize, which
         As in `evtkit.saliency.calibrate`.
@@ -81,10 +81,10 @@ class SaliencyCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         samples: Any = None,
         *,
         report: str | os.PathLike[str] | None = None,
-        by: str = "pot",
-        combine: str = "mean-rank",
+        by: str = "impact",
+        combine: str | None = None,
         quantile: float = 0.90,
-        normalize: str | None = None,
+        normalize: str | None = "sample",
         which: str = "all",
         k: int = 25,
         max_mistakes: int = 1000,

@@ -31,10 +31,11 @@ __all__ = ["KerasModel"]
 class KerasModel:
     """A network's units, their per-sample saliency, and temporary changes to them.
 
-    The profile of a labelled sample holds, for every unit, the mean absolute gradient of the loss with respect to the
-    unit's weights (Levin et al. 2021, arXiv 2108.01335), exact, from one forward and one backward pass over the whole
-    batch. The network is run in inference mode, in a graph that is traced once for every shape of the input. What its
-    layers are is read then: make a new KerasModel after changing them; weights may change at any time.
+    The profile of a labelled sample holds, for every unit, by how much the loss would fall, to first order, if the
+    unit's weights were zero: Σ w · ∂L/∂w, exact, from one forward and one backward pass over the whole batch. The
+    network is run in inference mode, in a graph that is traced once for every shape of the input. What its layers are
+    is read then: make a new KerasModel after changing them; weights may change at any time. The published protocol
+    (Levin et al. 2021, arXiv 2108.01335; Wang & Sato 2023) is ``reduction="mean-abs"``.
 
     Parameters
     ----------
@@ -51,10 +52,10 @@ class KerasModel:
         Bound of the memory used beyond the activations, in MiB.
     micro_batch : int, optional
         Process this many samples at a time. By default a whole batch.
-    reduction : {"mean-abs", "l2", "taylor"}
-        Mean absolute value of a unit's gradient, or its Euclidean length, or its product with the unit's weights
-        Σ w · ∂L/∂w: to first order, by how much the loss would fall if the weights were zero (Molchanov et al. 2019,
-        arXiv 1906.10771, keep its square). That has a sign, and is in the loss's units for every unit alike.
+    reduction : {"taylor", "mean-abs", "l2"}
+        Product of a unit's gradient with its weights, Σ w · ∂L/∂w (Molchanov et al. 2019, arXiv 1906.10771, keep its
+        square), which has a sign, and is in the loss's units for every unit alike; or mean absolute value of the
+        gradient, or its Euclidean length.
     from_logits : bool, optional
         Whether the output holds logits. By default found out from the first samples: a softmax of Keras's is
         recognised, and so are other rows that add up to 1.
@@ -100,7 +101,7 @@ class KerasModel:
         *,
         max_workspace_mib: float = 256,
         micro_batch: int | None = None,
-        reduction: Reduction = "mean-abs",
+        reduction: Reduction = "taylor",
         from_logits: bool | None = None,
         loss_scale: float = 1.0,
         stage: Callable[[str], str] = stage_of,
@@ -163,7 +164,8 @@ class KerasModel:
         Returns
         -------
         ndarray, shape (batch, units)
-            float64 for a float64 network, else float32. In the loss's units per unit of weight.
+            float64 for a float64 network, else float32. In the loss's units; with "mean-abs" and "l2", per unit of
+            weight.
 
         Raises
         ------

@@ -65,7 +65,8 @@ def input_saliency(
     Raises
     ------
     ValueError
-        If the reference is of other units, x has no floating tensor of at least two axes, or k is out of its range.
+        If the reference is of other units or another reduction, x has no floating tensor of at least two axes, or k is
+        out of its range.
 
     Examples
     --------
@@ -80,7 +81,10 @@ def input_saliency(
     (2, 8, 8)
     """
     if reference.units != net.units or reference.reduction != net.reduction:
-        raise ValueError(f"got a reference for {reference.units!r}, wanted this network's {net.units!r}")
+        raise ValueError(
+            f"got a reference for {reference.units!r} by {reference.reduction}, wanted this network's {net.units!r} by "
+            f"{net.reduction}"
+        )
     if not 1 <= k <= len(net.units):
         raise ValueError(f"got k={k}, wanted 1 to {len(net.units)}")
     check_no_mixing(net.model)

@@ -32,9 +32,10 @@ __all__ = ["TorchModel"]
 class TorchModel:
     """A network's units, their per-sample saliency, and temporary changes to them.
 
-    The profile of a labelled sample holds, for every unit, the mean absolute gradient of the loss with respect to the
-    unit's weights (Levin et al. 2021, arXiv 2108.01335), exact, from one forward and one backward pass over the whole
-    batch. The network is run in evaluation mode; its modes, gradients and flags are afterwards what they were.
+    The profile of a labelled sample holds, for every unit, by how much the loss would fall, to first order, if the
+    unit's weights were zero: Σ w · ∂L/∂w, exact, from one forward and one backward pass over the whole batch. The
+    network is run in evaluation mode; its modes, gradients and flags are afterwards what they were. The published
+    protocol (Levin et al. 2021, arXiv 2108.01335; Wang & Sato 2023) is ``reduction="mean-abs"``.
 
     Parameters
     ----------
@@ -51,10 +52,10 @@ class TorchModel:
         Bound of the memory used beyond the activations, in MiB.
     micro_batch : int, optional
         Process this many samples at a time. By default a whole batch.
-    reduction : {"mean-abs", "l2", "taylor"}
-        Mean absolute value of a unit's gradient, or its Euclidean length, or its product with the unit's weights
-        Σ w · ∂L/∂w: to first order, by how much the loss would fall if the weights were zero (Molchanov et al. 2019,
-        arXiv 1906.10771, keep its square). That has a sign, and is in the loss's units for every unit alike.
+    reduction : {"taylor", "mean-abs", "l2"}
+        Product of a unit's gradient with its weights, Σ w · ∂L/∂w (Molchanov et al. 2019, arXiv 1906.10771, keep its
+        square), which has a sign, and is in the loss's units for every unit alike; or mean absolute value of the
+        gradient, or its Euclidean length.
     device : optional
         Move the network there, as ``model.to`` does. By default it stays where it is; inputs go where it is.
     autocast : torch.dtype, optional
@@ -97,7 +98,7 @@ class TorchModel:
         *,
         max_workspace_mib: float = 256,
         micro_batch: int | None = None,
-        reduction: Reduction = "mean-abs",
+        reduction: Reduction = "taylor",
         device: torch.device | str | None = None,
         autocast: torch.dtype | None = None,
         loss_scale: float = 1.0,
@@ -156,7 +157,8 @@ class TorchModel:
         Returns
         -------
         ndarray, shape (batch, units)
-            float64 for a float64 network, else float32. In the loss's units per unit of weight.
+            float64 for a float64 network, else float32. In the loss's units; with "mean-abs" and "l2", per unit of
+            weight.
 
         Raises
         ------

@@ -131,7 +131,10 @@ def _along_weight(block: Block, workspace: Workspace) -> Tensor:
     """Σ_kq left · right · w, without an absolute value, so by way of the positions: Σ_q left · (w @ rightᵀ)."""
     left, right, weight = block
     if weight is None:
-        raise RuntimeError("got a rule without weights in its blocks, wanted Block(left, right, weight) for 'taylor'")
+        raise RuntimeError(
+            "got a rule without weights in its blocks, wanted Block(left, right, weight) for 'taylor', or another "
+            "reduction"
+        )
     n, groups, rows, positions = left.shape
     weight = weight.detach().to(left.dtype)
     sums = torch.empty(n, groups, rows, dtype=left.dtype, device=left.device)

@@ -32,7 +32,7 @@ def calibrate(
     *,
     quantile: float = 0.90,
     which: str = "all",
-    normalize: str | None = None,
+    normalize: str | None = "sample",
     method: str = "mle",
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -43,7 +43,7 @@ def calibrate(
 
     Profiles go into a `TailSketch`, which keeps the largest (1 − quantile) share of every unit's values and their mean
     and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951).
-    Memory: about (1 − quantile) · n · units values.
+    Memory: about (1 − quantile) · n · units values. The published protocol is ``normalize=None``.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def calibrate(
         Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
     which : {"all", "correct"}
         Use all samples, or those whose label the network predicts.
-    normalize : {None, "sample"}
-        "sample" divides each profile by its mean size over the units: a unit then stands out against the other units, not
-        because the sample's loss is large. Profiles ranked later are treated alike.
+    normalize : {"sample", None}
+        "sample" divides each profile by its mean size over the units: a unit then stands out against the other units,
+        not because the sample's loss is large. Profiles ranked later are treated alike.
     method : str
         The estimator, as in `evtkit.fit_gpd`.
     progress : bool
@@ -95,10 +95,10 @@ def calibrate(
     Reference(12 units, 1,000 of 1,000 samples, threshold at the 0.9 quantile: 11 OK, 1 EMPTY)
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
-       channel          value    pot  P(X > x)
-    1  fc[1]           0.5409  2.759    0.0633
-    2  layer1.conv[2]   1.006  2.734     0.065
-    3  fc[0]           0.3033   -inf         1  ≤ u
+       channel         value  impact  P(X > x)
+    1  layer1.conv[2]  4.962   16.95    0.0321
+    2  fc[1]           2.669   12.34   0.00894
+    3  fc[0]           1.496   3.447         1  ≤ u
     """
     _check(quantile, which, normalize, method, checkpoint_every)
     bound = _count(batches, n_samples)

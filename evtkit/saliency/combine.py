@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["COMBINE", "combine_p_values", "rank_set"]
+__all__ = ["COMBINE", "combine_p_values", "rank_set", "usual_combine"]
 
 COMBINE = ("mean-rank", "mean", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
@@ -27,12 +27,17 @@ _FINITE = ("zscore", "excess", "gradient", "impact")  # rankings whose scores ha
 _CHUNK_VALUES = 1 << 22  # profile values ranked at a time
 
 
+def usual_combine(by: str) -> str:
+    """How a set is combined unless it is said: by the mean score where a ranking's scores have one, else by place."""
+    return "mean" if by in _FINITE else "mean-rank"
+
+
 def rank_set(
     tail: Tail,
     units: Units,
     profiles: Float,
-    by: str = "pot",
-    combine: str = "mean-rank",
+    by: str = "impact",
+    combine: str | None = None,
     *,
     correct: Float | None = None,
     rng: np.random.Generator | int | None = None,
@@ -50,6 +55,7 @@ def rank_set(
     by, combine, correct, rng
         As in `Reference.rank`.
     """
+    combine = usual_combine(by) if combine is None else combine
     if combine not in COMBINE:
         raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
     if combine in (*_P_METHODS, "exceedance") and by != "pot":

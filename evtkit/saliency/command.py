@@ -35,10 +35,12 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--quantile", type=float, default=0.90, show_default=True, help="Where each unit's tail begins.")
 @click.option("--which", type=click.Choice(["all", "correct"]), default="all", show_default=True,
               help="Calibrate on all samples, or on those classified right.")  # fmt: skip
-@click.option("--normalize", is_flag=True, help="Divide each profile by its mean size over the units.")
-@click.option("--by", type=click.Choice(BY), default="pot", show_default=True, help="What to rank by.")
-@click.option("--combine", type=click.Choice([c for c in COMBINE if c != "each"]), default="mean-rank",
-              show_default=True, help="How several mistakes become one ranking.")  # fmt: skip
+@click.option("--normalize/--no-normalize", default=True, show_default=True,
+              help="Divide each profile by its mean size over the units.")  # fmt: skip
+@click.option("--by", type=click.Choice(BY), default="impact", show_default=True, help="What to rank by.")
+@click.option("--combine", type=click.Choice([c for c in COMBINE if c != "each"]),
+              show_default="mean; mean-rank by pot, published, random",
+              help="How several mistakes become one ranking.")  # fmt: skip
 @click.option("--all-samples", is_flag=True, help="Rank for all samples, not for the mistakes among them.")
 @click.option("--top", type=int, default=25, show_default=True, help="How many units to list.")
 @click.option("--repair", type=int, default=0, help="Repair this many mistakes one by one, and compare all rankings.")
@@ -50,7 +52,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random ranking and the bootstrap.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def saliency(model: str, samples: Path, **options: Any) -> None:
-    """Rank the filters of MODEL by how unusual their gradients are for the mistakes among SAMPLES.
+    """Rank the filters of MODEL by how much they add to the loss of the mistakes among SAMPLES, and how unusually.
 
     MODEL is module:function; the function takes nothing and returns the network wrapped for saliency:
     evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network). The module is looked for in the current folder

@@ -54,6 +54,9 @@ def evaluate(
     original weights; what the network then says of the sample is recorded, and the weights are put back. Beyond the
     paper: what the same change does to held-out samples that were right, bootstrap bands, and updates of equal length.
 
+    The rankings are of the model's own profile, normalised as the reference is: of Taylor saliency by default. Those of
+    the paper want a model with ``reduction="mean-abs"`` and a reference calibrated with ``normalize=None``.
+
     Parameters
     ----------
     model : SaliencyModel
@@ -66,7 +69,7 @@ def evaluate(
         Samples on which to measure collateral: the share of those right before that a repair gets wrong. Costs a
         prediction of all of them for every sample, ranking and k of ``collateral_k``.
     by : sequence of str
-        Rankings to compare; see `evtkit.Ranking`.
+        Rankings of the model's profile to compare; see `evtkit.Ranking`.
     scores : mapping of str to callable, optional
         Further rankings by name: from a batch (x, y) to scores of shape (samples, units), larger first. It may be
         another profile of the same network with a reference of its own, or anything else.
@@ -102,7 +105,7 @@ def evaluate(
     >>> from evtkit.saliency import Batches, calibrate
     >>> from evtkit.saliency.toy import Toy, samples
     >>> net = Toy()
-    >>> reference = calibrate(net, Batches(*samples(1000)), progress=False)
+    >>> reference = calibrate(net, Batches(*samples(1000)), normalize=None, progress=False)
     >>> results = evaluate(
     ...     net, reference, samples(200, seed=2), by=("pot", "random"), prune=(), tune=(3,), step=0.1, progress=False)
     >>> print(results.table((3,)))

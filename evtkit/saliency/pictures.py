@@ -74,7 +74,7 @@ def depth_picture(ranking: UnitRanking, k: int = 25, ax: Axes | None = None) -> 
     if np.any(endless):
         ax.scatter(depth[endless], height[endless], 40, color=MARK, marker="^", linewidth=0, zorder=3, clip_on=False,
                    label="first, beyond the endpoint: p = 0")  # fmt: skip
-    what = f"{ranking.by}, {ranking.n_samples} samples" if ranking.n_samples > 1 else f"by {ranking.by}"
+    what = f"by {ranking.by}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
     ax.set(xlim=(-0.5, n_units - 0.5), ylim=(0.0, edge * 1.04))
     ax.set(xlabel="unit, in order of depth", ylabel=r"improbability $-\log_{10}\,p$")
     ax.set_title(f"{n_units:,} units, {what}", loc="left", pad=20, fontsize="medium")

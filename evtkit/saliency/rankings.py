@@ -1,4 +1,4 @@
-"""UnitRanking: a network's units in order of how improbable their saliency is, with names, layers and stages."""
+"""UnitRanking: a network's units in the order in which they stand out, with names, layers and stages."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from evtkit._files import read_arrays, write_arrays
 from evtkit.fit import FitStatus, numbers
-from evtkit.saliency.combine import COMBINE, rank_set
+from evtkit.saliency.combine import COMBINE, rank_set, usual_combine
 from evtkit.saliency.rankings import UnitRanking
 from evtkit.saliency.units import Units
 from evtkit.tail import Tail
@@ -33,7 +33,8 @@ def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
     if how not in NORMALIZE:
         raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
     mean = np.abs(profiles).mean(axis=1, dtype=np.float64, keepdims=True)
-    scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean > 0.0)
+    with np.errstate(invalid="ignore"):  # inf/inf: what is not finite stays so, to be refused
+        scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean != 0.0)
     return np.asarray(scaled, dtype=profiles.dtype)
 
 
@@ -70,7 +71,7 @@ class Reference:
     >>> reference
     Reference(3 units, 500 of 500 samples, threshold at the 0.9 quantile: 2 OK, 1 EMPTY)
     >>> print(reference.rank([8.0, 20.0, 0.0]).table(3))
-       channel   value  pot  P(X > x)
+       channel   value  impact  P(X > x)
     ...
     """
 
@@ -105,40 +106,43 @@ class Reference:
     def rank(
         self,
         profile: ArrayLike,
-        by: str = "pot",
+        by: str = "impact",
         *,
-        combine: str = "mean-rank",
+        combine: str | None = None,
         correct: ArrayLike | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> UnitRanking:
-        """Rank the units by how improbable their saliency is, most improbable first.
+        """Rank the units: by default by how large their saliency is, times how improbable, largest first.
+
+        The published protocol (Wang & Sato 2023) is ``by="pot", combine="mean-rank"``, on mean absolute gradients.
 
         Parameters
         ----------
         profile : array_like, shape (units,) or (n, units)
             Saliency of one sample, or of a set of mistakes that are combined into one ranking.
         by : str
-            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
+            ``"impact"``, ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see
             `evtkit.Ranking`. Ties and units without a fitted tail are treated as there.
-        combine : str
-            How n > 1 samples become one ranking. Ties keep the order of the units.
+        combine : str, optional
+            How n > 1 samples become one ranking. Ties keep the order of the units. By default ``"mean"`` where the
+            scores have a mean, that is, by ``"impact"``, ``"gradient"``, ``"zscore"`` and ``"excess"``; for the others
+            ``"mean-rank"``.
 
-            ``"mean-rank"`` (default)
+            ``"mean"``
+                by the mean score, for the four. The p-value is that of so many exceedances of the threshold if mistakes
+                were like the calibration samples (binomial).
+            ``"mean-rank"``
                 by the mean place over the samples' own rankings; ``score`` is the mean share of the units that it
                 outranks. The p-value is that of so small a mean place if no unit stood out, in the normal approximation
-                (conservative for few samples). No single sample can decide it, however small its p-value. In
-                ``benchmarks/planted_faults.py`` it finds a damaged filter more often than combined p-values do, and
-                far more often than single mistakes do.
-            ``"mean"``
-                by the mean score; for ``by="impact"``, ``"gradient"``, ``"zscore"`` and ``"excess"``. The p-value is
-                that of so many exceedances of the threshold if mistakes were like the calibration samples (binomial).
+                (conservative for few samples). No single sample can decide it, however small its p-value.
             ``"fisher"``, ``"harmonic"``, ``"cauchy"``
-                by the combined p-value, see `combine_p_values`; ``score`` is −log p. A value at or below the threshold,
-                of which the reference only knows that its probability lies between N_u/n and 1, counts as the middle of
-                the two.
+                for ``by="pot"``: by the combined p-value, see `combine_p_values`; ``score`` is −log p. A value at or
+                below the threshold, of which the reference only knows that its probability lies between N_u/n and 1,
+                counts as the middle of the two.
             ``"exceedance"``
-                by the share of the samples in which the unit exceeds its threshold, minus that share among ``correct``
-                samples (Fisher's exact test gives the p-value) or, without them, in calibration (binomial test).
+                for ``by="pot"``: by the share of the samples in which the unit exceeds its threshold, minus that share
+                among ``correct`` samples (Fisher's exact test gives the p-value) or, without them, in calibration
+                (binomial test).
             ``"each"``
                 not combined: n rankings, every array with a leading axis.
         correct : array_like, shape (m, units), optional
@@ -157,6 +161,7 @@ class Reference:
         """
         values = self._profiles(profile, "profile")
         others = None if correct is None else self._profiles(correct, "correct profiles")
+        combine = usual_combine(by) if combine is None else combine
         if combine not in COMBINE:
             raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
         if np.ndim(profile) == 1 or (len(values) == 1 and combine not in ("each", "exceedance")):

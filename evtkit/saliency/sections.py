@@ -36,6 +36,11 @@ __all__ = [
 ]
 
 _DPI = 160
+_SALIENCY = {
+    "taylor": "Σ w · ∂loss/∂w over a unit's weights: to first order, by how much the loss would fall without it",
+    "mean-abs": "mean |∂loss/∂w| over a unit's weights",
+    "l2": "length of a unit's gradient",
+}
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,7 @@ def calibration(reference: Reference) -> Section:
     rows = [
         ("Units", repr(reference.units)),
         ("Coverage", reference.coverage or "not recorded"),
-        ("Saliency", {"mean-abs": "mean |∂loss/∂w| over a unit's weights", "l2": "length of a unit's gradient",
-                      "taylor": "w · ∂loss/∂w, summed over a unit's weights"}.get(
-            reference.reduction, reference.reduction)),
+        ("Saliency", _SALIENCY.get(reference.reduction, reference.reduction)),
         ("Each profile", "as it is" if reference.normalize is None else "divided by its mean size over the units"),
         ("Samples", f"{reference.n_seen:,} seen; {reference.n_samples:,} used: {used}"),
         ("Threshold", f"each unit's {reference.quantile:g} quantile; {int(np.max(tail.n_excess)):,} excesses at most"),
@@ -139,24 +142,34 @@ def ranked(ranking: UnitRanking, k: int) -> Section:
     """The depth picture and the first k units."""
     several = ranking.exceedance is not None
     value, above = ("mean saliency", "above in") if several else ("saliency", "threshold")
+    by, _, combine = ranking.by.partition(", ")
     rows = []
     for place, unit in enumerate(ranking.top(k), start=1):
         share = f"{100 * ranking.exceedance[unit]:.0f} %" if ranking.exceedance is not None else (
             "above" if ranking.above[unit] else "not above")  # fmt: skip
         name, stage = str(ranking.units.names[unit]), str(ranking.units.stage[unit])
         p = _probability(ranking.log_sf[unit])
-        cells = (f"{place}", name, stage, f"{ranking.value[unit]:.3g}", p, share if ranking.fitted[unit] else "no fit")
+        cells = (f"{place}", name, stage, *map(_number, (ranking.value[unit], ranking.score[unit])), p,
+                 share if ranking.fitted[unit] else "no fit")  # fmt: skip
         rows.append(Row(cells, "" if ranking.above[unit] else "quiet"))
+    meaning = " Impact is saliency times its surprise, −log of its probability." if by == "impact" else ""
     if several:
+        chance = " p is the probability of so many if mistakes were like the calibration samples."
         how = (
-            f"By {ranking.by} over {ranking.n_samples:,} mistakes. “Above in” is the share of the mistakes in which a "
-            "unit exceeds its threshold; grey where that is no larger than in calibration."
+            f"By {ranking.by} over {ranking.n_samples:,} mistakes.{meaning} “Above in” is the share of the mistakes in "
+            "which a unit exceeds its threshold; grey where that is no larger than in calibration."
+            + (chance if combine == "mean" else "")
         )
     else:
-        how = f"By {ranking.by}; p is the probability of so large a saliency. Grey: at or below the threshold."
-    shown = picture(ranking.plot(k).figure, "Every unit, from the first layer to the last; higher is more improbable.")
-    table = Table(("", "unit", "stage", value, "p", above), rows, text=(1, 2), code=(1,))
+        how = f"By {by}.{meaning} p is the probability of so large a saliency. Grey: at or below the threshold."
+    caption = f"Every unit, from the first layer to the last; higher is more improbable. Marked: the first {k}."
+    shown = picture(ranking.plot(k).figure, caption)
+    table = Table(("", "unit", "stage", value, "score", "p", above), rows, text=(1, 2), code=(1,))
     return Section("The most salient units", [Part("text", how), shown, Part("table", table)])
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def enriched(ranking: UnitRanking, k: int) -> Section:
@@ -229,20 +242,21 @@ def fitted(families: FamilyComparison) -> Section:
 
 def caveats(reference: Reference, ranking: UnitRanking | None, results: Results | None, k: int) -> list[str]:
     """What a reader should bear in mind, of what applies here."""
+    last = ranking is not None and ranking.by.partition(",")[0] in ("pot", "published", "excess")
     unfitted = len(reference.units) - int(np.count_nonzero(reference.tail.is_fitted))
     said = [
-        "A unit that is salient for a mistake is one on which the loss depends unusually; that it caused the mistake "
-        "is not thereby shown. What a repair does is the test.",
+        "A unit that is salient for a mistake is one on which the loss depends much, or unusually; that it caused the "
+        "mistake is not thereby shown. What a repair does is the test.",
         "Mistakes should not be among the calibration samples.",
     ]
     if unfitted:
         said.append(
-            f"{unfitted:,} units have no fitted tail (their saliency never or hardly varied in calibration). They are "
-            "ranked last, and nothing is claimed of them."
+            f"{unfitted:,} units have no fitted tail (their saliency never or hardly varied in calibration). "
+            f"{'They are ranked last, and nothing' if last else 'Nothing'} is claimed of them: their p is 1."
         )
     if ranking is not None and ranking.n_samples == 1 and ranking.n_above < k:
         said.append(
-            f"Only {ranking.n_above:,} units are above their threshold; those listed after them are not salient."
+            f"Only {ranking.n_above:,} units are above their threshold; the others listed are not out of the ordinary."
         )
     if ranking is not None and ranking.n_samples > 1:
         said.append("Combined p-values take the mistakes as independent; similar mistakes make them too small.")

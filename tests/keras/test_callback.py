@@ -42,8 +42,24 @@ def test_calibrates_ranks_and_reports_after_fit(form, tmp_path):
     right = net.predict(X[100:]).argmax(1) == Y[100:]
     assert callback.accuracy == right.mean()
     assert callback.ranking.n_samples == (~right).sum()
+    assert (callback.net.reduction, callback.reference.normalize, callback.ranking.by) == (
+        "taylor", "sample", "impact, mean",
+    )  # fmt: skip
     if page is not None:
         assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_published_protocol_can_be_asked_for():
+    model = small()
+    callback = SaliencyCallback(
+        (X[:100], Y[:100]), (X[100:], Y[100:]), reduction="mean-abs", normalize=None, by="pot", batch_size=50,
+        progress=False,
+    )  # fmt: skip
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(X[:100], Y[:100], verbose=0, callbacks=[callback])
+    assert (callback.net.reduction, callback.reference.normalize, callback.ranking.by) == (
+        "mean-abs", None, "pot, mean-rank",
+    )  # fmt: skip
 
 
 def test_data_that_will_not_do_are_refused_before_training():

@@ -54,7 +54,7 @@ class Scale(layers.Layer):
 def scale(use):
     if Scale.broken == "rule":
         raise Stop
-    return (Diagonal(*(ops.reshape(x, (x.shape[0], -1, x.shape[-1])) for x in (use.g, use.a))),)
+    return (Diagonal(*(ops.reshape(x, (x.shape[0], -1, x.shape[-1])) for x in (use.g, use.a)), use.value),)
 
 
 class Activation:

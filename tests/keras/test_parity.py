@@ -63,10 +63,10 @@ def randomise(layer):
 
 
 def agree(ours, theirs, x, y, rtol, moved=None):
-    """Profiles equal to rounding, relative to each layer's largest entry; and in the same order. Taylor's too."""
+    """Profiles equal to rounding, relative to each layer's largest entry; and in the same order. Both kinds."""
     moved = channels_first(x) if moved is None else moved
     own = theirs.reduction
-    for reduction in (own, "taylor"):
+    for reduction in (own, *({"mean-abs", "taylor"} - {own})):
         net = ours if reduction == own else with_reduction(ours, reduction)
         try:
             theirs._profiler.reduction = reduction
@@ -219,7 +219,7 @@ def test_a_small_cnn_is_calibrated_and_ranked_alike(dtype):
     some, labels = rng.normal(size=(20, 8, 8, 2)).astype(dtype), rng.integers(0, 4, 20)
     agree(ours, theirs, some, labels, RTOL[dtype])
     if dtype == "float64":
-        for by in ("pot", "zscore", "gradient"):
+        for by in ("pot", "zscore", "gradient", "impact"):
             orders = [
                 r.rank(m.profile(d, labels), by).order
                 for r, m, d in zip(references, (ours, theirs), (some, channels_first(some)), strict=True)

@@ -182,7 +182,7 @@ def test_3_an_activation_called_twice_needs_a_rule():
 
     @register(Twice, kind="twice", parameter="gamma")
     def twice(use):
-        return (Diagonal(flat(use.g), flat(use.a)),)
+        return (Diagonal(flat(use.g), flat(use.a), use.value),)
 
     exact(Small(second=Gated(4, 3, activation="tanh", name="second")))
     with pytest.raises(RuntimeError, match="got second, whose activation is called more than once"):
@@ -342,7 +342,7 @@ def test_10_a_layer_of_ones_own_needs_a_rule():
 
     @register(Scale, kind="scales", parameter="gamma")
     def scale(use):
-        return (Diagonal(flat(use.g), flat(use.a)),)
+        return (Diagonal(flat(use.g), flat(use.a), use.value),)
 
     net = KerasModel(model, units=("filters", "scales"))
     want = reduce(model, net.units, loop_gradients(model, X, Y))
@@ -357,7 +357,7 @@ def test_10_a_wrong_rule_is_found_by_the_probe():
 
     @register(Wrong, kind="wrong", parameter="gamma")
     def wrong(use):
-        return (Diagonal(flat(use.g), 2 * flat(use.a)),)
+        return (Diagonal(flat(use.g), 2 * flat(use.a), use.value),)
 
     with pytest.raises(RuntimeError, match="differ from ordinary gradients in second"):
         KerasModel(built(Small(second=Wrong(name="second"))), units="wrong").profile(X, Y)

@@ -103,7 +103,7 @@ def test_a_published_resnet8_is_the_same_in_both_frameworks(data, dtype, rtol):
     for layer in dict.fromkeys(net.units.module.tolist()):
         here = net.units.module == layer
         # a sample that the network is sure of has a gradient of rounding errors: relative to the layer's largest
-        np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * want[:, here].max())
+        np.testing.assert_allclose(got[:, here], want[:, here], rtol=rtol, atol=rtol * np.abs(want[:, here]).max())
     if dtype == "float64":
         tops = []
         for model, samples in ((net, x), (other, moved)):
@@ -121,14 +121,19 @@ def photographs(data, count):
     return pixels, np.array([int(row["class_index"]) for row in rows])
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-10), ("float32", 1e-4)])
-def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, error):
+@pytest.mark.parametrize(
+    ("dtype", "reduction", "error"),
+    # in float32 the inputs of some ReLUs round to the other side of 0, on some machines of more than on others
+    [("float64", "taylor", 1e-10), ("float64", "mean-abs", 1e-10), ("float32", "taylor", 1e-3)],
+)
+def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, reduction, error):
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
     twin = networks.load(networks.resnet50(), data / "weights" / "imagenet_resnet50_v1.safetensors")
     weights = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
-    net = KerasModel(keras_networks.load_torch(keras_networks.resnet50(size=224), weights), verify=False)
-    other = TorchModel(twin.to(getattr(torch, dtype)), verify=False)
+    model = keras_networks.load_torch(keras_networks.resnet50(size=224), weights)
+    net = KerasModel(model, reduction=reduction, verify=False)
+    other = TorchModel(twin.to(getattr(torch, dtype)), reduction=reduction, verify=False)
     assert net.units == other.units
     assert len(net.units) == 26560
     pixels, y = photographs(data, 1)

@@ -40,6 +40,13 @@ def network(layer=None):
     return keras.Sequential([keras.Input((7, 7, 2)), *parts, layers.Flatten(), layers.Dense(3, name="head")])
 
 
+def test_a_profile_is_taylors_unless_it_is_said():
+    model = network()
+    net = KerasModel(model)
+    assert net.reduction == "taylor"
+    np.testing.assert_array_equal(net.profile(X, Y), KerasModel(model, reduction="taylor").profile(X, Y))
+
+
 def test_a_loss_linear_in_a_unit_falls_by_its_profile_when_it_is_pruned():
     def score(y_true, y_pred):
         return ops.take_along_axis(y_pred, ops.expand_dims(y_true, 1), 1)[:, 0]
@@ -98,7 +105,7 @@ def test_a_rule_with_a_wrong_weight_is_found_by_the_probe():
         return (Diagonal(flat(use.g), flat(use.a), None if use.value is None else 2 * use.value),)
 
     model = network(Twice(name="scale"))
-    KerasModel(model, units="twice").profile(X, Y)
+    KerasModel(model, units="twice", reduction="mean-abs").profile(X, Y)
     with pytest.raises(RuntimeError, match="differ from ordinary gradients in scale"):
         KerasModel(model, units="twice", reduction="taylor").profile(X, Y)
 

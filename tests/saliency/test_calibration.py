@@ -26,7 +26,7 @@ def same(a, b, moments=True):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equals_fitting_all_profiles_at_once(quantile, dtype):
     net, (x, y) = Toy(dtype=dtype), samples(500)
-    reference = calibrate(net, Batches(x.astype(dtype), y, 64), quantile=quantile, progress=False)
+    reference = calibrate(net, Batches(x.astype(dtype), y, 64), quantile=quantile, normalize=None, progress=False)
     profiles = net.profile(x.astype(dtype), y).astype(dtype)
     oracle = fit_tail(profiles, quantile=quantile)
     np.testing.assert_allclose(reference.tail.xi, oracle.xi, rtol=1e-6)
@@ -47,10 +47,20 @@ def test_batch_size_does_not_change_the_tails(size):
 def test_only_correct_samples_are_used_if_so_asked():
     net, (x, y) = Toy(), samples(500)
     right = net.predict(x).argmax(1) == y
-    reference = calibrate(net, Batches(x, y, 64), which="correct", progress=False)
+    reference = calibrate(net, Batches(x, y, 64), which="correct", normalize=None, progress=False)
     assert (reference.n_seen, reference.n_samples) == (500, right.sum())
     oracle = fit_tail(net.profile(x[right], y[right]), quantile=0.9)
     np.testing.assert_allclose(reference.tail.threshold, oracle.threshold, rtol=1e-12)
+
+
+def test_profiles_are_normalized_unless_it_is_said():
+    net, batches = Toy(), Batches(*samples(300), 64)
+    usual = calibrate(net, batches, progress=False)
+    assert usual.normalize == "sample"
+    assert same(usual, calibrate(net, batches, normalize="sample", progress=False))
+    plain = calibrate(net, batches, normalize=None, progress=False)
+    assert plain.normalize is None
+    assert not same(usual, plain)
 
 
 def test_normalized_profiles_do_not_know_the_size_of_the_loss():
@@ -196,6 +206,8 @@ class Broken(Toy):
         (Toy(), Batches(*samples(5)), {"quantile": 0.9}, "leaves no excess|quantile"),
         (Broken(lambda p: p[:, 1:]), Batches(*samples(50)), {}, r"wanted \(50, 12\)"),
         (Broken(lambda p: np.where(p > 0, np.nan, p)), Batches(*samples(50)), {}, "finite"),
+        (Broken(lambda p: np.where(p > 0, np.nan, p)), Batches(*samples(50)), {"normalize": None}, "finite"),
+        (Broken(lambda p: np.where(p > 1, np.inf, p)), Batches(*samples(50)), {}, "finite"),
     ],
 )
 def test_bad_input_is_refused(net, batches, options, message):

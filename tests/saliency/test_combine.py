@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evtkit.ranking import BY
 from evtkit.saliency import combine_p_values
+from evtkit.saliency.combine import rank_set
 from evtkit.saliency.toy import Toy, samples
 
 METHODS = ("fisher", "harmonic", "cauchy")
@@ -79,7 +81,7 @@ def test_mean_rank_is_the_mean_of_the_samples_own_places(reference, profiles, by
     for i, profile in enumerate(profiles):
         for place, unit in enumerate(reference.rank(profile, by).order):
             places[i, unit] = place
-    ranking = reference.rank(profiles, by)
+    ranking = reference.rank(profiles, by, combine="mean-rank")
     assert ranking.order.tolist() == sorted(range(12), key=lambda unit: (places[:, unit].mean(), unit))
     np.testing.assert_allclose(ranking.score, 1 - places.mean(axis=0) / 11)
     assert ranking.n_samples == 60
@@ -87,11 +89,10 @@ def test_mean_rank_is_the_mean_of_the_samples_own_places(reference, profiles, by
 
 def test_mean_rank_p_value_holds_its_level_under_chance(reference):
     """If no unit stands out, p-values are uniform to within the normal approximation."""
-    from evtkit.saliency.combine import rank_set
-
     rng = np.random.default_rng(0)
     p = [
-        rank_set(reference.tail, reference.units, np.zeros((30, 12)), "random", rng=rng).p_value[1:] for _ in range(200)
+        rank_set(reference.tail, reference.units, np.zeros((30, 12)), "random", "mean-rank", rng=rng).p_value[1:]
+        for _ in range(200)
     ]
     assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
 
@@ -108,6 +109,24 @@ def test_mean_orders_by_the_mean_score(reference, profiles, by):
     assert ranking.p_value[3] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("by", BY)
+def test_a_set_is_combined_by_the_mean_score_where_there_is_one_else_by_place(reference, profiles, by):
+    usual = reference.rank(profiles, by, rng=0)
+    said = reference.rank(profiles, by, combine="mean-rank" if by in ("pot", "published", "random") else "mean", rng=0)
+    assert usual.by == said.by
+    assert np.array_equal(usual.order, said.order)
+    np.testing.assert_array_equal(usual.p_value, said.p_value)
+    ranked = rank_set(reference.tail, reference.units, profiles, by, rng=0)
+    assert (ranked.by, ranked.order.tolist()) == (said.by, said.order.tolist())
+
+
+def test_the_ranking_is_by_impact_unless_it_is_said(reference, profiles):
+    assert reference.rank(profiles[0]).by == "impact"
+    assert reference.rank(profiles).by == "impact, mean"
+    assert rank_set(reference.tail, reference.units, profiles).by == "impact, mean"
+    assert reference.rank(profiles, combine="mean-rank").by == "impact, mean-rank"
+
+
 def test_mean_wants_scores_that_have_one(reference, profiles):
     for by in ("pot", "published", "random"):
         with pytest.raises(ValueError, match=f"got combine='mean' with by='{by}', wanted by one of 'zscore'"):
@@ -116,7 +135,7 @@ def test_mean_wants_scores_that_have_one(reference, profiles):
 
 @pytest.mark.parametrize("combine", ["mean-rank", *METHODS, "exceedance"])
 def test_the_order_of_samples_does_not_matter(reference, profiles, combine):
-    one, other = (reference.rank(p, combine=combine) for p in (profiles, profiles[::-1]))
+    one, other = (reference.rank(p, "pot", combine=combine) for p in (profiles, profiles[::-1]))
     assert np.array_equal(one.order, other.order)
     np.testing.assert_allclose(one.log_sf, other.log_sf, rtol=1e-9)
 
@@ -127,7 +146,7 @@ def test_a_unit_that_stands_out_in_every_sample_comes_first_and_a_dead_one_last(
     profiles = np.abs(rng.normal(size=(30, 12))) * reference.tail.mean
     profiles[:, 5] = reference.tail.threshold[5] + (5 + rng.exponential(size=30)) * reference.tail.sigma[5]
     profiles[:, 0] = 1e6  # dead in calibration
-    ranking = reference.rank(profiles, combine=combine)
+    ranking = reference.rank(profiles, "pot", combine=combine)
     assert ranking.order[0] == 5
     assert ranking.order[-1] == 0
     assert ranking.p_value[0] == 1.0
@@ -136,14 +155,14 @@ def test_a_unit_that_stands_out_in_every_sample_comes_first_and_a_dead_one_last(
 
 def test_exceedance_compares_shares_and_tests_them_exactly(reference, profiles):
     above = profiles > reference.tail.threshold
-    ranking = reference.rank(profiles, combine="exceedance")
+    ranking = reference.rank(profiles, "pot", combine="exceedance")
     for unit in range(1, 12):
         count, rate = above[:, unit].sum(), reference.tail.n_excess[unit] / 1000
         assert ranking.score[unit] == pytest.approx(count / 60 - rate)
         assert ranking.p_value[unit] == pytest.approx(stats.binomtest(int(count), 60, rate, "greater").pvalue)
     correct = Toy().profile(*samples(80, seed=6, noise=0.0))
     others = correct > reference.tail.threshold
-    ranking = reference.rank(profiles, combine="exceedance", correct=correct)
+    ranking = reference.rank(profiles, "pot", combine="exceedance", correct=correct)
     for unit in range(1, 12):
         a, b = int(above[:, unit].sum()), int(others[:, unit].sum())
         exact = stats.fisher_exact([[a, 60 - a], [b, 80 - b]], "greater").pvalue
@@ -152,14 +171,14 @@ def test_exceedance_compares_shares_and_tests_them_exactly(reference, profiles):
 
 
 def test_what_is_above_is_so_oftener_than_in_calibration(reference, profiles):
-    ranking = reference.rank(profiles)
+    ranking = reference.rank(profiles, "pot")
     share = (profiles > reference.tail.threshold).mean(axis=0)
     np.testing.assert_allclose(ranking.exceedance[1:], share[1:])
     assert np.array_equal(ranking.above[1:], share[1:] > reference.tail.n_excess[1:] / 1000)
 
 
 def test_chunks_do_not_change_the_result(reference, profiles, monkeypatch):
-    whole = [reference.rank(profiles, combine=c).log_sf for c in ("mean-rank", *METHODS, "exceedance")]
+    whole = [reference.rank(profiles, "pot", combine=c).log_sf for c in ("mean-rank", *METHODS, "exceedance")]
     monkeypatch.setattr("evtkit.saliency.combine._CHUNK_VALUES", 7 * 12)
-    parts = [reference.rank(profiles, combine=c).log_sf for c in ("mean-rank", *METHODS, "exceedance")]
+    parts = [reference.rank(profiles, "pot", combine=c).log_sf for c in ("mean-rank", *METHODS, "exceedance")]
     np.testing.assert_allclose(whole, parts, rtol=1e-12)

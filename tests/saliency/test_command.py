@@ -44,10 +44,20 @@ def test_calibrates_ranks_repairs_and_reports(folder, tmp_path):
     assert "3 mistakes, 0 left out" in run.output
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "table.csv").read_text().startswith("repair,by,k")
-    again = call(f"{folder}:load", "shifted.npz", "--reference", "ref.npz", "--top", "5", "--combine", "fisher")
+    again = call(f"{folder}:load", "shifted.npz", "--reference", "ref.npz", "--top", "5", "--by", "pot")
     assert again.exit_code == 0, again.output
-    assert "pot, fisher" in again.output
-    assert Reference.load("ref.npz").n_samples == 400
+    assert "impact, mean " in run.output
+    assert "pot, mean-rank " in again.output
+    reference = Reference.load("ref.npz")
+    assert (reference.n_samples, reference.normalize) == (400, "sample")
+
+
+def test_the_published_protocol_can_be_asked_for(folder):
+    run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "ref.npz",
+               "--no-normalize", "--by", "pot", "--combine", "fisher", "--quiet")  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert "pot, fisher" in run.output
+    assert Reference.load("ref.npz").normalize is None
 
 
 def test_prepare_is_applied(folder):

@@ -26,8 +26,8 @@ def test_pot_ranking_equals_sorting_the_tail_probabilities():
     profile = reference.tail.threshold + np.array([3.0, 1.0, 5.0, 0.5, 8.0, 2.0, 13.0, 0.1])
     t = reference.tail
     p = t.n_excess / t.n * (1 + t.xi * (profile - t.threshold) / t.sigma) ** (-1 / t.xi)
-    assert reference.rank(profile).order.tolist() == np.argsort(p).tolist()
-    np.testing.assert_allclose(reference.rank(profile).p_value, p)
+    assert reference.rank(profile, "pot").order.tolist() == np.argsort(p).tolist()
+    np.testing.assert_allclose(reference.rank(profile, "pot").p_value, p)
 
 
 @pytest.mark.parametrize("by", ["pot", "excess", "published"])
@@ -49,7 +49,7 @@ def test_values_beyond_the_endpoint_come_first_by_how_far():
     assert np.all(reference.tail.xi < 0)
     profile = np.full(8, 0.99)
     profile[[2, 5]] = 50.0, 80.0
-    ranking = reference.rank(profile)
+    ranking = reference.rank(profile, "pot")
     assert ranking.order[:2].tolist() == [5, 2]
     assert ranking.p_value[5] == ranking.p_value[2] == 0.0
 
@@ -58,19 +58,20 @@ def test_fewer_than_k_above_the_threshold_is_said():
     reference = made(usual())
     profile = reference.tail.threshold.copy()
     profile[:3] += 1.0
-    ranking = reference.rank(profile)
+    ranking = reference.rank(profile, "pot")
     assert ranking.n_above == 3
     assert set(ranking.top(3)) == {0, 1, 2}
     assert len(ranking.top(6)) == 6
     assert ranking.table(6).count("≤ u") == 3
 
 
-def test_ties_keep_the_order_of_the_units():
+@pytest.mark.parametrize("by", ["pot", "impact"])
+def test_ties_keep_the_order_of_the_units(by):
     column = usual(units=1)
     reference = made(np.repeat(column, 8, axis=1))
     for value in (0.1, 4.0):
-        assert reference.rank(np.full(8, value)).order.tolist() == list(range(8))
-    assert reference.rank(np.full((5, 8), 4.0)).order.tolist() == list(range(8))
+        assert reference.rank(np.full(8, value), by).order.tolist() == list(range(8))
+    assert reference.rank(np.full((5, 8), 4.0), by).order.tolist() == list(range(8))
 
 
 def test_a_calibration_value_at_the_threshold_is_not_above_it():
@@ -85,7 +86,7 @@ def test_a_calibration_value_at_the_threshold_is_not_above_it():
 
 def test_one_sample_ranks_alike_with_and_without_its_batch_axis(reference):
     profile = Toy().profile(*samples(1, seed=3))
-    for by in ("pot", "zscore", "excess", "published", "gradient"):
+    for by in ("pot", "zscore", "excess", "published", "gradient", "impact"):
         assert np.array_equal(reference.rank(profile, by).order, reference.rank(profile[0], by).order)
 
 

@@ -86,6 +86,18 @@ def test_page_says_what_was_found(page, ranking, reference):
         assert words in page
 
 
+def test_page_says_what_the_ranking_is_by_and_claims_a_place_only_where_there_is_one(
+    reference, ranking, page, tmp_path
+):
+    assert "By impact, mean over 40 mistakes. Impact is saliency times its surprise" in page
+    assert f"<td>{ranking.score[ranking.order[0]]:.3g}</td>" in page
+    assert "ranked last" not in page
+    pot = reference.rank(Toy().profile(*samples(40, seed=5)), "pot")
+    other = report(tmp_path / "a.html", reference, ranking=pot).read_text()
+    assert "By pot, mean-rank over 40 mistakes. “Above in”" in other
+    assert "They are ranked last" in other
+
+
 def test_page_of_a_reference_alone_and_of_one_sample(reference, tmp_path):
     alone = report(tmp_path / "a.html", reference).read_text()
     assert "What was calibrated" in alone

@@ -22,22 +22,27 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=[None, "sample"])
+@pytest.fixture(
+    scope="module",
+    params=[(None, "mean-abs"), ("sample", "mean-abs"), (None, "taylor"), ("sample", "taylor")],
+    ids=str,
+)
 def small(request):
+    normalize, reduction = request.param
     torch.manual_seed(0)
     cnn = torch.nn.Sequential(
         torch.nn.Conv2d(2, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Tanh(), torch.nn.Conv2d(4, 6, 3), torch.nn.Tanh(),
         torch.nn.Flatten(), torch.nn.Linear(96, 3),
     )  # fmt: skip
-    net = TorchModel(cnn.double().eval())
+    net = TorchModel(cnn.double().eval(), reduction=reduction)
     x, y = torch.randn(80, 2, 8, 8, dtype=torch.float64), torch.arange(80) % 3
-    return net, x, y, calibrate(net, Batches(x, y, 20), normalize=request.param, progress=False)
+    return net, x, y, calibrate(net, Batches(x, y, 20), normalize=normalize, progress=False)
 
 
 def cosine(net, x, y, reference, units, fixed):
     profile = net.profile(x, y)[0]
     if reference.normalize:
-        profile = profile / profile.mean()
+        profile = profile / np.abs(profile).mean()
     z = (profile - reference.tail.mean) / reference.tail.std
     if fixed is None:
         fixed = z.copy()
@@ -81,6 +86,9 @@ def test_input_saliency_refuses_what_it_cannot_do(small):
         input_saliency(net, x[:1], y[:1], reference, k=11)
     other = TorchModel(torch.nn.Sequential(torch.nn.Conv2d(2, 3, 8), torch.nn.Flatten()).double().eval())
     with pytest.raises(ValueError, match="got a reference for"):
+        input_saliency(other, x[:1], y[:1], reference)
+    other = TorchModel(net.model, reduction="l2")
+    with pytest.raises(ValueError, match=f"by {net.reduction}, wanted .* by l2"):
         input_saliency(other, x[:1], y[:1], reference)
 
 
@@ -146,19 +154,19 @@ def test_published_networks_calibrate_rank_and_repair(data, depth, filters):
     import networks
 
     network = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors")
-    net = TorchModel(network)
+    net = TorchModel(network, reduction="mean-abs")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     x, y = images(data, "cifar10_train10k", slice(0, 40))
-    reference = calibrate(net, Batches(x, y, 20), progress=False)
+    reference = calibrate(net, Batches(x, y, 20), normalize=None, progress=False)
     assert len(reference.units) == filters
     assert set(reference.units.stage) == {"conv1", "layer1", "layer2", "layer3"}
-    others = calibrate(net, Batches(x, y, 13), progress=False)
+    others = calibrate(net, Batches(x, y, 13), normalize=None, progress=False)
     np.testing.assert_allclose(reference.tail.threshold, others.tail.threshold, rtol=1e-3, atol=1e-9)
 
     xs, ys = images(data, "cifar10_natural_shift", slice(None, None, 120))
     wrong = np.flatnonzero(net.predict(xs).argmax(1) != ys)[:6]
     profiles = net.profile(xs[wrong], ys[wrong])
-    ranking = reference.rank(profiles)
+    ranking = reference.rank(profiles, "pot")
     assert len(ranking.top(25)) == 25
     dead = np.flatnonzero(~ranking.fitted)
     assert set(ranking.order[len(ranking) - len(dead) :]) == set(dead)

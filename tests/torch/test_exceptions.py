@@ -57,7 +57,7 @@ class Scale(nn.Module):
 def scale(use):
     if Scale.broken == "rule":
         raise Stop
-    return (Block(use.g.flatten(2).unsqueeze(2), use.a.flatten(2).unsqueeze(3)),)
+    return (Block(use.g.flatten(2).unsqueeze(2), use.a.flatten(2).unsqueeze(3), use.weight.view(-1, 1, 1)),)
 
 
 class Loss:

@@ -87,12 +87,18 @@ def test_the_predicted_label(net):
     np.testing.assert_array_equal(net.profile(X, "predicted"), net.profile(X, net.predict(X).argmax(1)))
 
 
+def test_a_profile_is_taylors_unless_it_is_said(net):
+    assert net.reduction == "taylor"
+    want = TorchModel(net.model, units="rows", reduction="taylor").profile(X, Y)
+    np.testing.assert_array_equal(net.profile(X, Y), want)
+
+
 def test_a_loss_of_ones_own(net):
     def squared(output, target):
         return (output - target).square().sum(1)
 
     target = torch.randn(5, 3, generator=GENERATOR)
-    got = TorchModel(net.model, squared, units="rows").profile(X, target)
+    got = TorchModel(net.model, squared, units="rows", reduction="mean-abs").profile(X, target)
     for i in range(5):
         loss = (net.model(X[i : i + 1]) - target[i]).square().sum()
         want = torch.cat(

@@ -60,7 +60,7 @@ def test_1_tied_weights_of_one_kind_and_of_two():
             return self.head(y).mean(1)
 
     model = Tied().double().eval()
-    net = TorchModel(model, units="rows")
+    net = TorchModel(model, units="rows", reduction="mean-abs")
     x = torch.randint(0, 3, (4, 5))
     got = net.profile(x, Y)
     gradients = list(loop_gradients(model, x, Y))
@@ -344,13 +344,14 @@ def test_10_a_layer_of_ones_own_needs_a_rule():
 
     @register(Scale, kind="scales")
     def scale(use):
-        return (Block(use.g.flatten(2).unsqueeze(2), use.a.flatten(2).unsqueeze(3)),)
+        return (Block(use.g.flatten(2).unsqueeze(2), use.a.flatten(2).unsqueeze(3), use.weight.view(-1, 1, 1)),)
 
     model = model.double().eval()
-    net = TorchModel(model, units=("filters", "scales"))
-    got = net.profile(X, Y)
-    want = np.array([g["second.weight"].abs().tolist() for g in loop_gradients(model, X, Y)])
-    np.testing.assert_allclose(got[:, net.units.kind == "scales"], want, rtol=1e-10)
+    slopes = torch.stack([g["second.weight"] for g in loop_gradients(model, X, Y)])
+    for how, want in (("taylor", slopes * model.second.weight), ("mean-abs", slopes.abs())):
+        net = TorchModel(model, units=("filters", "scales"), reduction=how)
+        got = net.profile(X, Y)
+        np.testing.assert_allclose(got[:, net.units.kind == "scales"], want.detach(), rtol=1e-10)
     assert not model.second._forward_hooks
     assert not model.second._forward_pre_hooks
 
@@ -366,7 +367,7 @@ def test_10_a_wrong_rule_is_found_by_the_probe():
 
     @register(Wrong, kind="wrong")
     def wrong(use):
-        return (Block(use.g.flatten(2).unsqueeze(2), 2 * use.a.flatten(2).unsqueeze(3)),)
+        return (Block(use.g.flatten(2).unsqueeze(2), 2 * use.a.flatten(2).unsqueeze(3), use.weight.view(-1, 1, 1)),)
 
     model = Small()
     model.second = Wrong()

@@ -50,4 +50,4 @@ def test_imagenet_resnet50_loads_and_knows_its_images(data):
     assert (net.predict(x).argmax(1) == y).mean() > 0.6  # about 0.81 on all 650
     profile = net.profile(x[:2], y[:2])  # the first profile is checked against ordinary gradients
     assert profile.shape == (2, 26560)
-    assert (profile > 0).mean() > 0.95
+    assert (profile != 0).mean() > 0.95
