@@ -6,6 +6,7 @@ and collateral) and ``shifts`` are disjoint, and none was trained on.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class Setting:
         path = self.output / "profiles" / f"{self.name}-{what}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part.npy")
+            part = path.with_suffix(f".{os.getpid()}.npy")  # another script may be making the same
             np.save(part, make())
             part.rename(path)
         return np.load(path)
