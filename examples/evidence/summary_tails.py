@@ -33,7 +33,11 @@ def _fits(output: Path, docs: Path) -> None:
     rows = [row for name in NAMES if (path := output / "tails" / f"{name}.csv").exists() for row in read(path)]
     if not rows:
         return
-    write(docs / "tables" / "evidence-tails.csv", list(rows[0]), [r.values() for r in rows if r["level"] != "module"])
+    write(
+        docs / "tables" / "evidence-tails.csv",
+        list(rows[0]),
+        [r.values() for r in rows if r["level"] in ("all", "stage")],
+    )
     table: list[list[Any]] = []
     for row in rows:
         if row["level"] != "all" or row["samples"] != "400" or row["quantile"] not in ("0.8", "0.9", "0.95"):
