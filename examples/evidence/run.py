@@ -32,7 +32,7 @@ REPAIRS = {  # mistakes to repair, and right samples on which to measure what th
 FAULTS = {  # drawn, and right samples looked at
     "cifar_resnet56": (100, 1000), "cifar_resnet20": (80, 1000), "mnist_resnet18": (120, 1000), "mnist_vit": (60, 1000),
     "pacs_art_painting": (120, 1000), "pacs_cartoon": (70, 1000), "pacs_sketch": (60, 1000),
-    "imagenet_resnet50": (40, 120), "imagenet_lite0": (40, 120),
+    "imagenet_resnet50": (40, 120), "imagenet_lite0": (120, 120),
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def steps() -> list[list[str]]:
     lines += [["found.py", "--setting", name] for name in NAMES]
     for name in NAMES:
         lines += [["tails.py", "--setting", name], ["stability.py", "--setting", name]]
-    return [*lines, ["sequence.py"], ["scaling.py"]]
+    return [*lines, ["accuracy.py"], ["sequence.py"], ["scaling.py"]]
 
 
 def run(line: list[str], data: Path, output: Path) -> int:

@@ -20,7 +20,7 @@ def tails(output: Path, docs: Path) -> None:
     """All of them."""
     _fits(output, docs)
     _stability(output, docs)
-    for source, what in (("sequence/mnist_resnet18-summary", "sequence"), ("scaling/scaling", "scaling"),
+    for source, what in (("accuracy", "accuracy"), ("sequence/mnist_resnet18-summary", "sequence"), ("scaling/scaling", "scaling"),
                          ("scaling/slopes", "slopes")):  # fmt: skip
         if (path := output / f"{source}.csv").exists():
             shutil.copyfile(path, docs / "tables" / f"evidence-{what}.csv")
