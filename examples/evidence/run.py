@@ -79,4 +79,6 @@ if __name__ == "__main__":
         codes = list(pool.map(lambda line: run(line, options.data, options.output), first))
         rest = [line for line in chosen if line[0] != "trained.py"]
         codes += pool.map(lambda line: run(line, options.data, options.output), rest)
+    if not options.only:
+        codes.append(run(["stability.py", "--picture"], options.data, options.output))
     sys.exit(any(codes))

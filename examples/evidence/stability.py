@@ -163,7 +163,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=(*NAMES, "mnist_vit"))
+    parser.add_argument("--setting", choices=NAMES)
     parser.add_argument("--mistakes", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=4, help="random draws of calibration samples")
     parser.add_argument("--picture", action="store_true", help="only draw what has been computed")

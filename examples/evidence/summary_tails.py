@@ -13,6 +13,10 @@ from tables import read, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+TABLES = {
+    "accuracy": "accuracy", "sequence": "sequence/mnist_resnet18-summary", "scaling": "scaling/scaling",
+    "slopes": "scaling/slopes",
+}  # fmt: skip
 PICTURES = ("scaling", "sequence", "stability")
 
 
@@ -20,8 +24,7 @@ def tails(output: Path, docs: Path) -> None:
     """All of them."""
     _fits(output, docs)
     _stability(output, docs)
-    for source, what in (("accuracy", "accuracy"), ("sequence/mnist_resnet18-summary", "sequence"), ("scaling/scaling", "scaling"),
-                         ("scaling/slopes", "slopes")):  # fmt: skip
+    for what, source in TABLES.items():
         if (path := output / f"{source}.csv").exists():
             shutil.copyfile(path, docs / "tables" / f"evidence-{what}.csv")
     for name in PICTURES:
