@@ -124,11 +124,12 @@ def report(seconds: dict[str, list[float]], batch: int) -> None:
 def cpu(repeats: int) -> None:
     model = networks.resnet18()
     x, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
-    net = TorchModel(model, reduction="mean-abs")
+    net, taylor = TorchModel(model, reduction="mean-abs"), TorchModel(model)
     print(f"CPU, {torch.get_num_threads()} threads, ResNet-18 at 32×32, batch 32\n  {net}")
     candidates: dict[str, Candidate] = {
         "plain forward + backward": plain(model, x, y),
         "evtkit profile": lambda: net.profile(x, y),
+        "evtkit profile, Taylor": lambda: taylor.profile(x, y),
         "batch-1 loop": batch_of_one_loop(model, x, y),
         "torch.func vmap(grad)": vmap_of_grad(model, x, y),
     }

@@ -29,6 +29,10 @@ REPAIRS = {  # mistakes to repair, and right samples on which to measure what th
     "pacs_sketch": {"sketch": (40, 40)}, "mnist_vit": {"mnist_m": (30, 40)},
     "imagenet_resnet50": {"own": (12, 5), "jpeg": (12, 5)}, "imagenet_lite0": {"own": (20, 10), "jpeg": (20, 10)},
 }  # fmt: skip
+FEW = {
+    "cifar_resnet56": ("natural", 20, 30), "cifar_resnet20": ("natural", 30, 40), "mnist_resnet18": ("usps", 30, 40),
+    "pacs_cartoon": ("cartoon", 30, 40), "imagenet_resnet50": ("own", 12, 15), "imagenet_lite0": ("own", 15, 15),
+}  # fmt: skip
 FAULTS = {  # drawn, and right samples looked at
     "cifar_resnet56": (100, 1000), "cifar_resnet20": (80, 1000), "mnist_resnet18": (120, 1000), "mnist_vit": (60, 1000),
     "pacs_art_painting": (120, 1000), "pacs_cartoon": (70, 1000), "pacs_sketch": (60, 1000),
@@ -45,6 +49,9 @@ def steps() -> list[list[str]]:
         for shift, (mistakes, held_out) in shifts.items():
             numbers = ["--mistakes", str(mistakes), "--held-out", str(held_out)]
             lines.append(["repair.py", "--setting", name, "--shift", shift, *numbers])
+    for name, (shift, mistakes, held_out) in FEW.items():
+        numbers = ["--mistakes", str(mistakes), "--held-out", str(held_out)]
+        lines.append(["few.py", "--setting", name, "--shift", shift, *numbers])
     lines += [["found.py", "--setting", name] for name in NAMES]
     for name in NAMES:
         lines += [["tails.py", "--setting", name], ["stability.py", "--setting", name]]

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gathered import every, gathered, title
+from matplotlib.figure import Figure
 from settings import HELD_BACK
 from tables import band, write
+
+from evtkit.saliency.pictures import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,11 +33,64 @@ def repairs(output: Path, docs: Path) -> None:
             count = next(iter(some.values()))["n"] if some else ""
             table.append([title(name), shift, count, repair, *cells])
     write(docs / "tables" / "evidence-repair-short.csv", ["network", "mistakes", "n", "repair", *bys], table)
+    _few(output, docs)
     differences(output, docs)
+    _picture(docs, rows)
     bias = gathered(output, docs, "stages", "repair", "-stages")
     shared = gathered(output, docs, "overlap", "repair", "-overlap")
     _overlap(docs, shared)
     _bias(docs, bias)
+
+
+def _few(output: Path, docs: Path) -> None:
+    """One filter, or a few: share corrected and collateral."""
+    table: list[list[Any]] = []
+    bys: list[str] = []
+    for name, shift, found in every(output / "few"):
+        bys = list(dict.fromkeys(row["by"] for row in found))
+        for k in dict.fromkeys(row["k"] for row in found):
+            some = {row["by"]: row for row in found if row["k"] == k}
+            cells = [
+                f"{100 * float(some[by]['corrected']):.0f} ({100 * float(some[by]['collateral']):.1f})" for by in bys
+            ]
+            table.append([title(name), shift, found[0]["n"], k, *cells])
+    if table:
+        write(docs / "tables" / "evidence-few.csv", ["network", "mistakes", "n", "filters", *bys], table)
+
+
+SHOWN = (("cifar_resnet56", "natural"), ("cifar_resnet20", "natural"), ("mnist_resnet18", "usps"),
+         ("pacs_cartoon", "cartoon"), ("imagenet_resnet50", "own"))  # fmt: skip
+TAYLOR = {"taylor-impact": COLOURS["impact"], "taylor": "#e39b3b"}
+
+
+def _picture(docs: Path, rows: list[dict[str, str]]) -> None:
+    """Share corrected over k."""
+    given = {(row["setting"], row["shift"]) for row in rows}
+    shown = [key for key in SHOWN if key in given]
+    figure = Figure(figsize=(2.5 * len(shown), 4.8), layout="constrained")
+    grid = figure.subplots(2, len(shown), sharey=True, squeeze=False)
+    for column, key in enumerate(shown):
+        for line, repair in enumerate(("prune", "tune_equal")):
+            ax = grid[line, column]
+            some = [row for row in rows if (row["setting"], row["shift"], row["repair"]) == (*key, repair)]
+            for by in dict.fromkeys(row["by"] for row in some):
+                k, mean, low, high = (
+                    np.array([float(row[c]) for row in some if row["by"] == by])
+                    for c in ("k", "corrected", "corrected_low", "corrected_high")
+                )
+                colour = TAYLOR.get(by) or COLOURS[by]
+                ax.plot(k, 100 * mean, "o-", color=colour, markersize=2.5, linewidth=1.3, label=by)
+                if by in ("taylor-impact", "pot"):
+                    ax.fill_between(k, 100 * low, 100 * high, color=colour, alpha=0.18, linewidth=0)
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.set_ylim(0, 100)
+        grid[0, column].set_title(f"{title(key[0])}, {key[1]}", fontsize="medium")
+        grid[1, column].set_xlabel("filters changed")
+    grid[0, 0].set_ylabel("set to zero: corrected [%]")
+    grid[1, 0].set_ylabel("steps of equal length [%]")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False, fontsize="small")
+    figure.savefig(docs / "_static" / "evidence-repair.png", dpi=72)
 
 
 PAIRS = (("pot", "zscore"), ("pot", "published"), ("pot", "gradient"), ("published", "zscore"),
