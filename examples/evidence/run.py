@@ -60,8 +60,7 @@ def steps() -> list[list[str]]:
 
 def run(line: list[str], data: Path, output: Path) -> int:
     """One step; its output goes to a log of its own."""
-    log = output / "logs" / f"{'-'.join(part.lstrip('-') for part in line if not part.endswith('.py'))}.log"
-    name = log.with_name(f"{line[0].removesuffix('.py')}-{log.name}")
+    name = output / "logs" / f"{'-'.join(part.lstrip('-').removesuffix('.py') for part in line)}.log"
     name.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(HERE / line[0]), *line[1:], "--data", str(data), "--output", str(output)]
     start = time.monotonic()
