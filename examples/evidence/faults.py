@@ -11,14 +11,13 @@ a fault, so it resumes.
 
 from __future__ import annotations
 
-import argparse
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import command
 import numpy as np
 import torch
-from settings import NAMES, REDUCTIONS, Setting
+from settings import REDUCTIONS, Setting
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -108,13 +107,8 @@ def collect(setting: Setting, faults: int, pool: int) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
+    parser = command.parser(__doc__)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--pool", type=int, default=1000, help="right samples among which mistakes are looked for")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(collect(Setting(options.setting, options.data, options.output), options.faults, options.pool))
+    options = command.parsed(parser)
+    print(collect(command.chosen(options), options.faults, options.pool))

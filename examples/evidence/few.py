@@ -7,14 +7,17 @@ As repair.py prunes, with the collateral at every k, for some of the rankings.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import command
 from repair import reference
-from settings import NAMES, Setting
 
 from evtkit.saliency import evaluate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from settings import Setting
 
 PRUNE = (1, 2, 5)
 
@@ -37,21 +40,7 @@ def few(setting: Setting, shift: str, mistakes: int, held_out: int, path: Path) 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
-    parser.add_argument("--shift", required=True, help="'own', or a shift of the setting's")
-    parser.add_argument("--mistakes", type=int, default=30)
-    parser.add_argument("--held-out", type=int, default=40)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    target = options.output / "few" / f"{options.setting}-{options.shift}.csv"
-    if not target.exists():
-        few(
-            Setting(options.setting, options.data, options.output),
-            options.shift,
-            options.mistakes,
-            options.held_out,
-            target,
-        )
+    options = command.parsed(command.parser(__doc__, shift=True))
+    path = options.output / "few" / f"{options.setting}-{options.shift}.csv"
+    if not path.exists():
+        few(command.chosen(options), options.shift, options.mistakes, options.held_out, path)

@@ -11,18 +11,17 @@ The reference is of the sound network: what one has who calibrated a network whe
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import command
 import numpy as np
-import torch
 from repair import reference
-from settings import NAMES, Setting
 from tables import band, write
 
 if TYPE_CHECKING:
+    from settings import Setting
+
     from evtkit.saliency import Reference
 
 SETS = (1, 5, 20, 50)
@@ -97,6 +96,10 @@ def place(score: np.ndarray, unit: int) -> float:
 
 def found(setting: Setting) -> None:
     files = sorted((setting.output / "faults" / setting.name).glob("[0-9]*[0-9].npz"))
+    folder = setting.output / "found"
+    done = folder / f"{setting.name}.csv"
+    if done.exists() and all(path.stat().st_mtime <= done.stat().st_mtime for path in files):
+        return
     loaded = [dict(np.load(path)) for path in files]
     faults = [fault for fault in loaded if "taylor" in fault]
     units = setting.net.units
@@ -126,7 +129,6 @@ def found(setting: Setting) -> None:
                 hits = [band(np.array([np.mean(np.array(sets) <= k) for sets in each])) for k in FIRST]
                 rows.append((setting.name, label, profile, way, n, len(each), *mrr, *(v for hit in hits for v in hit)))
                 print(label, profile, way, n, f"{mrr[0]:.3f} ({mrr[1]:.3f} … {mrr[2]:.3f})", flush=True)
-    folder = setting.output / "found"
     hits = [f"hit{k}{end}" for k in FIRST for end in ("", "_low", "_high")]
     head = ("setting", "ranking", "profile", "combine", "n", "faults", "mrr", "mrr_low", "mrr_high", *hits)
     write(folder / f"{setting.name}-faults.csv",
@@ -140,11 +142,4 @@ def found(setting: Setting) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    found(Setting(options.setting, options.data, options.output))
+    found(command.chosen(command.parsed(command.parser(__doc__))))

@@ -10,17 +10,19 @@ rankings share.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import command
 import numpy as np
-import torch
-from settings import NAMES, Setting
 from tables import write
 
 from evtkit import fit_tail
 from evtkit.saliency import Reference, evaluate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from settings import Setting
 
 BY = ("pot", "published", "excess", "zscore", "gradient", "random")
 PRUNE = (1, 2, 5, 10, 25, 50)
@@ -87,18 +89,8 @@ def _overlap(setting: Setting, shift: str, tops: dict[str, np.ndarray], path: Pa
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
-    parser.add_argument("--shift", required=True, help="'own', or a shift of the setting's")
-    parser.add_argument("--mistakes", type=int, default=100)
-    parser.add_argument("--held-out", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = command.parsed(command.parser(__doc__, shift=True))
     folder = options.output / "repair"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / f"{options.setting}-{options.shift}.csv").exists():
-        setting = Setting(options.setting, options.data, options.output)
-        repair(setting, options.shift, options.mistakes, options.held_out, folder)
+        repair(command.chosen(options), options.shift, options.mistakes, options.held_out, folder)

@@ -12,15 +12,12 @@ are right. ``predictive_p`` likewise, for the probabilities that allow for the u
 
 from __future__ import annotations
 
-import argparse
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import command
 import numpy as np
-import torch
-from settings import NAMES, REDUCTIONS, Setting
+from settings import REDUCTIONS, Setting
 from tables import write
 
 from evtkit import fit_tail
@@ -30,6 +27,7 @@ from evtkit.saliency.reference import NORMALIZE, normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 QUANTILES = (0.80, 0.85, 0.90, 0.95)
 FEW = 400
@@ -120,14 +118,7 @@ def tails(setting: Setting, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    os.environ["EVTKIT_NUM_THREADS"] = str(options.threads)
+    options = command.parsed(command.parser(__doc__))
     path = options.output / "tails" / f"{options.setting}.csv"
     if not path.exists():
-        tails(Setting(options.setting, options.data, options.output), path)
+        tails(command.chosen(options), path)
