@@ -121,12 +121,9 @@ def photographs(data, count):
     return pixels, np.array([int(row["class_index"]) for row in rows])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "reduction", "error"),
-    # in float32 the inputs of some ReLUs round to the other side of 0, on some machines of more than on others
-    [("float64", "taylor", 1e-10), ("float64", "mean-abs", 1e-10), ("float32", "taylor", 1e-3)],
-)
-def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, reduction, error):
+@pytest.mark.parametrize("reduction", ["taylor", "mean-abs"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, reduction):
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
     twin = networks.load(networks.resnet50(), data / "weights" / "imagenet_resnet50_v1.safetensors")
@@ -141,5 +138,13 @@ def test_the_imagenet_resnet50_is_the_same_in_both_frameworks(data, dtype, reduc
     moved = networks.standardise_imagenet(torch.from_numpy(pixels))
     y = (y + 1) % 1000  # as a mistake, with a gradient above rounding
     got, want = net.profile(x, y)[0], other.profile(moved, y)[0]
-    assert np.linalg.norm(got - want) <= error * np.linalg.norm(want)
-    assert np.argsort(-got)[:100].tolist() == np.argsort(-want)[:100].tolist()
+    if dtype == "float64":
+        assert np.linalg.norm(got - want) <= 1e-10 * np.linalg.norm(want)
+    else:  # how much float32 loses depends on the machine: of the exact profile, not much more than PyTorch's does
+        exact = TorchModel(twin.double(), reduction=reduction, verify=False).profile(moved.double(), y)[0]
+        lost = np.linalg.norm(want - exact)
+        assert lost <= 1e-4 * np.linalg.norm(exact)
+        assert np.linalg.norm(got - exact) <= 5.0 * lost
+    place = np.argsort(np.argsort(-want))
+    moved_by = np.abs(place[np.argsort(-got)[:100]] - np.arange(100))
+    assert moved_by.max() <= (0 if dtype == "float64" else 1)  # in float32 neighbours may change places
