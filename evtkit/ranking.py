@@ -30,16 +30,16 @@ class Ranking:
     The scores, larger first:
 
     =============== ==================================================================================================
-    ``pot``         −log P(X > x) under the channel's fitted tail (Wang & Sato 2023). Values beyond the endpoint of a
-                    bounded tail have probability 0 and come first, ordered by (x − u)/σ; values at or below the
-                    threshold follow, ordered by their z-score; channels without a fitted tail come last, likewise.
+    ``pot``         −log p under the channel's tail (after Wang & Sato 2023). Values at or below the threshold follow,
+                    ordered by their z-score; channels without a fitted tail come last, likewise. By the plug-in law
+                    values beyond an endpoint have probability 0 and come first, ordered by (x − u)/σ
     ``zscore``      (x − mean)/std, std with ddof = 1; a std ≤ 1e-14 counts as 1 (Levin et al. 2021)
     ``excess``      (x − u)/mean excess; channels without excesses come last
     ``spot-script`` as ``pot``, with ``method="spot-script"`` for the fit: that of the first POT-saliency code
     ``gradient``    x itself
     ``impact``      x · −log p: how much, times how improbable. For values that are in one unit in all channels, as
-                    Taylor saliency is in that of the loss. p is the probability of `evtkit.predictive`, which is never
-                    0, and at most the share of observations above the threshold, so that x keeps its order below it
+                    Taylor saliency is in that of the loss. p is predictive, never 0, and at most the share of
+                    observations above the threshold, so that x keeps its order below it
     ``random``      a random order
     =============== ==================================================================================================
 
@@ -52,8 +52,8 @@ class Ranking:
     score : ndarray of float64, shape (channels,)
         The score of each channel, in the channels' order; −inf where the ranking has none.
     log_sf, p_value : ndarray of float64, shape (channels,)
-        Logarithm of P(X > x) under the POT model (the empirical share at and below the threshold), and the probability.
-        A channel without a fitted tail has p-value 1: nothing speaks against it.
+        `Tail.logsf` of the values, and the probability. A channel without a fitted tail has p-value 1: nothing speaks
+        against it.
     above : ndarray of bool, shape (channels,)
         Where a fitted channel's value is strictly above its threshold.
     fitted : ndarray of bool, shape (channels,)
@@ -117,7 +117,7 @@ class Ranking:
         """The first k channels as text: place, channel or name, value, score, probability, and whether above."""
         if self.order.ndim > 1:
             raise ValueError(f"table works on one query; got {self.order.shape[0]}, index the ranking first")
-        rows = [("", "channel", "value", self.by, "P(X > x)", "")]
+        rows = [("", "channel", "value", self.by, "P(X ≥ x)", "")]
         for place, channel in enumerate(self.top(min(k, self.order.size)), start=1):
             name = str(channel) if self.names is None else str(self.names[channel])
             note = "" if self.above[channel] else "≤ u" if self.fitted[channel] else "no fit"
@@ -162,6 +162,7 @@ def rank(
     x: ArrayLike,
     by: str = "pot",
     *,
+    law: str = "predictive",
     rng: np.random.Generator | int | None = None,
     names: ArrayLike | None = None,
 ) -> Ranking:
@@ -187,13 +188,13 @@ def rank(
     excess = sign * (values - tail.threshold)
     fitted = tail.is_fitted
     above = (excess > 0.0) & fitted
-    log_sf = _log_sf(tail, values, excess, above)
+    log_sf = np.where(fitted, tail.logsf(values, law=law), 0.0)
     std = np.where(tail.std <= _TINY_STD, 1.0, tail.std)
     zscore = sign * (values - tail.mean) / std
 
     if by in ("pot", "spot-script"):
-        model = tail.gpd if by == "pot" else tail.published
-        score, keys = _tail_keys(tail, model.xi, model.sigma, excess, zscore)
+        log_p, sigma = (log_sf, tail.sigma) if by == "pot" else _spot_script(tail, excess)
+        score, keys = _tail_keys(tail, log_p, sigma, excess, zscore)
     else:
         if by == "zscore":
             score = zscore
@@ -210,32 +211,30 @@ def rank(
     return Ranking(order, score, log_sf, np.exp(log_sf), above, fitted, values, by, labels)
 
 
-def _log_sf(tail: Tail, values: Float, excess: Float, above: NDArray[np.bool_]) -> Float:
-    """log P(X > x) of the POT model; 0 for channels without a fit."""
-    below = np.where(excess > 0.0, tail.threshold, values)  # a level at which sf is empirical
-    out = tail.logsf(below)
-    rate, xi, sigma = (np.broadcast_to(a, values.shape)[above] for a in (tail.n_excess / tail.n, tail.xi, tail.sigma))
-    out[above] = np.log(rate) + gpd.logsf(excess[above], xi, sigma)
-    return np.where(tail.is_fitted, out, 0.0)
-
-
 def _surprise(tail: Tail, values: Float) -> Float:
     """−log p, at least what it is at the thresholds."""
     least = np.log((tail.n.max() + 1.0) / (tail.n_excess.max() + 1.0))
-    return np.asarray(np.maximum(-np.asarray(tail.predictive.log_p_value(values)), least))
+    return np.asarray(np.maximum(-tail.logsf(values), least))
 
 
-def _tail_keys(tail: Tail, xi: Float, sigma: Float, excess: Float, zscore: Float) -> tuple[Float, tuple[Float, ...]]:
-    """The score −log P and sorting keys, the last one first: above, at or below, unfitted; then log P; then ties."""
-    fitted = tail.is_fitted & np.isfinite(xi) & (sigma > 0.0)
+def _spot_script(tail: Tail, excess: Float) -> tuple[Float, Float]:
+    """log P(X > x) where x is above the threshold, and σ, by the fitter of the first POT-saliency code."""
+    fit = tail.published
+    sigma = np.where(np.isfinite(fit.xi) & (fit.sigma > 0.0), fit.sigma, np.nan)
+    with np.errstate(divide="ignore"):
+        log_rate = np.log(tail.n_excess / tail.n)
+    return log_rate + gpd.logsf(np.maximum(excess, 0.0), np.nan_to_num(fit.xi), np.nan_to_num(sigma, nan=1.0)), sigma
+
+
+def _tail_keys(
+    tail: Tail, log_p: Float, sigma: Float, excess: Float, zscore: Float
+) -> tuple[Float, tuple[Float, ...]]:
+    """The score −log p and sorting keys, the last one first: above, at or below, unfitted; then log p; then ties."""
+    fitted = tail.is_fitted & np.isfinite(sigma)
     above = (excess > 0.0) & fitted
-    log_p = np.zeros(excess.shape)
-    rate, shape, scale = (np.broadcast_to(a, excess.shape)[above] for a in (tail.n_excess / tail.n, xi, sigma))
-    log_p[above] = np.log(rate) + gpd.logsf(excess[above], shape, scale)
-    ties = zscore.copy()
-    ties[above] = excess[above] / scale
+    ties = np.where(above, excess / np.where(fitted, sigma, 1.0), zscore)
     group = np.where(above, 0.0, np.where(fitted, 1.0, 2.0))
-    return np.where(above, -log_p, -np.inf), (-ties, log_p, group)
+    return np.where(above, -log_p, -np.inf), (-ties, np.where(above, log_p, 0.0), group)
 
 
 def _probability(log_p: float) -> str:

@@ -12,8 +12,9 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
-from evtkit._empirical import order_statistics, share_above
+from evtkit._empirical import log_rank, order_statistics, share_above
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
+from evtkit.predictive import Predictive
 
 if TYPE_CHECKING:
     import os
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.predictive import Predictive
     from evtkit.ranking import Ranking
 
-__all__ = ["Tail"]
+__all__ = ["LAWS", "Tail"]
+
+LAWS = ("predictive", "plug-in")
+_WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
 @dataclass(frozen=True, eq=False)
 class Tail:
     """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
 
-    P(X > x) = (N_u/n) · S(x − u) for x > u (Pickands 1975); at and below u, the share of observations above x. Made by
-    `fit_tail` or `TailSketch.fit`. Every array has one entry a channel, and is 0-d for 1-D input. With ``side="lower"``
-    everything is about the lower tail: `sf` is P(X < x), `isf` and `return_level` are low levels.
+    `sf`, `logsf`, `isf` and `rank` are about the next observation: they allow for the uncertainty of what was fitted.
+    The textbook's P(X > x) = (N_u/n) · S(x − u) for x > u (Pickands 1975) is ``sf(x, law="plug-in")``, and
+    `return_level` is its estimate. Made by `fit_tail` or `TailSketch.fit`. Every array has one entry a channel, and is
+    0-d for 1-D input. With ``side="lower"`` everything is about the lower tail: `sf` is P(X ≤ x), `isf` and
+    `return_level` are low levels.
 
     Attributes
     ----------
@@ -86,28 +91,47 @@ class Tail:
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
-    def logsf(self, x: ArrayLike) -> Float:
-        """Logarithm of P(X > x), which orders values long after `sf` has underflowed.
+    def logsf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
+        """Logarithm of the probability that the next observation is as extreme as x.
 
         Parameters
         ----------
         x : array_like, shape (..., channels); any shape for a tail of one channel
-            Levels, in the units of the data. A data frame's columns must be the channels by name, in their order.
+            Values, in the units of the data. A data frame's columns must be the channels by name, in their order.
+        law : {"predictive", "plug-in"}
+            - "predictive": P(X ≥ x) of the next observation, with the uncertainty of ξ, σ and the exceedance rate
+              averaged in; see `evtkit.predictive`. What has happened is possible: the probability is never 0. Up to the
+              threshold it is (1 + number of observations ≥ x)/(n + 1), and so it is above where a channel has no fit or
+              fewer than 5 excesses.
+            - "plug-in": the textbook's P(X > x) = (N_u/n) · S(x − u) with the estimates for the truth, and the share of
+              observations above x up to the threshold. Too small far out, by a multiple where p·n is below 10. NaN above
+              the threshold in a channel without a fit, 0 beyond the endpoint of a tail with ξ < 0.
 
         Returns
         -------
         ndarray of float64
-            Shape of `x`; a data frame or series, with its index, where `x` is one. −inf beyond the endpoint of a tail
-            with ξ < 0. Where x is at or below u, the empirical survival function; below the smallest value that a
-            sketch has kept it is known only to lie between that and 1, and 0 (the logarithm of 1) is returned: never
-            less than the truth. NaN above u in a channel without a fit.
+            Shape of `x`; a data frame or series, with its index, where `x` is one. Below the smallest value that was
+            kept, if not all were, the rank is unknown and 0 (the logarithm of 1) is returned: never less than the truth.
 
         Raises
         ------
         ValueError
-            If x holds NaN or no numbers, or its last axis is not the channels.
+            If x holds NaN or no numbers, its last axis is not the channels, or the law is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from evtkit import fit_tail
+        >>> tail = fit_tail(np.random.default_rng(4).standard_exponential(500), quantile=0.9)
+        >>> print(f"{tail.sf(8.0):.1e} {tail.sf(8.0, law='plug-in'):.1e}; the truth is 3.4e-04")
+        2.4e-04 0.0e+00; the truth is 3.4e-04
         """
         levels = self._levels(x)
+        _check_law(law)
+        if law == "predictive":
+            rows = (self._sign * levels).reshape(-1, self.threshold.size)
+            out = self._next_observation.log_sf(rows, log_rank(self, rows))
+            return self._like(x, out.reshape(levels.shape))
         sign = self._sign
         excess = sign * levels - sign * self.threshold
         out = np.empty(levels.shape)
@@ -116,34 +140,40 @@ class Tail:
         rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            out[~above] = np.log(share_above(self, sign * levels)[~above])
+            rows = (sign * levels).reshape(-1, self.threshold.size)
+            out[~above] = np.log(share_above(self, rows).reshape(levels.shape)[~above])
         return self._like(x, out)
 
-    def sf(self, x: ArrayLike) -> Float:
-        """P(X > x), the tail probability. Shapes, values below the threshold and errors as in `logsf`."""
+    def sf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
+        """The probability that the next observation is as extreme as x. Arguments and errors as in `logsf`."""
         with np.errstate(under="ignore"):
-            return self._like(x, np.exp(np.asarray(unlabelled(self.logsf(x), "x"))))
+            return self._like(x, np.exp(np.asarray(unlabelled(self.logsf(x, law=law), "x"))))
 
-    def isf(self, p: ArrayLike) -> Float:
-        """The level that an observation exceeds with probability `p`: the inverse of `sf`.
+    def isf(self, p: ArrayLike, *, law: str = "predictive") -> Float:
+        """The level that the next observation exceeds with probability `p`: the inverse of `sf`.
 
         Parameters
         ----------
         p : array_like, shape (..., channels) or scalar; any shape for a tail of one channel
             Probabilities in [0, 1]. A data frame's columns must be the channels by name, in their order.
+        law : {"predictive", "plug-in"}
+            As in `logsf`. A plug-in level is exceeded too often: see :doc:`calibration`.
 
         Returns
         -------
         ndarray of float64, or a data frame or series where `p` is one
-            x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else an observation: sorted(x)[n − 1 − floor(p n)]. At
-            p = 0 the endpoint, or inf. NaN in a channel without a fit where p ≤ N_u/n.
+            "predictive": the least level beyond which every value has a probability of at most p; an observation where
+            p > (N_u + 1)/(n + 1), and infinite where nothing is so improbable, as at p = 0.
+            "plug-in": x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else sorted(x)[n − 1 − floor(p n)]; at p = 0
+            the endpoint, or infinite; NaN in a channel without a fit where p ≤ N_u/n.
 
         Raises
         ------
         ValueError
-            If p is outside [0, 1], or so large that it asks for values that were not kept.
+            If p is outside [0, 1], or so large that it asks for values that were not kept, or the law is unknown.
         """
         prob = self._numbers(p, "p")
+        _check_law(law)
         if np.any(bad := ~((prob >= 0.0) & (prob <= 1.0))):
             raise ValueError(f"p must lie in [0, 1], got {float(prob[bad].flat[0])}")
         if self.threshold.ndim and prob.ndim and prob.shape[-1] != self.threshold.size:
@@ -152,6 +182,14 @@ class Tail:
             )
         shape = np.broadcast_shapes(prob.shape, self.threshold.shape)
         prob = np.broadcast_to(prob, shape)
+        rows = prob.reshape(-1, self.threshold.size)
+        if law == "predictive":
+            level = self._next_observation.isf(rows)
+            as_large = np.floor(rows * (np.atleast_1d(self.n) + 1.0) * _WHOLE).astype(np.int64) - 1
+            level[np.isnan(level) & (as_large < 0)] = np.inf  # no rank is so improbable
+            by_rank = np.isnan(level)
+            level[by_rank] = order_statistics(self, as_large, by_rank)
+            return self._like(p, self._sign * level.reshape(shape))
         u, xi, sigma, n, n_excess = (
             np.broadcast_to(np.asarray(a, dtype=np.float64), shape)
             for a in (self._sign * self.threshold, self.xi, self.sigma, self.n, self.n_excess)
@@ -163,12 +201,16 @@ class Tail:
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
-            out[~tail] = order_statistics(self, prob, ~tail)
+            larger = (rows * np.atleast_1d(self.n)).astype(np.int64)
+            out[~tail] = order_statistics(self, larger, ~tail.reshape(rows.shape))
         out *= self._sign
         return self._like(p, out)
 
     def return_level(self, period: ArrayLike) -> Float:
-        """The level exceeded once in `period` observations, on average: isf(1/period).
+        """The textbook's estimate of the level exceeded once in `period` observations: ``isf(1/period, law="plug-in")``.
+
+        An estimate of a property of the distribution (Coles 2001, equation 4.13), for tables and intervals. For an
+        alarm use `isf`, whose level the next observation exceeds with the probability stated.
 
         Parameters
         ----------
@@ -178,13 +220,14 @@ class Tail:
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        return self._like(period, self.isf(1.0 / m))
+        return self._like(period, self.isf(1.0 / m, law="plug-in"))
 
     def rank(
         self,
         x: ArrayLike,
         by: str = "pot",
         *,
+        law: str = "predictive",
         rng: np.random.Generator | int | None = None,
         names: ArrayLike | None = None,
     ) -> Ranking:
@@ -197,6 +240,8 @@ class Tail:
         by : str
             ``"pot"``, ``"zscore"``, ``"excess"``, ``"spot-script"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
             `Ranking`.
+        law : {"predictive", "plug-in"}
+            Whose probabilities: as in `logsf`. "plug-in" ranks as Wang & Sato (2023) do.
         rng : numpy.random.Generator or int
             For ``by="random"``.
         names : array_like of str, optional
@@ -208,7 +253,7 @@ class Tail:
         """
         from evtkit.ranking import rank
 
-        return rank(self, x, by, rng=rng, names=names)
+        return rank(self, x, by, law=law, rng=rng, names=names)
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -246,11 +291,17 @@ class Tail:
         return fit_gpd(self.excesses, method="spot-script")
 
     @cached_property
-    def predictive(self) -> Predictive:
-        """Probabilities of the next observation, which allow for the uncertainty of ξ and σ."""
-        from evtkit.predictive import Predictive
+    def _next_observation(self) -> Predictive:
+        """The predictive law of the excesses, made when it is first asked for."""
+        tops = np.ascontiguousarray(np.atleast_2d(self.largest))
+        threshold, n, n_excess, fitted = (
+            np.atleast_1d(a) for a in (self._sign * self.threshold, self.n, self.n_excess, self.is_fitted)
+        )
+        return Predictive(tops, threshold, n, n_excess, fitted)
 
-        return Predictive(self)
+    @cached_property
+    def _ordered_sample(self) -> NDArray[Any]:
+        return np.sort(np.atleast_2d(self.sample if self.sample is not None else self.largest), axis=1)
 
     def __len__(self) -> int:
         return self.threshold.size
@@ -336,3 +387,8 @@ class Tail:
         if self.threshold.ndim and (levels.ndim == 0 or levels.shape[-1] != self.threshold.size):
             raise ValueError(f"x must have {self.threshold.size} channels on its last axis, got shape {levels.shape}")
         return levels
+
+
+def _check_law(law: str) -> None:
+    if law not in LAWS:
+        raise ValueError(f"law must be one of {', '.join(map(repr, LAWS))}, got {law!r}")

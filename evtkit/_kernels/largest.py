@@ -13,14 +13,14 @@ from evtkit._kernels.sums import CHUNK, LANES, ROWS
 @kernel("intp(float32[::1], float64)", "intp(float64[::1], float64)")
 def first_above(ordered, level):
     """The position of the first value above level in ascending values, NaN in front counting as low."""
-    low, high = 0, ordered.size
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle] > level:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    first, length = 0, ordered.size
+    if length == 0:
+        return 0
+    while length > 1:  # without branches, which no processor could foresee
+        half = length // 2
+        first += half * (not ordered[first + half - 1] > level)
+        length -= half
+    return first + (not ordered[first] > level)
 
 
 @kernel(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from evtkit._common.frames import like
+from evtkit._empirical import Ranks
 from evtkit.peaks import fit_tail
 from evtkit.predictive import Predictive
 from evtkit.pvalues import combine_p_values
@@ -18,20 +19,21 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
+    from evtkit.tail import Tail
 
 __all__ = ["PotDetector"]
 
 _SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower")}
 _COMBINE = ("bonferroni", "geometric", "harmonic", "fisher")  # in Cauchy's rule a p-value near 1 outweighs the others
 _CHUNK_VALUES = 1 << 20  # p-values held at a time
+_MOST_RANKS = 4096  # order statistics of a feature that are kept
 
 
 class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Outliers by peaks over threshold: a row is flagged if so improbable a one has at most probability `risk`.
 
     Every feature gets a p-value, the probability that the next value of this feature is as extreme: by its rank among
-    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see
-    `evtkit.predictive.Predictive`). The p-values of a row are combined into one, and the row is an outlier where that
+    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The p-values of a row are combined into one, and the row is an outlier where that
     is below `risk`. Units of features do not matter, and nothing is random.
 
     Parameters
@@ -63,8 +65,6 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         log(risk): ``decision_function = score_samples − offset_``.
     tails_ : tuple of Tail
         The tails of each side, one channel a feature, to look at (``status`` says which were fitted).
-    predictive_ : tuple of Predictive
-        What gives the p-values.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -131,7 +131,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             fit_tail(values, n_excess=max(n_excess, 1), side=side, n_threads=self.n_threads)
             for side in _SIDES[self.side]
         ]
-        self.predictive_ = tuple(Predictive(tail) for tail in tails)
+        self._laws = tuple(_Law(tail) for tail in tails)
         self.tails_ = tuple(replace(tail, sample=None) for tail in tails)
         self.offset_ = float(np.log(self.risk))
         return self
@@ -187,10 +187,24 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         return values
 
     def _log_p(self, values: Float) -> Float:
-        log_p = [one.log_p_value(values, n_threads=self.n_threads) for one in self.predictive_]
+        log_p = [law.log_p(values) for law in self._laws]
         if len(log_p) == 1:
             return log_p[0]
         return np.asarray(np.minimum(np.minimum(*log_p) + np.log(2.0), 0.0))
+
+
+class _Law:
+    """What `Tail.logsf` says, of a few thousand ranks instead of the whole sample."""
+
+    def __init__(self, tail: Tail) -> None:
+        self._sign = 1.0 if tail.side == "upper" else -1.0
+        assert tail.sample is not None
+        self._ranks = Ranks(tail.sample, _MOST_RANKS)
+        self._tail = Predictive(tail.largest, self._sign * tail.threshold, tail.n, tail.n_excess, tail.is_fitted)
+
+    def log_p(self, values: Float) -> Float:
+        signed = self._sign * np.asarray(values, dtype=np.float64)
+        return self._tail.log_sf(signed, self._ranks.log_p(signed))
 
 
 def _default_excesses(n: int) -> int:
