@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evtkit import fit_tail, gpd
+from evtkit import fit_gpd, fit_tail, gpd
 from evtkit._kernels import predictive as kernels
 
 
@@ -32,14 +32,17 @@ def posterior_of(y):
     return nodes
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5, 30, 400]), st.sampled_from([-1.0, 0.0, 0.7]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([5, 30, 400]), st.sampled_from([-1.0, 0.0, 0.7]))
 def test_the_level_inverts_the_probability_and_the_slope_is_its_derivative(seed, k, xi):
     nodes = posterior_of(gpd.rvs(xi, 1.0, size=k, rng=seed))
     for log_p in (-0.3, -3.0, -9.0):
         y = kernels.excess_level(log_p, nodes)
         value, slope = kernels.log_survival(y, nodes)
-        assert value == pytest.approx(log_p, abs=1e-9)
-        if xi >= 0.0:  # else there are kinks where nodes end
+        assert value <= log_p + 1e-9
+        assert kernels.log_survival(y * (1.0 - 1e-6), nodes)[0] >= log_p - 1e-9
+        if k > 5:  # else P falls in steps, where nodes end
+            assert value == pytest.approx(log_p, abs=1e-9)
+        if k > 5 and xi >= 0.0:
             after, before = (kernels.log_survival(y * factor, nodes)[0] for factor in (1.0 + 1e-6, 1.0 - 1e-6))
             assert slope == pytest.approx((after - before) / 2e-6, rel=1e-3, abs=1e-6)
 
@@ -53,12 +56,14 @@ def test_the_posterior_knows_neither_units_nor_order(seed, unit):
         assert kernels.excess_level(log_p, posterior_of(rng.permutation(y) * unit)) == pytest.approx(expected * unit)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_dozen_excesses_never_say_that_the_shape_is_two(seed):
-    y = gpd.rvs(2.0, 1.0, size=12, rng=seed)
-    nodes = posterior_of(y)
-    ratio = kernels.excess_level(-9.0, nodes) / kernels.excess_level(-6.0, nodes)
-    assert np.log(ratio) / 3.0 < 2.0  # the local shape
+def test_a_dozen_excesses_are_not_believed_that_the_shape_is_two():
+    y = gpd.rvs(2.0, 1.0, size=(12, 200), rng=0)
+    fit = fit_gpd(y)
+    heavy = np.flatnonzero(fit.xi > 1.5)
+    assert len(heavy) > 100
+    for c in heavy:
+        level = kernels.excess_level(np.log(1e-3), posterior_of(y[:, c].copy()))
+        assert level < gpd.isf(1e-3, fit.xi[c], fit.sigma[c])
 
 
 @pytest.mark.parametrize("xi", [-1.0, -0.4, 0.0, 0.5])

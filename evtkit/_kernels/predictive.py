@@ -132,12 +132,12 @@ def log_survival(y, nodes):
 
 @kernel("float64(float64, float64[:, ::1])")
 def excess_level(log_p, nodes):
-    """The excess y with log P(Y > y) = log_p, the inverse of `log_survival`: 0 where log_p ≥ 0, inf where none has it."""
+    """The least excess y with log P(Y > y) ≤ log_p, the inverse of `log_survival`; inf where no number has it."""
     if log_p >= 0.0:
         return 0.0
     v = -math.log(nodes[T, NODES])  # log y, from the largest excess on
     low, high = -np.inf, np.inf  # the level lies between them
-    step = 1.0
+    step, value = 1.0, 0.0
     for _ in range(200):
         value, slope = log_survival(math.exp(v), nodes)
         if value > log_p:
@@ -162,7 +162,8 @@ def excess_level(log_p, nodes):
             return np.inf
         if v < -744.0:
             return 0.0
-    return math.exp(v)
+    # with a handful of excesses P falls in steps, where a node's support ends
+    return math.exp(high if value > log_p + 1e-9 and high < np.inf else v)
 
 
 @kernel(
