@@ -145,6 +145,19 @@ def test_ragged_channels_where_values_are_left_out():
         assert np.isclose(alone.std, fit.std[channel], rtol=1e-12)
 
 
+def test_merged_and_loaded_sketches_know_all_that_one_would(tmp_path):
+    x = channels(np.float64)[:, :20].copy()
+    x[5::7, 3], x[900:, 4], x[::2, 5] = np.nan, np.inf, -np.inf
+    whole = filled(x, capacity=250, nonfinite="count")
+    first, second = (filled(part, capacity=250, nonfinite="count") for part in np.split(x, [700]))
+    second.save(tmp_path / "second.npz")
+    first.merge(TailSketch.load(tmp_path / "second.npz"))
+    assert whole.nonfinite_count[3:6].all()
+    for name in ("count", "nonfinite_count", "minimum"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(whole, name), err_msg=name)
+    assert repr(first) == repr(whole)
+
+
 def test_memory_does_not_grow():
     sketch = TailSketch(1000, 400, dtype=np.float32)
     before = sketch.nbytes
