@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 
 from evtkit import DSpot, FitStatus, Spot, fit_gpd, gpd
-from evtkit import _tail_columns as columns
+from evtkit import _tail_columns as tail
 from evtkit.spot import ANOMALY, EXCESS, MISSING, NORMAL, Label
 
 
@@ -186,8 +186,8 @@ def test_every_refit_is_fit_gpd_of_the_same_excesses(kind, tmp_path):
         fit = fit_gpd(spot.excesses())
         assert spot.status == fit.status
         np.testing.assert_allclose([spot.xi, spot.sigma], [fit.xi, fit.sigma], rtol=1e-12)  # compiled apart
-        (tail,) = saved(spot, tmp_path)["tails"]
-        level = spot.threshold + gpd.isf(1e-3 * tail["n"] / spot.n_excess, fit.xi, fit.sigma)
+        (kept,) = saved(spot, tmp_path)["tails"]
+        level = spot.threshold + gpd.isf(1e-3 * kept["n"] / spot.n_excess, fit.xi, fit.sigma)
         assert spot.alarm_threshold == pytest.approx(float(level), rel=1e-13)
 
 
@@ -268,11 +268,11 @@ def test_running_sums_do_not_depend_on_how_long_they_have_run(tmp_path):
     for part in np.split(x, 100):
         following.update(part)
         sums, integers = following._streams.floats[0], following._streams.integers[0]
-        if integers[columns.FOLLOWED] == columns.MAXIMUM:
+        if integers[tail.FOLLOWED] == tail.MAXIMUM:
             valid += 1
-            a = 1.0 + sums[columns.TAU] * following.excesses() / sums[columns.SCALE]
-            assert sums[columns.LOGS] == pytest.approx(math.fsum(np.log(a)), rel=1e-12)
-            assert sums[columns.INVERSES] == pytest.approx(math.fsum(1.0 / a), rel=1e-12)
+            a = 1.0 + sums[tail.TAU] * following.excesses() / sums[tail.SCALE]
+            assert sums[tail.LOGS] == pytest.approx(math.fsum(np.log(a)), rel=1e-12)
+            assert sums[tail.INVERSES] == pytest.approx(math.fsum(1.0 / a), rel=1e-12)
     assert valid > 50
 
 
