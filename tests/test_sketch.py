@@ -128,6 +128,8 @@ def test_thresholds_and_numbers_of_excesses():
     sketch = filled(x)
     assert_same_fit(sketch.fit(n_excess=100), fit_tail(x, n_excess=100))
     assert_same_fit(sketch.fit(threshold=5.0), fit_tail(x, threshold=5.0))
+    smallest = sketch.largest()[:, 0]  # what was dropped is no larger, and so no excess
+    assert np.array_equal(sketch.fit(threshold=smallest).xi, fit_tail(x, threshold=smallest).xi, equal_nan=True)
 
 
 def test_ragged_channels_where_values_are_left_out():
@@ -193,6 +195,7 @@ def test_bad_blocks_change_nothing(block, message):
         (lambda s: s.fit(n_excess=10), "capacity is 10"),
         (lambda s: s.fit(threshold=0.0), "larger capacity"),
         (lambda s: s.fit(threshold=7.0), "leaves no excess"),
+        (lambda s: s.fit(threshold=s.largest()[:, -1]), "leaves no excess"),
         (lambda s: s.fit(), "give one of"),
         (lambda s: TailSketch(2, 10).fit(quantile=0.9), "no observation"),
         (lambda s: s.merge(TailSketch(3, 10)), "must agree"),
