@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evtkit._common.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from evtkit import gpd as gpd
     from evtkit.fit import FitStatus as FitStatus
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from evtkit.spot import Spot as Spot
     from evtkit.tail import Tail as Tail
 
-__version__ = "0.1.0"
-
-_HOME = {
+_DEFINED_IN = {
     "DSpot": "evtkit.spot",
     "FitStatus": "evtkit.fit",
     "GpdFit": "evtkit.fit",
@@ -36,6 +36,7 @@ _HOME = {
 _MODULES = (
     "cleaning",
     "dependence",
+    "families",
     "gev",
     "gof",
     "gpd",
@@ -49,12 +50,12 @@ _MODULES = (
     "threshold",
 )
 
-__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+__all__ = sorted([*_DEFINED_IN, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+    if name in _DEFINED_IN:
+        value = getattr(importlib.import_module(_DEFINED_IN[name]), name)
     elif name in _MODULES:
         value = importlib.import_module(f"evtkit.{name}")
     else:

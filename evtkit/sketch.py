@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._files import read_arrays, write_arrays
-from evtkit._frames import check_names, labels
-from evtkit._threads import chunks, for_each, pieces, thread_count
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
+from evtkit._common.files import read_arrays, write_arrays
+from evtkit._common.frames import check_names, frame_labels
+from evtkit._common.threads import chunks, for_each, pieces, thread_count
+from evtkit.peaks import Thresholds, how_many, tail_from_largest
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["TailSketch"]
 
@@ -80,7 +80,7 @@ class TailSketch:
         nonfinite: str = "raise",
         n_threads: int | None = None,
     ) -> None:
-        from evtkit._sketch import spare_slots
+        from evtkit._kernels.sketch import spare_slots
 
         for name, value in (("n_channels", n_channels), ("capacity", capacity)):
             if int(value) != value or value < 1:
@@ -164,13 +164,13 @@ class TailSketch:
             If the shape, names or type are wrong, or (with ``nonfinite="raise"``) a value is NaN or infinite; the
             sketch is then as it was.
         """
-        given = labels(block)
+        given = frame_labels(block)
         if given is not None:
             check_names(given.channels, self.names, "block")
         values = self._checked(block)
         if values.shape[0] == 0:
             return
-        from evtkit._sketch import block_moments
+        from evtkit._kernels.sketch import block_moments
 
         # Deviations from about the mean: from that of a few rows, so that their squares do not cancel.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -241,9 +241,41 @@ class TailSketch:
         ValueError
             If nothing was seen, the fit needs more than `capacity` values of a channel, or as in `fit_tail`.
         """
-        from evtkit.peaks import tail_from_sketch
-
-        return tail_from_sketch(self, quantile=quantile, threshold=threshold, n_excess=n_excess, method=method)
+        if not np.any(self.count > 0):
+            raise ValueError(f"the sketch has seen no observation in any of its {self.n_channels} channels")
+        if (given := frame_labels(threshold)) is not None:
+            check_names(given.channels, self.names, "threshold")
+        rule = how_many(self.count, self.n_channels, quantile, threshold, n_excess, 2)
+        ordered = self.largest()
+        if isinstance(rule, Thresholds):
+            levels = np.array(np.broadcast_to(rule.levels, self.n_channels))
+            with np.errstate(invalid="ignore"):
+                short = (self.count > self.capacity) & (ordered[:, 0] > levels)
+                kept = np.count_nonzero(ordered > levels[:, None], axis=1)
+            if np.any(short):
+                lowest = float(ordered[short, 0].max())
+                raise ValueError(
+                    f"threshold must be at least {lowest:.6g}, the smallest value kept, in {np.count_nonzero(short)} "
+                    "channels; a larger capacity reaches lower"
+                )
+            if not np.any(kept):
+                raise ValueError(
+                    f"threshold {np.asarray(threshold)} leaves no excess; the largest is {np.nanmax(ordered)}"
+                )
+        else:
+            kept = rule
+            if np.any(kept > np.minimum(self.count, self.capacity)):
+                raise ValueError(
+                    f"capacity must be at least {int(kept.max())} for this fit of {int(self.count.max())} "
+                    f"observations, got {self.capacity}"
+                )
+            position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
+            levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
+        width = max(1, int(kept.max()))
+        return tail_from_largest(
+            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, self.mean, self._squares,
+            sample=None, side="upper", method=method, scalar=False, n_threads=self.n_threads, names=self.names,
+        )  # fmt: skip
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -292,7 +324,7 @@ class TailSketch:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _checked(self, block: ArrayLike) -> NDArray[Any]:
-        values = numbers(block, "block")
+        values = real_array(block, "block")
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
@@ -339,7 +371,7 @@ class TailSketch:
         self.count = self.count + count
 
     def _keep(self, block: NDArray[Any]) -> None:
-        from evtkit._sketch import keep_largest
+        from evtkit._kernels.sketch import keep_largest
 
         self._ordered = False
 
@@ -351,7 +383,7 @@ class TailSketch:
     def _order(self) -> None:
         if self._ordered:
             return
-        from evtkit._sketch import order_largest
+        from evtkit._kernels.sketch import order_largest
 
         for_each(
             lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),

@@ -11,8 +11,7 @@ import polars as pl
 import pytest
 
 from evtkit import Tail, TailSketch, dependence, fit_gpd, fit_tail, gev, gpd, threshold
-from evtkit._frames import labels, like, unlabelled
-from evtkit.predictive import Predictive
+from evtkit._common.frames import frame_labels, like, unlabelled
 
 X = np.random.default_rng(0).standard_t(4, size=(400, 3))
 NAMES = ["north", "south", "west"]
@@ -212,7 +211,7 @@ def test_names_that_differ_are_refused(frame):
 
 def test_labels_are_only_of_frames():
     for other in (X, [1.0, 2.0], 3.0, None, "text", {"a": 1}):
-        assert labels(other) is None
+        assert frame_labels(other) is None
         assert unlabelled(other, "x") is other
         assert like(other, X) is X
 
@@ -227,7 +226,7 @@ def test_no_library_is_imported_for_the_sake_of_arguments():
 
 @both
 def test_predictive_probabilities_keep_the_index(frame):
-    model = Predictive(fit_tail(frame(), quantile=0.9))
+    model = fit_tail(frame(), quantile=0.9).predictive
     assert_like(model.p_value(frame()), frame(), model.p_value(X))
     with pytest.raises(ValueError, match="another order"):
         model.p_value(frame()[NAMES[::-1]])

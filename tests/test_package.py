@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evtkit
-from evtkit._files import read_arrays, write_arrays, write_atomic
+from evtkit._common.files import read_arrays, write_arrays, write_atomic
 
 
 def imported_by(code: str) -> set[str]:
@@ -25,6 +25,13 @@ def test_importing_evtkit_loads_nothing_heavy():
 
 def test_the_distribution_needs_no_numba():
     assert "numba" not in imported_by("from evtkit import gpd; gpd.sf(1.0, 0.1, 1.0)")
+
+
+@pytest.mark.parametrize("module", ["intervals", "gof", "threshold", "plot", "tail", "spot", "saliency"])
+def test_modules_load_numba_only_when_a_kernel_is_called(module):
+    if module == "plot":
+        pytest.importorskip("matplotlib")
+    assert "numba" not in imported_by(f"import evtkit.{module}")
 
 
 def test_the_core_never_imports_a_neural_framework():

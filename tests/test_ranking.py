@@ -104,11 +104,10 @@ def test_the_other_scores(tail, query, by, score):
 
 
 def test_impact_is_the_value_times_its_surprise(tail, query):
-    from evtkit.predictive import Predictive
 
     query[3], query[30], query[8] = tail.threshold[3] + 1.0, 1e9, -2.0
     ranking = tail.rank(query, "impact")
-    surprise = -Predictive(tail).log_p_value(query)
+    surprise = -tail.predictive.log_p_value(query)
     floor = -np.log(200 / 2001)  # 199 of 2,000 lie above each threshold
     np.testing.assert_allclose(ranking.score, query * np.maximum(surprise, floor), rtol=1e-12)
     assert np.array_equal(ranking.order, np.argsort(-ranking.score, kind="stable"))
@@ -127,12 +126,12 @@ def test_random_is_seeded(tail, query):
     assert not np.array_equal(tail.rank(query, "random", rng=1).order, tail.rank(query, "random", rng=2).order)
 
 
-def test_published_ranks_like_the_mean_excess(sample, tail, query):
-    """With its wrong sign the published fit is almost always exponential, and so ranks by excess over mean excess."""
+def test_the_spot_script_ranks_like_the_mean_excess(sample, tail, query):
+    """With its wrong sign their fit is almost always exponential, and so ranks by excess over mean excess."""
     query = tail.threshold + np.random.default_rng(0).standard_exponential(CHANNELS)
-    published, excess = tail.rank(query, "published"), tail.rank(query, "excess")
+    script, excess = tail.rank(query, "spot-script"), tail.rank(query, "excess")
     heavy = np.flatnonzero(tail.xi > 0.1)
-    order = [c for c in published.order if c in heavy]
+    order = [c for c in script.order if c in heavy]
     assert np.mean(np.array(order) == np.array([c for c in excess.order if c in heavy])) > 0.5
 
 

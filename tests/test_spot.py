@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 
 from evtkit import DSpot, FitStatus, Spot, fit_gpd, gpd
-from evtkit import _tail_columns as tail
+from evtkit._kernels import tail_columns as tail
 from evtkit.spot import ANOMALY, EXCESS, MISSING, NORMAL, Label
 
 

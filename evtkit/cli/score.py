@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from evtkit._common.text import probability
 from evtkit.cli import _options
-from evtkit.cli._report import check_output, number, period, print_json, print_table, probability, write_records
+from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
 
 __all__ = ["score_command"]
 
@@ -73,7 +74,7 @@ def score_command(
       evtkit score today.csv --tail tail.npz --alarm 1e-5 || echo "look at this"
       evtkit score rain.csv --output scores.parquet --json
     """  # noqa: D301
-    from evtkit._tables import read_table
+    from evtkit._common.tables import read_table
     from evtkit.cli._model import fit_columns, load
     from evtkit.cli._scores import Scores
 

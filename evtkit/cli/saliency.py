@@ -1,0 +1,219 @@
+"""The command ``evtkit saliency``: calibrate, rank and repair a user's network from the shell."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from evtkit.ranking import SCORES
+from evtkit.saliency.batches import Batches
+from evtkit.saliency.combine import COMBINE
+from evtkit.saliency.protocol import SaliencyModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["load_function", "read_samples", "saliency"]
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_READABLE = click.Path(exists=True, path_type=Path)
+_WRITABLE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Which filters are behind a network's mistakes?")
+@click.argument("model")
+@click.argument("samples", type=_READABLE)
+@click.option("--calibration", type=_READABLE, help="Samples to learn the usual saliency from.")
+@click.option("--reference", type=_WRITABLE, help="File of a reference: read if it exists, else written.")
+@click.option("--held-out", type=_READABLE, help="Samples on which to measure what repairs cost.")
+@click.option("--prepare", help="module:function from an array of samples to the network's input.")
+@click.option("--quantile", type=float, default=0.90, show_default=True, help="Where each unit's tail begins.")
+@click.option("--which", type=click.Choice(["all", "correct"]), default="all", show_default=True,
+              help="Calibrate on all samples, or on those classified right.")  # fmt: skip
+@click.option("--normalize/--no-normalize", default=True, show_default=True,
+              help="Divide each profile by its mean size over the units.")  # fmt: skip
+@click.option("--by", type=click.Choice(SCORES), default="impact", show_default=True, help="What to rank by.")
+@click.option("--combine", type=click.Choice([c for c in COMBINE if c != "each"]),
+              show_default="mean; mean-rank by pot, published, random",
+              help="How several mistakes become one ranking.")  # fmt: skip
+@click.option("--all-samples", is_flag=True, help="Rank for all samples, not for the mistakes among them.")
+@click.option("--top", type=int, default=25, show_default=True, help="How many units to list.")
+@click.option("--repair", type=int, default=0, help="Repair this many mistakes one by one, and compare all rankings.")
+@click.option("--step", type=float, default=1e-3, show_default=True, help="Step of the repair by tuning.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--checkpoint", type=_WRITABLE, help="File from which an interrupted calibration goes on.")
+@click.option("--report", "page", type=_WRITABLE, help="Write an HTML report.")
+@click.option("--csv", "table", type=_WRITABLE, help="Write the repair table.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random ranking and the bootstrap.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def saliency(model: str, samples: Path, **options: Any) -> None:
+    """Rank the filters of MODEL by how much they add to the loss of the mistakes among SAMPLES, and how unusually.
+
+    MODEL is module:function; the function takes nothing and returns the network wrapped for saliency:
+    evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network). The module is looked for in the current folder
+    too.
+
+    SAMPLES (and --calibration, --held-out) are an .npz file with arrays x and y, or a folder with one subfolder of
+    images a class, classes in alphabetical order; images are read as arrays (n, height, width, 3) of uint8 and must be
+    of one size.
+
+    \b
+    evtkit saliency mynet:load shifted.npz --calibration usual.npz --report report.html
+    """  # noqa: D301 - click wants the backspace character
+    try:
+        _run(model, samples, **options)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _run(model: str, samples: Path, **o: Any) -> None:
+    from evtkit.saliency.evaluation import evaluate
+
+    network = load_function(model)()
+    if not isinstance(network, SaliencyModel):
+        raise ValueError(
+            f"got {type(network).__name__} from {model}, wanted a network wrapped for saliency: "
+            "evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network)"
+        )
+    prepare = load_function(o["prepare"]) if o["prepare"] else None
+    x, y = read_samples(samples, prepare)
+    reference = _reference(network, prepare, o)
+    click.echo(repr(reference))
+    wrong = (
+        np.concatenate([np.argmax(network.predict(part), axis=1) for part, _ in Batches(x, y, o["batch_size"])]) != y
+    )
+    chosen = np.arange(len(y)) if o["all_samples"] else np.flatnonzero(wrong)
+    click.echo(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
+    if not chosen.size:
+        raise ValueError("got samples without a mistake, wanted some, or --all-samples")
+    parts = Batches(_rows(x, chosen), y[chosen], o["batch_size"])
+    profiles = np.concatenate([network.profile(*part) for part in parts])
+    ranking = reference.rank(profiles, o["by"], combine=o["combine"], rng=o["seed"])
+    k = min(o["top"], len(network.units))
+    click.echo(f"\n{ranking.table(k)}\n\n{ranking.enrichment(k)}")
+    results = None
+    if o["repair"]:
+        some = np.flatnonzero(wrong)[: o["repair"]]
+        held_out = None if o["held_out"] is None else read_samples(o["held_out"], prepare)
+        results = evaluate(
+            network, reference, (_rows(x, some), y[some]), held_out=held_out, step=o["step"], equal_norm=True,
+            batch_size=o["batch_size"], seed=o["seed"], progress=not o["quiet"],
+        )  # fmt: skip
+        click.echo(f"\n{results!r}\n{results.table((5, 25))}")
+        if o["table"] is not None:
+            results.to_csv(o["table"])
+    if o["page"] is not None:
+        from evtkit.saliency.reporting import report
+
+        families = reference.compare_families()
+        written = report(o["page"], reference, ranking=ranking, results=results, families=families, k=k)
+        click.echo(f"\n{written}")
+
+
+def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
+    """The reference from its file, or calibrated and then written there."""
+    from evtkit.saliency.calibration import calibrate
+    from evtkit.saliency.reference import Reference
+
+    path = o["reference"]
+    if path is not None and path.exists():
+        if o["calibration"] is not None:
+            raise ValueError(f"got --calibration and {path}, which exists; wanted one of the two")
+        reference = Reference.load(path)
+        if reference.units != network.units:
+            raise ValueError(f"got {path} of {reference.units!r}, wanted this network's {network.units!r}")
+        return reference
+    if o["calibration"] is None:
+        raise ValueError("got neither --calibration nor an existing --reference, wanted one of the two")
+    usual = Batches(*read_samples(o["calibration"], prepare), o["batch_size"])
+    reference = calibrate(
+        network, usual, quantile=o["quantile"], which=o["which"], normalize="sample" if o["normalize"] else None,
+        progress=not o["quiet"], checkpoint=o["checkpoint"],
+    )  # fmt: skip
+    if path is not None:
+        reference.save(path)
+    return reference
+
+
+def load_function(name: str) -> Any:
+    """What ``module:function`` names; modules of the current folder included.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form, or the module has no such function.
+    ImportError
+        If there is no such module.
+    """
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise ValueError(f"got {name!r}, wanted module:function")
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    finally:
+        sys.path.remove(folder)
+    if not callable(found):
+        raise ValueError(f"got {name!r}, wanted a function that module {module} has")
+    return found
+
+
+def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64]]:
+    """Inputs and labels from an .npz file with x and y, or a folder of image folders; see the command's help.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    prepare : callable, optional
+        From the array of all inputs to the network's input.
+
+    Raises
+    ------
+    ValueError
+        If the file has no x or y, they differ in length, or images are missing or of several sizes.
+    """
+    if path.is_dir():
+        x, y = _read_images(path)
+    else:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                x, y = archive["x"], archive["y"]
+        except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
+            raise ValueError(f"got {path}, wanted an .npz file with arrays x and y: {error}") from error
+    if len(x) != len(y) or not len(y) or y.dtype.kind not in "iu":
+        raise ValueError(f"got {len(x)} samples, {len(y)} labels of {y.dtype} in {path}, wanted an integer each")
+    return (x if prepare is None else prepare(x)), y.astype(np.int64)
+
+
+def _read_images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("image folders need Pillow; install it with: pip install pillow") from error
+    classes = sorted(part for part in folder.iterdir() if part.is_dir())
+    images, labels = [], []
+    for label, part in enumerate(classes):
+        for file in sorted(f for f in part.iterdir() if f.suffix.lower() in _IMAGES):
+            with Image.open(file) as image:
+                images.append(np.asarray(image.convert("RGB")))
+            labels.append(label)
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) != 1:
+        raise ValueError(f"got images of sizes {sizes[:3]} in {folder}, wanted one subfolder a class, all of one size")
+    return np.stack(images), np.array(labels, dtype=np.int64)
+
+
+def _rows(x: Any, rows: NDArray[np.int64]) -> Any:
+    """Some samples of what prepare returned."""
+    if isinstance(x, dict):
+        return {key: _rows(value, rows) for key, value in x.items()}
+    if isinstance(x, (tuple, list)):
+        return type(x)(_rows(value, rows) for value in x)
+    return x[rows]
