@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,6 +94,26 @@ def test_return_level_is_exceeded_once_a_period(x):
     assert np.allclose(tail.sf(tail.return_level(1e5)), 1e-5, rtol=1e-10)
 
 
+def test_an_exponential_tail_has_no_end(x):
+    for side, end in (("upper", np.inf), ("lower", -np.inf)):
+        tail = replace(fit_tail(x, quantile=0.9, side=side), xi=np.zeros(5))
+        assert np.all(tail.endpoint == end)
+
+
+def test_at_the_threshold_the_tail_takes_over(x):
+    """P(X > u) is N_u/n and its level is u, be it an observation or not; without a fit only shares are known."""
+    tail = fit_tail(x[:, 0], threshold=1.2345)
+    rate = tail.n_excess / tail.n
+    assert tail.sf(1.2345) == rate == np.mean(x[:, 0] > 1.2345)
+    assert tail.isf(rate) == 1.2345
+    unfitted = fit_tail(np.repeat([0.0, 1.0, 2.0], [90, 5, 5]), threshold=1.0)
+    assert not unfitted.is_fitted
+    assert unfitted.sf(1.0) == pytest.approx(0.05)
+    assert np.isnan(unfitted.sf(1.5))
+    assert np.isnan(unfitted.isf(0.05))
+    assert unfitted.isf(0.06) == 1.0
+
+
 def test_bounded_tails_end():
     tail = fit_tail(np.random.default_rng(0).random(5000), quantile=0.9)
     assert tail.xi < 0
@@ -106,6 +128,8 @@ def test_lower_side_mirrors_the_upper(x):
     assert np.array_equal(lower.sf(x[:7]), upper.sf(-x[:7]))
     assert np.array_equal(lower.return_level(1e4), -upper.return_level(1e4))
     assert np.array_equal(lower.endpoint, -upper.endpoint)
+    assert np.array_equal(lower.excesses, upper.excesses)
+    assert np.all(lower.excesses > 0.0)
     assert np.allclose(lower.mean, x.mean(axis=0))
 
 
@@ -230,6 +254,7 @@ def test_bad_input_says_what_was_got_and_wanted(arguments, message):
         (lambda t: t.isf(1.5), r"\[0, 1\]"),
         (lambda t: t.isf(np.nan), r"\[0, 1\]"),
         (lambda t: t.return_level(0.5), "more than one"),
+        (lambda t: t.return_level(1.0), "more than one"),
         (lambda t: t.rank(np.zeros(4)), "shape"),
         (lambda t: t.rank(np.zeros(5), by="nothing"), "by must be"),
         (lambda t: t.rank(np.zeros(5), by="random"), "rng"),
