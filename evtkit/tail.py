@@ -162,7 +162,7 @@ class Tail:
         )
         fitted = np.broadcast_to(self.is_fitted, shape)
         out = np.empty(shape)
-        tail = prob <= n_excess / n  # so that `isf` of what `sf` says of the threshold is the threshold
+        tail = prob <= n_excess / np.maximum(n, 1)  # so that `isf` of what `sf` says of the threshold is the threshold
         ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
