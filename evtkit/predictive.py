@@ -22,7 +22,7 @@ from evtkit._common.threads import blocks, for_each, pieces
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from evtkit._common.types import Float
+    from evtkit._common.types import Bool, Float, Int
 
 __all__ = ["Predictive"]
 
@@ -33,10 +33,9 @@ _WORK = 64  # times a posterior or a level takes as long as a probability
 class Predictive:
     """P(the next observation ≥ x) above a threshold u, for many channels: the law behind `evtkit.Tail.sf`.
 
-    P = (N_u + 1)/(n + 1) · P(Y > x − u − δ), averaged over the posterior distribution of ξ and σ. δ is the smallest
-    distance between different observations from u upwards: next to nothing for measurements, the unit for counts or
-    rounded numbers, whose P(X ≥ x) would be understated otherwise. Up to the threshold, ranks say more
-    (`evtkit.Tail.logsf`).
+    P = (N_u + 1)/(n + 1) · P(Y ≥ x − u), averaged over the posterior distribution of ξ and σ. A value that was rounded
+    stands for all from half a step δ below it, hence Y ≥ x − δ/2 − u, and the excesses are spread over their cells as
+    the fitted tail expects. Up to the threshold, ranks say more (`evtkit.Tail.logsf`).
 
     Parameters
     ----------
@@ -49,6 +48,11 @@ class Predictive:
         Observations, and those above u.
     fitted : ndarray of bool, shape (channels,)
         Where a tail may be believed, if there are 5 excesses.
+    resolution : ndarray of float64, shape (channels,)
+        δ, with u in the middle between two points of the lattice; 0 for measurements, whose ties are spread over the
+        least step between different excesses.
+    xi, sigma : ndarray of float64, shape (channels,)
+        The fit, by which rounded excesses are spread.
     n_threads : int, optional
         Default EVTKIT_NUM_THREADS or all processors.
 
@@ -62,23 +66,28 @@ class Predictive:
     >>> import numpy as np
     >>> from evtkit import gpd
     >>> excesses = np.sort(gpd.rvs(0.0, 1.0, size=(1, 50), rng=1))
-    >>> law = Predictive(excesses, np.zeros(1), np.array([500]), np.array([50]), np.array([True]))
+    >>> nothing = np.zeros(1)
+    >>> law = Predictive(excesses, nothing, np.array([500]), np.array([50]), np.array([True]), nothing, nothing, nothing)
     >>> print(np.exp(law.log_sf(np.array([[5.7]]), np.zeros((1, 1)))))  # the truth is 3.3e-4
+    [[0.00027]]
     """
 
     def __init__(
         self,
         tops: NDArray[Any],
         threshold: Float,
-        n: NDArray[np.int64],
-        n_excess: NDArray[np.int64],
-        fitted: NDArray[np.bool_],
+        n: Int,
+        n_excess: Int,
+        fitted: Bool,
+        resolution: Float,
+        xi: Float,
+        sigma: Float,
         *,
         n_threads: int | None = None,
     ) -> None:
         from evtkit._kernels.predictive import COLUMNS, posteriors
 
-        channels = len(tops)
+        channels, largest = len(tops), np.ascontiguousarray(tops)
         self.has_tail = fitted & (n_excess >= _FEWEST)
         self._n_threads = n_threads
         self._log_rate = np.log((n_excess + 1.0) / (n + 1.0))
@@ -87,7 +96,8 @@ class Predictive:
         counts = np.where(self.has_tail, n_excess, 0)
 
         def work(piece: slice) -> None:
-            posteriors(tops[piece], counts[piece], self._threshold[piece], self._gap[piece], self._nodes[piece])
+            posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece], sigma[piece],
+                       self._gap[piece], self._nodes[piece])  # fmt: skip
 
         for_each(work, pieces(channels, _WORK * int(counts.max(initial=0)), n_threads), n_threads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -12,9 +12,12 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
-from evtkit._empirical import log_rank, order_statistics, share_above
+from evtkit._empirical import Body
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
+from evtkit.gof import goodness_of_fit
+from evtkit.intervals import Interval, return_level_interval, xi_interval
 from evtkit.predictive import Predictive
+from evtkit.ranking import Channels, rank
 
 if TYPE_CHECKING:
     import os
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
+    from evtkit.gof import GoodnessOfFit
     from evtkit.ranking import Ranking
 
 __all__ = ["LAWS", "Tail"]
@@ -57,6 +61,9 @@ class Tail:
         Mean of x − u over the excesses; NaN without any.
     loglik, se_xi, se_sigma, cov : ndarray of float64
         As in `GpdFit`.
+    resolution : ndarray of float64
+        The step δ of the lattice that the excesses are rounded to; 0 where there is none, or it is too fine to matter.
+        The threshold is then the middle between two points of the lattice, and the fit is that of rounded data.
     largest : ndarray, shape (channels, kept) or (kept,)
         The most extreme observations of each channel that are kept, all excesses among them, ascending (of −x for the
         lower side), NaN in front where a channel has fewer.
@@ -83,6 +90,7 @@ class Tail:
     se_xi: Float
     se_sigma: Float
     cov: Float
+    resolution: Float
     largest: NDArray[Any]
     sample: NDArray[Any] | None = None
     side: str = "upper"
@@ -130,18 +138,17 @@ class Tail:
         _check_law(law)
         if law == "predictive":
             rows = (self._sign * levels).reshape(-1, self.threshold.size)
-            out = self._next_observation.log_sf(rows, log_rank(self, rows))
-            return self._like(x, out.reshape(levels.shape))
+            return self._like(x, self._next.log_sf(rows, self._body.log_rank(rows)).reshape(levels.shape))
         sign = self._sign
         excess = sign * levels - sign * self.threshold
         out = np.empty(levels.shape)
         above = excess > 0.0
         xi, sigma = (np.broadcast_to(np.where(self.is_fitted, a, np.nan), levels.shape) for a in (self.xi, self.sigma))
-        rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
+        rate = np.broadcast_to(self.exceedance_rate, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
             rows = (sign * levels).reshape(-1, self.threshold.size)
-            out[~above] = np.log(share_above(self, rows).reshape(levels.shape)[~above])
+            out[~above] = np.log(self._body.share_above(rows).reshape(levels.shape)[~above])
         return self._like(x, out)
 
     def sf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
@@ -184,11 +191,11 @@ class Tail:
         prob = np.broadcast_to(prob, shape)
         rows = prob.reshape(-1, self.threshold.size)
         if law == "predictive":
-            level = self._next_observation.isf(rows)
+            level = self._next.isf(rows)
             as_large = np.floor(rows * (np.atleast_1d(self.n) + 1.0) * _WHOLE).astype(np.int64) - 1
             level[np.isnan(level) & (as_large < 0)] = np.inf  # no rank is so improbable
             by_rank = np.isnan(level)
-            level[by_rank] = order_statistics(self, as_large, by_rank)
+            level[by_rank] = self._body.order_statistics(as_large, by_rank)
             return self._like(p, self._sign * level.reshape(shape))
         u, xi, sigma, n, n_excess = (
             np.broadcast_to(np.asarray(a, dtype=np.float64), shape)
@@ -196,18 +203,26 @@ class Tail:
         )
         fitted = np.broadcast_to(self.is_fitted, shape)
         out = np.empty(shape)
-        tail = prob * n <= n_excess
+        tail = prob <= n_excess / np.maximum(n, 1)  # so that `isf` of what `sf` says of the threshold is the threshold
         ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
             larger = (rows * np.atleast_1d(self.n)).astype(np.int64)
-            out[~tail] = order_statistics(self, larger, ~tail.reshape(rows.shape))
+            out[~tail] = self._body.order_statistics(larger, ~tail.reshape(rows.shape))
         out *= self._sign
         return self._like(p, out)
 
-    def return_level(self, period: ArrayLike) -> Float:
-        """The textbook's estimate of the level exceeded once in `period` observations: ``isf(1/period, law="plug-in")``.
+    @overload
+    def return_level(self, period: ArrayLike) -> Float: ...
+
+    @overload
+    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+
+    def return_level(
+        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+    ) -> Float | Interval:
+        """The textbook's level exceeded once in `period` observations, on average: ``isf(1/period, law="plug-in")``.
 
         An estimate of a property of the distribution (Coles 2001, equation 4.13), for tables and intervals. For an
         alarm use `isf`, whose level the next observation exceeds with the probability stated.
@@ -216,11 +231,47 @@ class Tail:
         ----------
         period : array_like
             Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
+        interval : float in (0, 1), optional
+            Also confidence limits at this level, for tails fitted by maximum likelihood.
+        method : {"profile", "delta"}
+            Of the interval, as in `evtkit.intervals.return_level_interval`.
+
+        Returns
+        -------
+        ndarray of float64, or Interval
+            Shaped as `isf(1/period)`. With `interval` an `evtkit.intervals.Interval` of that shape, whose limits are
+            NaN where there are none: in channels without a fit, and for levels at or below the threshold.
+
+        Raises
+        ------
+        ValueError
+            If a period is not above 1, or an interval is asked of another estimator.
+
+        Examples
+        --------
+        >>> from evtkit import fit_tail, gpd
+        >>> tail = fit_tail(gpd.rvs(0.2, 1.0, size=3650, rng=1), quantile=0.9)
+        >>> hundred_years = tail.return_level(36500, interval=0.95)
+        >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
+        28.7, between 21.5 and 46.3
         """
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        return self._like(period, self.isf(1.0 / m, law="plug-in"))
+        estimate = self.isf(1.0 / m, law="plug-in")
+        if interval is None:
+            return self._like(period, estimate)
+        return self._level_interval(m, np.asarray(estimate), interval, method)
+
+    def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
+        """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
+        self._need_likelihood("an interval")
+        return xi_interval(self.excesses, level=level, method=method)
+
+    def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
+        """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
+        self._need_likelihood("a goodness-of-fit test")
+        return goodness_of_fit(self.excesses, self.gpd_fit, **options)
 
     def rank(
         self,
@@ -241,7 +292,7 @@ class Tail:
             ``"pot"``, ``"zscore"``, ``"excess"``, ``"spot-script"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
             `Ranking`.
         law : {"predictive", "plug-in"}
-            Whose probabilities: as in `logsf`. "plug-in" ranks as Wang & Sato (2023) do.
+            Whose probabilities, as in `logsf`; "plug-in" ranks as Wang & Sato (2023) do.
         rng : numpy.random.Generator or int
             For ``by="random"``.
         names : array_like of str, optional
@@ -251,9 +302,10 @@ class Tail:
         -------
         Ranking
         """
-        from evtkit.ranking import rank
-
-        return rank(self, x, by, law=law, rng=rng, names=names)
+        if not self.threshold.ndim:
+            raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
+        _check_law(law)
+        return rank(self._channels(law), self._numbers(x, "x"), by, rng=rng, names=names)
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -261,6 +313,11 @@ class Tail:
     def is_fitted(self) -> NDArray[np.bool_]:
         """Whether each channel has a fitted tail (status OK or BOUNDARY)."""
         return np.asarray(self.status <= FitStatus.BOUNDARY)
+
+    @property
+    def exceedance_rate(self) -> Float:
+        """N_u/n, the share of the observations beyond the threshold; 0 in a channel without any."""
+        return np.asarray(self.n_excess / np.maximum(self.n, 1))
 
     @property
     def endpoint(self) -> Float:
@@ -280,43 +337,40 @@ class Tail:
         return out if self.threshold.ndim else out[:, 0]
 
     @cached_property
-    def gpd(self) -> GpdFit:
+    def gpd_fit(self) -> GpdFit:
         """The fit as `fit_gpd` returns it."""
         return GpdFit(self.xi, self.sigma, self.loglik, self.n_excess, self.status,
-                      self.se_xi, self.se_sigma, self.cov, self.method)  # fmt: skip
+                      self.se_xi, self.se_sigma, self.cov, self.method, self.resolution)  # fmt: skip
 
     @cached_property
-    def published(self) -> GpdFit:
-        """The same excesses fitted by ``method="spot-script"``, for the ranking of that name."""
-        return fit_gpd(self.excesses, method="spot-script")
+    def _body(self) -> Body:
+        sample = None if self.sample is None else np.atleast_2d(self.sample)
+        return Body(np.atleast_2d(self.largest), sample, np.atleast_1d(self.n))
 
     @cached_property
-    def _next_observation(self) -> Predictive:
-        """The predictive law of the excesses, made when it is first asked for."""
-        tops = np.ascontiguousarray(np.atleast_2d(self.largest))
-        threshold, n, n_excess, fitted = (
-            np.atleast_1d(a) for a in (self._sign * self.threshold, self.n, self.n_excess, self.is_fitted)
-        )
-        return Predictive(tops, threshold, n, n_excess, fitted)
-
-    @cached_property
-    def _ordered_sample(self) -> NDArray[Any]:
-        return np.sort(np.atleast_2d(self.sample if self.sample is not None else self.largest), axis=1)
+    def _next(self) -> Predictive:
+        """The law of the next observation beyond the threshold, made when it is first asked for."""
+        threshold, n, n_excess, fitted, resolution, xi, sigma = (
+            np.atleast_1d(a)
+            for a in (self._sign * self.threshold, self.n, self.n_excess, self.is_fitted, self.resolution, self.xi,
+                      self.sigma)
+        )  # fmt: skip
+        return Predictive(np.atleast_2d(self.largest), threshold, n, n_excess, fitted, resolution, xi, sigma)
 
     def __len__(self) -> int:
         return self.threshold.size
 
     def __getitem__(self, channel: int | str | Sequence[str]) -> Tail:
-        """One channel, by its place or name, as a tail of its own; of a list of names, a tail of those channels."""
+        """One channel, by its position or name, as a tail of its own; of a list of names, a tail of those channels."""
         if not self.threshold.ndim:
             raise TypeError("this tail has one channel already")
         if not isinstance(channel, int | np.integer):
-            places = [self._place(name) for name in ([channel] if isinstance(channel, str) else channel)]
+            positions = [self._position(name) for name in ([channel] if isinstance(channel, str) else channel)]
             if not isinstance(channel, str):
                 arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-                chosen: dict[str, Any] = {n: a[places] for n, a in arrays.items() if isinstance(a, np.ndarray)}
+                chosen: dict[str, Any] = {n: a[positions] for n, a in arrays.items() if isinstance(a, np.ndarray)}
                 return replace(self, **chosen)
-            channel = places[0]
+            channel = positions[0]
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in picked.items():
             if isinstance(value, np.ndarray):
@@ -359,6 +413,49 @@ class Tail:
     def _sign(self) -> float:
         return 1.0 if self.side == "upper" else -1.0
 
+    def _channels(self, law: str) -> Channels:
+        """What a ranking may look at."""
+
+        def spot_script() -> tuple[Float, Float]:
+            fit = fit_gpd(self.excesses, method="spot-script")
+            return fit.xi, fit.sigma
+
+        return Channels(
+            sign=self._sign, threshold=self.threshold, mean=self.mean, sigma=self.sigma,
+            rate=self.exceedance_rate, std=self.std, mean_excess=self.mean_excess, fitted=self.is_fitted,
+            log_sf=lambda x: self._log_sf_of_fitted(x, law), log_p_value=lambda x: np.asarray(self.logsf(x)),
+            spot_script=spot_script, names=self.names,
+            least_surprise=float(np.log((self.n.max() + 1.0) / (self.n_excess.max() + 1.0))),
+        )  # fmt: skip
+
+    def _log_sf_of_fitted(self, x: Float, law: str) -> Float:
+        """`logsf`, with 0 where a channel is not fitted, also above its threshold."""
+        known = np.where(self.is_fitted, x, self.threshold)
+        return np.where(self.is_fitted, np.asarray(self.logsf(known, law=law)), 0.0)
+
+    def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
+        """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
+        self._need_likelihood("an interval")
+        estimate = estimate.copy()
+        channels = np.atleast_1d(self.threshold).size
+        m = np.broadcast_to(period, estimate.shape).reshape(-1, channels)
+        rate, u = np.atleast_1d(self.exceedance_rate), np.atleast_1d(self.threshold)
+        excesses = self.excesses.reshape(-1, channels)
+        low, high = np.full(m.shape, np.nan), np.full(m.shape, np.nan)
+        for row, periods in enumerate(m):
+            some = np.atleast_1d(self.is_fitted) & (rate * periods > 1.0) & np.isfinite(periods)
+            if not np.any(some):
+                continue
+            found = return_level_interval(excesses[:, some], periods[some], rate=rate[some], level=level, method=method)
+            reach = np.array([found.lower, found.upper])
+            low[row, some], high[row, some] = u[some] + reach if self._sign > 0 else (u[some] - reach)[::-1]
+        shape = estimate.shape
+        return Interval(estimate, low.reshape(shape), high.reshape(shape), level, method, self.status)
+
+    def _need_likelihood(self, what: str) -> None:
+        if self.method != "mle":
+            raise ValueError(f"{what} needs a maximum-likelihood fit, got method {self.method!r}")
+
     def _numbers(self, x: ArrayLike, argument: str) -> Float:
         """Numbers as float64; the columns of a data frame are compared with the channels."""
         if (given := frame_labels(x)) is not None:
@@ -369,7 +466,7 @@ class Tail:
         """A result as NumPy's functions return it, or labelled as x is."""
         return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
 
-    def _place(self, name: str) -> int:
+    def _position(self, name: str) -> int:
         known = [] if self.names is None else self.names.tolist()
         if name not in known:
             raise ValueError(f"no channel {name!r}; there is {', '.join(map(repr, known[:12])) or 'none with a name'}")

@@ -60,7 +60,7 @@ def input_saliency(
     Returns
     -------
     ndarray, shape (batch, height, width), or x without its channel axis
-        At least 0. To be shown between its 90th and 99th percentile, see `evtkit.plot.networks.input_picture`.
+        At least 0. To be shown between its 90th and 99th percentile, see `evtkit.plot.input_saliency`.
 
     Raises
     ------
@@ -139,7 +139,8 @@ def _saliency(
                 profile = profile / profile.abs().mean().clamp_min(torch.finfo(profile.dtype).tiny)
             z = (profile - mean.to(profile)) / scale.to(profile)
             boosted = z.detach().clone()
-            boosted[chosen if chosen is not None else z.detach().topk(k).indices] *= boost
+            first = z.detach().sort(descending=True, stable=True).indices[:k]  # equal ones in the order of the units
+            boosted[first if chosen is None else chosen] *= boost
             similarity = torch.nn.functional.cosine_similarity(z, boosted, dim=0)
             (slope,) = torch.autograd.grad(similarity, leaves, allow_unused=True)
     if slope is None:

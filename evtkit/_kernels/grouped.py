@@ -53,6 +53,13 @@ def lattice_step(x, first, stop, mean, epsilon):
     return span / np.floor(span / step + 0.5)
 
 
+@kernel("float64(float64[::1], intp, float64)")
+def rounding(x, n, mean):
+    """The lattice step of n ascending values with such a mean excess: as double numbers, else as single ones."""
+    step = lattice_step(x, 0, n, mean, 2.0**-53)
+    return step if step > 0.0 else lattice_step(x, 0, n, mean, 2.0**-24)
+
+
 @kernel("float64(float64, float64, float64)")
 def mid_cell(u, smallest, step):
     """The middle between two lattice points that parts the same values as u does; smallest is the least value above u."""
@@ -227,3 +234,56 @@ def spread(y, n, step, xi, sigma):
             x = -xi * log_s
             y[i] = edge + scale * (math.expm1(x) / xi if abs(x) > 1e-9 else -log_s)
         start = stop
+
+
+@kernel("intp(float64[::1], float64[::1], float64)")
+def _from_mid_cell(row, y, step):
+    """The values of row that are not NaN, ascending, as excesses over the middle between two lattice points; how many."""
+    n = 0
+    for value in row:
+        if not math.isnan(value):
+            y[n] = value
+            n += 1
+    y[:n].sort()
+    if n > 0 and step > 0.0:
+        shift = mid_cell(0.0, y[0], step)
+        for i in range(n):
+            y[i] -= shift
+    return n
+
+
+@kernel("void(float64[:, ::1], float64[::1], float64[:, ::1])")
+def fit_rounded_rows(rows, steps, result):
+    """Fit the rows (NaN is padding) again whose step is positive or, if it is NaN, found to be; write the steps.
+
+    result holds what `grimshaw.fit_rows` found.
+    """
+    width = rows.shape[1]
+    y, cells, counts = np.empty(width), np.empty(width), np.empty(width)
+    for i in range(rows.shape[0]):
+        if result[i, 0] < 0.0 or steps[i] == 0.0:
+            steps[i] = 0.0
+            continue
+        n = _from_mid_cell(rows[i], y, 0.0)
+        if math.isnan(steps[i]):
+            total = 0.0
+            for j in range(n):
+                total += y[j]
+            steps[i] = rounding(y, n, total / n) if n else 0.0
+        if steps[i] > 0.0 and n > 0:
+            n = _from_mid_cell(rows[i], y, steps[i])
+            fit = fit_rounded(y, n, steps[i], cells, counts)
+            for k in range(7):
+                result[i, k] = fit[k]
+
+
+@kernel("void(float64[:, ::1], float64[::1], float64[::1], float64[::1])")
+def spread_rows(rows, steps, xi, sigma):
+    """`spread` every row (NaN is padding) with a positive step and a fit, in place; NaN goes to the end."""
+    y = np.empty(rows.shape[1])
+    for i in range(rows.shape[0]):
+        if steps[i] > 0.0 and sigma[i] > 0.0:
+            n = _from_mid_cell(rows[i], y, steps[i])
+            spread(y, n, steps[i], xi[i], sigma[i])
+            for j in range(rows.shape[1]):
+                rows[i, j] = y[j] if j < n else np.nan

@@ -23,7 +23,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import types
 
+from evtkit._kernels.grouped import spread
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 
@@ -38,6 +40,10 @@ _DEPTH = 25.0  # nodes reach to where the weight has fallen to e^−25 of its la
 _LAST_RESORT = -745.0  # log weight, the logarithm of the least positive number
 _NEAR = 1e-12  # t is kept this far from 0, relative to 1/max y
 _STEEP = 8.0  # largest ξ looked at, in units of SPREAD
+
+_COLUMN = types.Array(types.float64, 1, "C", readonly=True)
+_TABLE = types.Array(types.float64, 2, "C", readonly=True)
+_TABLES = types.Array(types.float64, 3, "C", readonly=True)
 
 
 @kernel("UniTuple(float64, 4)(float64[:, :, ::1], intp, float64)")
@@ -108,7 +114,7 @@ def posterior(y, k, chunks, nodes):
     nodes[T, NODES], nodes[REACH, NODES], nodes[POWER, NODES], nodes[WEIGHT, NODES] = t / top, reach, power, _LAST_RESORT
 
 
-@kernel("UniTuple(float64, 2)(float64, float64[:, ::1])")
+@kernel(types.UniTuple(types.float64, 2)(types.float64, _TABLE))
 def log_survival(y, nodes):
     """log P(Y > y) of the next excess, and its derivative in log y."""
     most = -np.inf
@@ -130,7 +136,7 @@ def log_survival(y, nodes):
     return min(0.0, most + math.log(total)), slope / total
 
 
-@kernel("float64(float64, float64[:, ::1])")
+@kernel(types.float64(types.float64, _TABLE))
 def excess_level(log_p, nodes):
     """The least excess y with log P(Y > y) ≤ log_p, the inverse of `log_survival`; inf where no number has it."""
     if log_p >= 0.0:
@@ -166,44 +172,61 @@ def excess_level(log_p, nodes):
     return math.exp(high if value > log_p + 1e-9 and high < np.inf else v)
 
 
+@kernel("void(float64[::1], intp, float64)")
+def _spread_ties(y, k, step):
+    """Put equal ones among k ascending excesses evenly over the step below them."""
+    start = 0
+    while start < k:
+        stop = start + 1
+        while stop < k and y[stop] == y[start]:
+            stop += 1
+        base = y[start] - step
+        for i in range(start, stop):
+            y[i] = base + step * (i - start + 0.5) / (stop - start)
+        start = stop
+
+
 @kernel(
-    "void(float32[:, ::1], int64[::1], float64[::1], float64[::1], float64[:, :, ::1])",
-    "void(float64[:, ::1], int64[::1], float64[::1], float64[::1], float64[:, :, ::1])",
+    "void(float32[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[:, :, ::1])",
+    "void(float64[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[:, :, ::1])",
 )
-def posteriors(tops, counts, thresholds, gaps, nodes):
+def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
     """The posterior of every row of ascending values whose last `counts` lie above its threshold; none for a count of 0.
 
-    gaps are the smallest steps between different values from the threshold up. Equal values come from rounding up what
-    was less: they are spread evenly over the step below them. Taken as they are they would pass for a tail that ends.
+    Excesses on a lattice are spread over their cells, and gaps are half a step of it: how far below a value what it
+    stands for begins. Without a lattice gaps are the least steps between different values from the threshold up, and
+    equal values are spread over the step below them. Taken as they are they would pass for a tail that ends.
     """
-    width = tops.shape[1]
+    width = largest.shape[1]
     chunks = np.empty((max(1, (width + CHUNK - 1) // CHUNK), ROWS, LANES))
     y = np.empty(width + 1)
-    for c in range(tops.shape[0]):
+    for c in range(largest.shape[0]):
         k = counts[c]
         gaps[c] = 0.0
         if k < 1:
             continue
-        gap, before = np.inf, 0.0
+        gap, before, total = np.inf, 0.0, 0.0
         for i in range(k):
-            y[i] = np.float64(tops[c, width - k + i]) - thresholds[c]
+            y[i] = np.float64(largest[c, width - k + i]) - thresholds[c]
             if y[i] > before:
                 gap = min(gap, y[i] - before)
             before = y[i]
-        gaps[c] = gap
-        start = 0
-        while start < k:
-            stop = start + 1
-            while stop < k and y[stop] == y[start]:
-                stop += 1
-            base = y[start] - gap
-            for i in range(start, stop):
-                y[i] = base + gap * (i - start + 0.5) / (stop - start)
-            start = stop
+            total += y[i]
+        if steps[c] > 0.0:
+            gaps[c] = 0.5 * steps[c]
+            if sigma[c] > 0.0 and xi[c] > -1.0:
+                spread(y, k, steps[c], xi[c], sigma[c])
+            else:  # as evenly as an exponential
+                spread(y, k, steps[c], 0.0, total / k)
+        else:
+            gaps[c] = gap
+            _spread_ties(y, k, gap)
         posterior(y, k, chunks, nodes[c])
 
 
-@kernel("void(float64[:, :], float64[::1], float64[::1], float64[::1], float64[:, :, ::1], float64[:, :])")
+@kernel(types.void(types.float64[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :]))
 def log_tail(values, thresholds, gaps, log_rates, nodes, out):
     """Logarithms of the next observation's probabilities (rows, channels), written where values lie above thresholds."""
     for c in range(values.shape[1]):
@@ -212,7 +235,9 @@ def log_tail(values, thresholds, gaps, log_rates, nodes, out):
                 out[i, c] = log_rates[c] + log_survival(max(0.0, values[i, c] - thresholds[c] - gaps[c]), nodes[c])[0]
 
 
-@kernel("void(float64[:, :], boolean[:, :], float64[::1], float64[::1], float64[::1], float64[:, :, ::1], float64[:, :])")
+@kernel(types.void(
+    types.float64[:, :], types.boolean[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :],
+))  # fmt: skip
 def tail_levels(log_probability, wanted, thresholds, gaps, log_rates, nodes, out):
     """Levels (rows, channels) that the next observation exceeds with such probabilities, where they are wanted."""
     for c in range(out.shape[1]):

@@ -87,7 +87,9 @@ class PotThreshold:
         values = _one_column(scores)
         tail = fit_tail(values, quantile=self.quantile, method=self.method)
         level = float(tail.isf(self.risk))
-        if np.isnan(level):
+        if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
+            level = float(tail.threshold)
+        if not np.isfinite(level):
             raise ValueError(f"no tail can be fitted to these scores for a risk of {self.risk}: {tail}")
         self.tail_: Tail = tail
         self.thresh_ = level

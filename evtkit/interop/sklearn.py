@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from evtkit._common.frames import like
 from evtkit._empirical import Ranks
 from evtkit.peaks import fit_tail
-from evtkit.predictive import Predictive
 from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
@@ -197,14 +196,13 @@ class _Law:
     """What `Tail.logsf` says, of a few thousand ranks instead of the whole sample."""
 
     def __init__(self, tail: Tail) -> None:
-        self._sign = 1.0 if tail.side == "upper" else -1.0
         assert tail.sample is not None
-        self._ranks = Ranks(tail.sample, _MOST_RANKS)
-        self._tail = Predictive(tail.largest, self._sign * tail.threshold, tail.n, tail.n_excess, tail.is_fitted)
+        self._sign = 1.0 if tail.side == "upper" else -1.0
+        self._ranks, self._next = Ranks(tail.sample, _MOST_RANKS), tail._next
 
     def log_p(self, values: Float) -> Float:
         signed = self._sign * np.asarray(values, dtype=np.float64)
-        return self._tail.log_sf(signed, self._ranks.log_p(signed))
+        return self._next.log_sf(signed, self._ranks.log_rank(signed))
 
 
 def _default_excesses(n: int) -> int:

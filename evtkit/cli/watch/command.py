@@ -62,8 +62,9 @@ def watch_command(
     the header. A line is a row: a cell may be quoted, but not hold a line break.
 
     With --state, what was learnt is kept in a file. Where it exists nothing is calibrated anew, FILE is read on after
-    the rows that were seen, and the rows of the standard input are all new. Ctrl-C and SIGTERM write the state and end
-    as the end of the stream does. After a kill, the rows since the last write are seen once more.
+    the rows that were seen, and the rows of the standard input are all new. Ctrl-C, SIGTERM and SIGHUP write the state
+    and end as the end of the stream does, unless the command was started with the signal ignored, as by nohup. After a
+    kill, the rows since the last write are seen once more.
 
     The exit code is 1 if there was an alarm in this run, 0 if there was none, and 2 for what cannot be read.
 
@@ -74,7 +75,6 @@ def watch_command(
       evtkit watch latency.csv --follow --live --depth 200
       evtkit watch today.csv --state watch.json || echo "look at this"
     """  # noqa: D301
-    from evtkit.cli.watch import views
     from evtkit.cli.watch.lines import Lines, open_file
     from evtkit.cli.watch.rows import RowReader
     from evtkit.cli.watch.stop import Stop
@@ -99,7 +99,7 @@ def watch_command(
         name = "the standard input" if file == "-" else file
         lines = Lines(stream, name, follow=follow, partial=not (state or follow))
         stop = stack.enter_context(Stop())
-        view = stack.enter_context(views.choose(name, live=live, json=json_))
+        view = stack.enter_context(_view(name, live=live, json=json_))
         was_there, first_line = watch is not None, None
         if watch is not None and not piped and watch.position.size:
             first_line = lines.resume(watch.position)
@@ -161,3 +161,14 @@ def _go_on(
         raise
     save()
     return alarms
+
+
+def _view(name: str, *, live: bool, json: bool) -> View:
+    """The view asked for; where there is no terminal, lines."""
+    if live and sys.stdout.isatty():
+        from evtkit.cli.watch.live import LiveView
+
+        return LiveView(name)
+    from evtkit.cli.watch.views import LineView, as_json, as_text
+
+    return LineView(as_json if json else as_text)
