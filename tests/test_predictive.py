@@ -11,11 +11,11 @@ from evtkit import fit_gpd, fit_tail, gpd
 from evtkit._kernels import predictive as kernels
 
 
-@pytest.mark.parametrize("k", [20, 60])
+@pytest.mark.parametrize("k", [20, 40])
 @pytest.mark.parametrize("xi", [-0.3, 0.0, 0.4])
 def test_it_is_the_integral_over_the_posterior(k, xi):
     y = np.sort(gpd.rvs(xi, 1.0, size=k, rng=3))
-    shape, log_sigma = np.meshgrid(np.linspace(-3.0, 4.0, 601), np.linspace(-2.5, 3.0, 500))
+    shape, log_sigma = np.meshgrid(np.linspace(-3.0, 4.0, 281), np.linspace(-2.5, 3.0, 201))
     scale = np.exp(log_sigma)
     log_posterior = sum(gpd.logpdf(value, shape, scale) for value in y) - np.maximum(shape / 0.6, 0.0) ** 2 / 2.0
     weight = np.exp(log_posterior - log_posterior.max())
@@ -57,10 +57,10 @@ def test_the_posterior_knows_neither_units_nor_order(seed, unit):
 
 
 def test_a_dozen_excesses_are_not_believed_that_the_shape_is_two():
-    y = gpd.rvs(2.0, 1.0, size=(12, 200), rng=0)
+    y = gpd.rvs(2.0, 1.0, size=(12, 60), rng=0)
     fit = fit_gpd(y)
     heavy = np.flatnonzero(fit.xi > 1.5)
-    assert len(heavy) > 100
+    assert len(heavy) > 30
     for c in heavy:
         level = kernels.excess_level(np.log(1e-3), posterior_of(y[:, c].copy()))
         assert level < gpd.isf(1e-3, fit.xi[c], fit.sigma[c])

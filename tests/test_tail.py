@@ -41,7 +41,8 @@ def test_threshold_is_the_order_statistic_and_excesses_are_strict(x):
 def test_ties_at_the_threshold_are_not_excesses():
     tail = fit_tail([1.0, 2, 2, 2, 3, 4, 5], threshold=2.0)
     assert tail.n_excess == 3
-    assert np.array_equal(tail.excesses, [1.0, 2.0, 3.0])
+    assert np.array_equal(tail.excesses, [0.5, 1.5, 2.5])  # whole numbers: the threshold lies between two
+    assert np.array_equal(fit_tail([1.0, 2, 2, 2, 3, 4, 5], threshold=2.0, resolution=0).excesses, [1.0, 2.0, 3.0])
 
 
 def test_tail_fit_is_fit_gpd_of_the_excesses(x):
@@ -94,11 +95,11 @@ def test_isf_inverts_sf(x, law, rtol):
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["upper", "lower"]), st.floats(1e-6, 1.0))
 def test_what_lies_beyond_isf_is_as_improbable_as_p_and_nothing_else_is(seed, side, p):
     rng = np.random.default_rng(seed)
-    x = rng.poisson(5.0, 300) + 0.25 * rng.integers(0, 2, 300)
+    x = rng.poisson(5.0, 150) + 0.25 * rng.integers(0, 2, 150)
     tail = fit_tail(x, quantile=0.8, side=side)
     sign = 1.0 if side == "upper" else -1.0
     level = tail.isf(p)
-    for value in np.append(x, x.max() + 3.0):
+    for value in np.append(np.unique(x), x.max() + 3.0):
         beyond = sign * value > sign * level + 1e-9
         assert beyond <= (tail.sf(value) <= p * (1 + 1e-6))
         assert beyond or tail.sf(value) >= p * (1 - 1e-6) or sign * value >= sign * level - 1e-9
