@@ -58,4 +58,6 @@ def input_slope(
     slope = outer.gradient(measured, leaves[0])
     if slope is None:
         return None
-    return (tf.reduce_max(tf.abs(slope), -1) if len(slope.shape) > 2 else tf.abs(slope)).numpy()
+    largest = tf.reduce_max(tf.abs(slope), -1) if len(slope.shape) > 2 else tf.abs(slope)
+    saliency: NDArray[np.floating[Any]] = largest.numpy()
+    return saliency

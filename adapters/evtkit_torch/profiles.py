@@ -122,6 +122,7 @@ class TorchProfiler(Profiler):
         two = [0, min(1, batch.size - 1)]
         self._checkpointed(batch[two], target[two] if isinstance(target, Tensor) else target)
 
+    @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
         profile: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()
@@ -156,7 +157,7 @@ class TorchProfiler(Profiler):
         parameters = dict(self.model.named_parameters())
         tracked = {name: parameters[name] for name in self.plan.parameters}
         reducer = _Reducer(self, batch.size, tracked)
-        with torch.inference_mode(False), torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
+        with torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
             capture = Capture(self.model, tracked, reducer.take)
             if self.grad_inputs:
                 batch = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
