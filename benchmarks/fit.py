@@ -16,7 +16,7 @@ from numba import njit
 from scipy.stats import genpareto
 
 from evtkit import fit_gpd, gpd
-from evtkit._profile import CHUNK, LANES, ROWS, sums
+from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 
 SHAPES = (-0.3, 0.0, 0.2, 0.5, 1.0)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_DEFINED_IN = {
     "DSpot": "evtkit.spot",
     "FitStatus": "evtkit.fit",
     "GpdFit": "evtkit.fit",
@@ -49,12 +49,12 @@ _MODULES = (
     "threshold",
 )
 
-__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+__all__ = sorted([*_DEFINED_IN, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+    if name in _DEFINED_IN:
+        value = getattr(importlib.import_module(_DEFINED_IN[name]), name)
     elif name in _MODULES:
         value = importlib.import_module(f"evtkit.{name}")
     else:

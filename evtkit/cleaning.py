@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtkit import gpd
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["fit_censored", "isolated"]
 
@@ -62,7 +62,7 @@ def fit_censored(excesses: ArrayLike, censored: int) -> tuple[float, float]:
     >>> round(xi, 2), round(sigma, 2)
     (0.23, 0.99)
     """
-    y = numbers(excesses, "excesses").astype(np.float64)
+    y = real_array(excesses, "excesses").astype(np.float64)
     if y.ndim != 1 or not y.size or not np.all((y > 0) & (y < np.inf)):
         raise ValueError("excesses must be one or more positive, finite numbers in one dimension")
     n = len(y)
@@ -119,7 +119,7 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most:
     >>> np.flatnonzero(isolated(x))
     array([100, 200, 300])
     """
-    values = numbers(x, "x").astype(np.float64)
+    values = real_array(x, "x").astype(np.float64)
     if values.ndim != 1 or not np.all(np.isfinite(values)):
         raise ValueError("x must be finite numbers in one dimension")
     for name, share in (("quantile", quantile), ("alpha", alpha), ("most", most)):

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
+    from evtkit._common.types import Float, Int
 
 __all__ = ["Clusters", "decluster", "extremal_index"]
 
@@ -90,7 +89,7 @@ def extremal_index(x: ArrayLike, threshold: ArrayLike, *, run_length: int | None
     if run_length is not None:
         _check_run_length(run_length)
     columns = values.reshape(len(values), math.prod(values.shape[1:]))
-    levels = numbers(threshold, "threshold").astype(np.float64)
+    levels = real_array(threshold, "threshold").astype(np.float64)
     try:
         levels = np.broadcast_to(levels, values.shape[1:]).ravel()
     except ValueError:
@@ -162,7 +161,7 @@ def decluster(x: ArrayLike, threshold: float, *, run_length: int | None = None) 
 
 
 def _streams(x: ArrayLike) -> Float:
-    values = numbers(x, "x").astype(np.float64)
+    values = real_array(x, "x").astype(np.float64)
     if values.ndim not in (1, 2):
         raise ValueError(f"x must have shape (n,) or (n, channels), got {values.shape}")
     if np.isnan(values).any():

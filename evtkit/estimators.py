@@ -7,7 +7,7 @@ name                what it is                                                  
 ``pwm``             probability-weighted moments, unbiased                                Hosking & Wallis (1987)
 ``zhang-stephens``  the likelihood's mean over a data-dependent prior                     Zhang & Stephens (2009)
 ``moments``         method of moments, variance with n − 1                                Hosking & Wallis (1987)
-``published``       the SPOT scripts' fitter with its two mistakes, for comparison only   `evtkit.published`
+``spot-script``     the SPOT scripts' fitter with its two mistakes, for comparison only   `evtkit._kernels.spot_script`
 ==================  ====================================================================  =============================
 
 An estimator is a function ``fit_rows(rows, result, counts)``: for each row of `rows` (channels × width, float64, NaN is
@@ -31,15 +31,15 @@ Examples
 ('pwm', 0.271, -709.652)
 ('zhang-stephens', 0.267, -709.632)
 ('moments', 0.306, -709.994)
-('published', 0.0, -736.858)
+('spot-script', 0.0, -736.858)
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evtkit import grimshaw, published
-from evtkit._estimates import MOMENTS, PWM, ZHANG_STEPHENS, estimate_rows
+from evtkit._kernels import grimshaw, spot_script
+from evtkit._kernels.estimates import MOMENTS, PWM, ZHANG_STEPHENS, estimate_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
+
     FitRows = Callable[[Float, Float, NDArray[np.int64]], None]
 
 __all__ = ["METHODS"]
@@ -70,5 +71,5 @@ METHODS: dict[str, FitRows] = {
     "pwm": _pwm,
     "zhang-stephens": _zhang_stephens,
     "moments": _moments,
-    "published": published.fit_rows,
+    "spot-script": spot_script.fit_rows,
 }

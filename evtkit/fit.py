@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._frames import unlabelled
-from evtkit._threads import chunks, for_each
+from evtkit._common.checks import real_array
+from evtkit._common.threads import chunks, for_each
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["FitStatus", "GpdFit", "fit_gpd"]
 
@@ -101,9 +101,9 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     axis : int
         The axis of the observations.
     method : str
-        ``"mle"`` the exact maximum of the likelihood over ξ ≥ −1 (Grimshaw 1993; see `evtkit.grimshaw`);
+        ``"mle"`` the exact maximum of the likelihood over ξ ≥ −1 (Grimshaw 1993; see `evtkit._kernels.grimshaw`);
         ``"pwm"`` unbiased probability-weighted moments (Hosking & Wallis 1987); ``"zhang-stephens"`` (Zhang &
-        Stephens 2009); ``"moments"`` (Hosking & Wallis 1987); ``"published"`` the fitter of the first POT-saliency
+        Stephens 2009); ``"moments"`` (Hosking & Wallis 1987); ``"spot-script"`` the fitter of the first POT-saliency
         code, two known defects included, for comparison only (see `evtkit.estimators`).
     n_threads : int, optional
         Threads for many channels; default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
@@ -128,12 +128,12 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     >>> fit_gpd(gpd.rvs(-0.3, 1.0, size=(500, 4), rng=0)).xi.round(2)
     array([-0.27, -0.29, -0.29, -0.32])
     """
-    from evtkit._transpose import channel_rows  # deferred, for they load the compiled kernels
+    from evtkit._kernels.transpose import channel_rows  # deferred, for they load the compiled kernels
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    values = numbers(excesses, "excesses")
+    values = real_array(excesses, "excesses")
     if values.ndim == 0:
         raise ValueError(f"excesses must have at least one axis, got the single value {values}")
     if not -values.ndim <= axis < values.ndim:
@@ -171,18 +171,3 @@ def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], met
         cov=np.asarray(sigma * cov),
         method=method,
     )
-
-
-def numbers(values: ArrayLike, name: str) -> NDArray[Any]:
-    """Values, also of data frames, as an array of floats (float32 stays float32), or a ValueError that names them."""
-    array = np.asarray(unlabelled(values, name))
-    if array.dtype == np.float32 or array.dtype == np.float64:
-        return array
-    if array.dtype.kind not in "iuf" and not (array.dtype == object and array.size):
-        raise ValueError(f"{name} must be real numbers, got an array of dtype {array.dtype}")
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{name} must be real numbers, got {array.flat[0]!r} of {type(array.flat[0]).__name__}"
-        ) from None

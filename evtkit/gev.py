@@ -28,13 +28,14 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.optimize import minimize
 
-from evtkit._frames import elementwise
-from evtkit.fit import FitStatus, numbers
+from evtkit._common.checks import real_array
+from evtkit._common.frames import elementwise
+from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["GevFit", "cdf", "fit_gev", "isf", "logpdf", "logsf", "pdf", "ppf", "rvs", "sf"]
 
@@ -197,7 +198,7 @@ def fit_gev(maxima: ArrayLike) -> GevFit:
     ValueError
         Where the maxima are not finite numbers of one of these shapes.
     """
-    values = numbers(maxima, "maxima").astype(np.float64)
+    values = real_array(maxima, "maxima").astype(np.float64)
     if values.ndim not in (1, 2):
         raise ValueError(f"maxima must have shape (n,) or (n, channels), got {values.shape}")
     if np.isinf(values).any():

@@ -19,12 +19,13 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from evtkit import gpd
-from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
+from evtkit._common.checks import real_array
+from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["GoodnessOfFit", "goodness_of_fit"]
 
@@ -106,7 +107,7 @@ def goodness_of_fit(
         raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}")
-    values = numbers(excesses, "excesses")
+    values = real_array(excesses, "excesses")
     if values.ndim not in (1, 2):
         raise ValueError(f"excesses must have shape (n,) or (n, channels), got {values.shape}")
     if fit is None:

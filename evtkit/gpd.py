@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._frames import elementwise
+from evtkit._common.frames import elementwise
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["cdf", "isf", "logpdf", "logsf", "pdf", "ppf", "rvs", "sf"]
 

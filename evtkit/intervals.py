@@ -18,14 +18,15 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.special import exprel, ndtri
 
-from evtkit._threads import chunks, for_each
-from evtkit._transpose import channel_rows
-from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
+from evtkit._common.checks import real_array
+from evtkit._common.threads import chunks, for_each
+from evtkit._kernels.transpose import channel_rows
+from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["Interval", "return_level_interval", "xi_interval"]
 
@@ -189,7 +190,7 @@ def _check(level: float, method: str) -> None:
 
 
 def _fit(excesses: ArrayLike, n_threads: int | None) -> tuple[Float, GpdFit]:
-    values = numbers(excesses, "excesses")
+    values = real_array(excesses, "excesses")
     if values.ndim not in (1, 2):
         raise ValueError(f"excesses must have shape (n,) or (n, channels), got {values.shape}")
     return values, fit_gpd(values, n_threads=n_threads)
@@ -200,7 +201,7 @@ def _fitted(fit: GpdFit) -> NDArray[np.bool_]:
 
 
 def _per_channel(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Float:
-    array = numbers(values, name).astype(np.float64)
+    array = real_array(values, name).astype(np.float64)
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
@@ -209,7 +210,7 @@ def _per_channel(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Float:
 
 def _limits(values: Float, fit: GpdFit, w: Float, level: float, n_threads: int | None) -> tuple[Float, Float]:
     """Profile-likelihood limits of every channel: of the return level at w, or of ξ where w is NaN."""
-    from evtkit._intervals import limits_rows  # deferred: compiled
+    from evtkit._kernels.profile_limits import limits_rows  # deferred: compiled
 
     columns = values.reshape(len(values), -1) if values.size else np.empty((0, fit.xi.size))
     fits = np.column_stack([np.where(_fitted(fit), fit.xi, np.nan).ravel(), fit.sigma.ravel(), w.ravel()])

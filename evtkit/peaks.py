@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._frames import check_names, labels
-from evtkit._threads import for_each, pieces
-from evtkit.fit import as_fit, fit_gpd, numbers
+from evtkit._common.checks import real_array
+from evtkit._common.frames import check_names, frame_labels
+from evtkit._common.threads import for_each, pieces
+from evtkit.fit import as_fit, fit_gpd
 from evtkit.tail import Tail
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.sketch import TailSketch
-
-    Float = NDArray[np.float64]
 
 __all__ = ["fit_tail", "tail_from_sketch", "tail_from_tops"]
 
@@ -78,9 +78,9 @@ def fit_tail(
     46.75
     """
     values = _observations(x)
-    given = labels(x)
+    given = frame_labels(x)
     names = given.names if given is not None else None
-    if (levels_given := labels(threshold)) is not None:
+    if (levels_given := frame_labels(threshold)) is not None:
         check_names(levels_given.channels, names, "threshold")
     n, n_channels = values.shape[0], values.size // values.shape[0] if values.ndim > 1 else 1
     if side not in ("upper", "lower"):
@@ -96,7 +96,7 @@ def fit_tail(
                 f"{_extreme(values, side)}"
             )
         kept = max(kept, 1)
-    from evtkit._select import summarise
+    from evtkit._kernels.select import summarise
 
     largest = np.empty((n_channels, kept), values.dtype)
     sample = np.empty((n_channels, n if keep_sample else 0), values.dtype)
@@ -128,7 +128,7 @@ def tail_from_sketch(
     if not np.all(sketch.count > 0):
         raise ValueError(f"{np.count_nonzero(sketch.count == 0)} of {sketch.n_channels} channels have no observation")
     total = sketch.n_channels
-    if (given := labels(threshold)) is not None:
+    if (given := frame_labels(threshold)) is not None:
         check_names(given.channels, sketch.names, "threshold")
     levels: Float
     least, most = int(sketch.count.min()), int(sketch.count.max())
@@ -173,7 +173,7 @@ def tail_from_tops(
     names: NDArray[np.str_] | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
-    from evtkit._tops import fit_tops
+    from evtkit._kernels.largest import fit_tops
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
@@ -209,7 +209,7 @@ def _extreme(values: NDArray[Any], side: str) -> float:
 
 
 def _observations(x: ArrayLike) -> NDArray[Any]:
-    values = numbers(x, "x")
+    values = real_array(x, "x")
     if values.ndim not in (1, 2) or values.size == 0:
         raise ValueError(f"x must have shape (n,) or (n, channels) and not be empty, got shape {values.shape}")
     return values
@@ -236,7 +236,7 @@ def _how_many(
         if not 1 <= n_excess < n:
             raise ValueError(f"n_excess must lie in [1, {n - 1}] for {n} observations, got {n_excess}")
         return int(n_excess) + 1, None
-    levels = numbers(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
+    levels = real_array(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
     if levels.ndim > 1 or (levels.ndim == 1 and (ndim == 1 or levels.size != n_channels)):
         raise ValueError(f"threshold must be one number or one a channel ({n_channels}), got shape {levels.shape}")
     if not np.all(np.isfinite(levels)):

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from evtkit._frames import check_names, labels, like
-from evtkit._threads import for_each, pieces
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
+from evtkit._common.frames import check_names, frame_labels, like
+from evtkit._common.threads import for_each, pieces
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["Predictive"]
 
@@ -123,11 +122,11 @@ class Predictive:
         ValueError
             If x holds NaN or no numbers, or its last axis is not the channels.
         """
-        from evtkit._predictive import log_p
+        from evtkit._kernels.predictive import log_p
 
-        if (given := labels(x)) is not None:
+        if (given := frame_labels(x)) is not None:
             check_names(given.channels, self.names, "x")
-        values = numbers(x, "x").astype(np.float64, copy=False)
+        values = real_array(x, "x").astype(np.float64, copy=False)
         channels = self._levels.shape[0]
         if not self._scalar and (values.ndim == 0 or values.shape[-1] != channels):
             raise ValueError(f"x must have {channels} channels on its last axis, got shape {values.shape}")
@@ -167,7 +166,7 @@ def _spread(excesses: Float) -> tuple[float, Float]:
 
 def _posterior(excesses: Float) -> tuple[Float, Float, Float]:
     """Nodes t = ξ/σ, 1/(k m(t)) and log weights, for ascending positive excesses that are not all equal."""
-    from evtkit._predictive import mean_log1p
+    from evtkit._kernels.predictive import mean_log1p
 
     k, largest = excesses.size, excesses[-1]
     z = np.ascontiguousarray(excesses / largest)

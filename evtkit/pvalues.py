@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import gammaln, logsumexp, xlogy
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["combine_p_values"]
 

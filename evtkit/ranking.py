@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtkit import gpd
-from evtkit._frames import check_names
-from evtkit._frames import labels as frame_labels
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
+from evtkit._common.frames import check_names, frame_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["BY", "Ranking", "rank"]
 
-BY = ("pot", "zscore", "excess", "published", "gradient", "impact", "random")
+BY = ("pot", "zscore", "excess", "spot-script", "gradient", "impact", "random")
 _TINY_STD = 1e-14  # a standard deviation up to this counts as 1 (Levin et al. 2021)
 
 
@@ -31,19 +29,19 @@ class Ranking:
 
     The scores, larger first:
 
-    ============= ====================================================================================================
-    ``pot``       −log P(X > x) under the channel's fitted tail (Wang & Sato 2023). Values beyond the endpoint of a
-                  bounded tail have probability 0 and come first, ordered by (x − u)/σ; values at or below the threshold
-                  follow, ordered by their z-score; channels without a fitted tail come last, likewise.
-    ``zscore``    (x − mean)/std, std with ddof = 1; a std ≤ 1e-14 counts as 1 (Levin et al. 2021)
-    ``excess``    (x − u)/mean excess; channels without excesses come last
-    ``published`` as ``pot``, with ``method="published"`` for the fit: the first POT-saliency code's, to compare with
-    ``gradient``  x itself
-    ``impact``    x · −log p: how much, times how improbable. For values that are in one unit in all channels, as Taylor
-                  saliency is in that of the loss. p is the probability of `evtkit.predictive`, which is never 0, and at
-                  most the share of observations above the threshold, so that x keeps its order below it
-    ``random``    a random order
-    ============= ====================================================================================================
+    =============== ==================================================================================================
+    ``pot``         −log P(X > x) under the channel's fitted tail (Wang & Sato 2023). Values beyond the endpoint of a
+                    bounded tail have probability 0 and come first, ordered by (x − u)/σ; values at or below the
+                    threshold follow, ordered by their z-score; channels without a fitted tail come last, likewise.
+    ``zscore``      (x − mean)/std, std with ddof = 1; a std ≤ 1e-14 counts as 1 (Levin et al. 2021)
+    ``excess``      (x − u)/mean excess; channels without excesses come last
+    ``spot-script`` as ``pot``, with ``method="spot-script"`` for the fit: that of the first POT-saliency code
+    ``gradient``    x itself
+    ``impact``      x · −log p: how much, times how improbable. For values that are in one unit in all channels, as
+                    Taylor saliency is in that of the loss. p is the probability of `evtkit.predictive`, which is never
+                    0, and at most the share of observations above the threshold, so that x keeps its order below it
+    ``random``      a random order
+    =============== ==================================================================================================
 
     Equal scores keep the order of the channels. For several queries every array has a leading axis of queries.
 
@@ -174,7 +172,7 @@ def rank(
         raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
     if (given := frame_labels(x)) is not None:
         check_names(given.channels, tail.names, "x")
-    values = numbers(x, "x").astype(np.float64)
+    values = real_array(x, "x").astype(np.float64)
     if values.ndim not in (1, 2) or values.shape[-1] != len(tail):
         raise ValueError(f"x must have shape ({len(tail)},) or (queries, {len(tail)}), got {values.shape}")
     if not np.all(np.isfinite(values)):
@@ -193,7 +191,7 @@ def rank(
     std = np.where(tail.std <= _TINY_STD, 1.0, tail.std)
     zscore = sign * (values - tail.mean) / std
 
-    if by in ("pot", "published"):
+    if by in ("pot", "spot-script"):
         model = tail.gpd if by == "pot" else tail.published
         score, keys = _tail_keys(tail, model.xi, model.sigma, excess, zscore)
     else:

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._files import read_arrays, write_arrays
-from evtkit._frames import check_names, labels
-from evtkit._threads import chunks, for_each, pieces, thread_count
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
+from evtkit._common.files import read_arrays, write_arrays
+from evtkit._common.frames import check_names, frame_labels
+from evtkit._common.threads import chunks, for_each, pieces, thread_count
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["TailSketch"]
 
@@ -80,7 +79,7 @@ class TailSketch:
         nonfinite: str = "raise",
         n_threads: int | None = None,
     ) -> None:
-        from evtkit._sketch import spare_slots
+        from evtkit._kernels.sketch import spare_slots
 
         for name, value in (("n_channels", n_channels), ("capacity", capacity)):
             if int(value) != value or value < 1:
@@ -164,13 +163,13 @@ class TailSketch:
             If the shape, names or type are wrong, or (with ``nonfinite="raise"``) a value is NaN or infinite; the
             sketch is then as it was.
         """
-        given = labels(block)
+        given = frame_labels(block)
         if given is not None:
             check_names(given.channels, self.names, "block")
         values = self._checked(block)
         if values.shape[0] == 0:
             return
-        from evtkit._sketch import block_moments
+        from evtkit._kernels.sketch import block_moments
 
         # Deviations from about the mean: from that of a few rows, so that their squares do not cancel.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -292,7 +291,7 @@ class TailSketch:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _checked(self, block: ArrayLike) -> NDArray[Any]:
-        values = numbers(block, "block")
+        values = real_array(block, "block")
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
@@ -339,7 +338,7 @@ class TailSketch:
         self.count = self.count + count
 
     def _keep(self, block: NDArray[Any]) -> None:
-        from evtkit._sketch import keep_largest
+        from evtkit._kernels.sketch import keep_largest
 
         self._ordered = False
 
@@ -351,7 +350,7 @@ class TailSketch:
     def _order(self) -> None:
         if self._ordered:
             return
-        from evtkit._sketch import order_largest
+        from evtkit._kernels.sketch import order_largest
 
         for_each(
             lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from evtkit import gpd
-from evtkit._body import order_statistics, share_above
-from evtkit._files import read_arrays, write_arrays
-from evtkit._frames import check_names, labels, like, unlabelled
-from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
+from evtkit._common.checks import real_array
+from evtkit._common.files import read_arrays, write_arrays
+from evtkit._common.frames import check_names, frame_labels, like, unlabelled
+from evtkit._empirical import order_statistics, share_above
+from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
     import os
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.predictive import Predictive
     from evtkit.ranking import Ranking
-
-    Float = NDArray[np.float64]
 
 __all__ = ["Tail"]
 
@@ -195,7 +195,7 @@ class Tail:
         x : array_like, shape (channels,) or (queries, channels)
             One value a channel, or several queries to be ranked apart.
         by : str
-            ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
+            ``"pot"``, ``"zscore"``, ``"excess"``, ``"spot-script"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
             `Ranking`.
         rng : numpy.random.Generator or int
             For ``by="random"``.
@@ -242,8 +242,8 @@ class Tail:
 
     @cached_property
     def published(self) -> GpdFit:
-        """The same excesses fitted by ``method="published"``, for the ranking of that name."""
-        return fit_gpd(self.excesses, method="published")
+        """The same excesses fitted by ``method="spot-script"``, for the ranking of that name."""
+        return fit_gpd(self.excesses, method="spot-script")
 
     @cached_property
     def predictive(self) -> Predictive:
@@ -310,9 +310,9 @@ class Tail:
 
     def _numbers(self, x: ArrayLike, argument: str) -> Float:
         """Numbers as float64; the columns of a data frame are compared with the channels."""
-        if (given := labels(x)) is not None:
+        if (given := frame_labels(x)) is not None:
             check_names(given.channels, self.names, argument)
-        return numbers(x, argument).astype(np.float64)
+        return real_array(x, argument).astype(np.float64)
 
     def _like(self, x: ArrayLike, out: Float) -> Float:
         """A result as NumPy's functions return it, or labelled as x is."""

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from evtkit.fit import FitStatus, GpdFit, fit_gpd, numbers
+from evtkit._common.checks import real_array
+from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = [
     "MeanResidualLife",
@@ -261,7 +262,7 @@ def suggest_threshold(x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr:
 
 def _channel(x: ArrayLike) -> Float:
     """One channel in ascending order, without NaN."""
-    values = numbers(x, "x").astype(np.float64)
+    values = real_array(x, "x").astype(np.float64)
     if values.ndim != 1:
         raise ValueError(f"x must be one channel of shape (n,), got shape {values.shape}")
     values = np.sort(values[~np.isnan(values)])
@@ -275,7 +276,7 @@ def _thresholds(ordered: Float, thresholds: ArrayLike | None) -> Float:
         return np.linspace(
             ordered[len(ordered) // 2], ordered[max(len(ordered) // 2, len(ordered) - 1 - _FEWEST)], _GRID
         )
-    u = np.unique(numbers(thresholds, "thresholds").astype(np.float64))
+    u = np.unique(real_array(thresholds, "thresholds").astype(np.float64))
     if not u.size or not np.all(np.isfinite(u)):
         raise ValueError(f"thresholds must be finite numbers, got {thresholds}")
     return u

@@ -17,8 +17,8 @@ from evtkit_keras.input_saliency import input_saliency
 from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 
+from evtkit.plot.networks import input_picture
 from evtkit.saliency import evaluate, held_out_split, report
-from evtkit.saliency.pictures import input_picture
 
 layers = keras.layers
 

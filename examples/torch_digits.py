@@ -18,8 +18,8 @@ from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 from torch import nn
 
+from evtkit.plot.networks import input_picture
 from evtkit.saliency import Batches, calibrate, evaluate, held_out_split, report
-from evtkit.saliency.pictures import input_picture
 
 
 def small_cnn() -> nn.Sequential:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from evtkit import Tail, TailSketch, dependence, fit_gpd, fit_tail, gev, gpd, threshold
-from evtkit._frames import labels, like, unlabelled
+from evtkit._common.frames import frame_labels, like, unlabelled
 from evtkit.predictive import Predictive
 
 X = np.random.default_rng(0).standard_t(4, size=(400, 3))
@@ -212,7 +212,7 @@ def test_names_that_differ_are_refused(frame):
 
 def test_labels_are_only_of_frames():
     for other in (X, [1.0, 2.0], 3.0, None, "text", {"a": 1}):
-        assert labels(other) is None
+        assert frame_labels(other) is None
         assert unlabelled(other, "x") is other
         assert like(other, X) is X
 

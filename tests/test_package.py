@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evtkit
-from evtkit._files import read_arrays, write_arrays, write_atomic
+from evtkit._common.files import read_arrays, write_arrays, write_atomic
 
 
 def imported_by(code: str) -> set[str]:

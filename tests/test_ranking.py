@@ -119,12 +119,12 @@ def test_random_is_seeded(tail, query):
     assert not np.array_equal(tail.rank(query, "random", rng=1).order, tail.rank(query, "random", rng=2).order)
 
 
-def test_published_ranks_like_the_mean_excess(sample, tail, query):
-    """With its wrong sign the published fit is almost always exponential, and so ranks by excess over mean excess."""
+def test_the_spot_script_ranks_like_the_mean_excess(sample, tail, query):
+    """With its wrong sign their fit is almost always exponential, and so ranks by excess over mean excess."""
     query = tail.threshold + np.random.default_rng(0).standard_exponential(CHANNELS)
-    published, excess = tail.rank(query, "published"), tail.rank(query, "excess")
+    script, excess = tail.rank(query, "spot-script"), tail.rank(query, "excess")
     heavy = np.flatnonzero(tail.xi > 0.1)
-    order = [c for c in published.order if c in heavy]
+    order = [c for c in script.order if c in heavy]
     assert np.mean(np.array(order) == np.array([c for c in excess.order if c in heavy])) > 0.5
 
 

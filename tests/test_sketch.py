@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evtkit import TailSketch, fit_tail
-from evtkit._compress import WIDTH, count_from, keep_from
-from evtkit._select import BUCKETS, sort_into, summarise
+from evtkit._kernels.compress import WIDTH, count_from, keep_from
+from evtkit._kernels.select import BUCKETS, sort_into, summarise
 
 FIELDS = ("threshold", "xi", "sigma", "n", "n_excess", "status", "loglik", "se_xi", "se_sigma", "cov", "largest")
 

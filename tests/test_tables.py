@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evtkit._tables import read_table
+from evtkit._common.tables import read_table
 
 CSV = "day,north,south,flag\nMon,1.5,2,true\nTue,,3,false\nWed,NaN,NA,true\n"
 

@@ -13,7 +13,7 @@ from scipy.stats import genpareto
 
 from evtkit import fit_gpd, gpd
 from evtkit import testing as laws
-from evtkit._laws import LAWS
+from evtkit.testing.laws import LAWS
 
 NAMES = [law.__name__ for law in LAWS]
 

@@ -16,10 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from evtkit import DSpot, Spot
-from evtkit.cli import _lines, _live, main
-from evtkit.cli._cells import Cells
-from evtkit.cli._lines import Lines
-from evtkit.cli._watch import Watch
+from evtkit.cli import main
+from evtkit.cli.watch import lines as _lines
+from evtkit.cli.watch import live as _live
+from evtkit.cli.watch.cells import Cells
+from evtkit.cli.watch.lines import Lines
+from evtkit.cli.watch.watching import Watch
 
 N, CALIBRATION = 3000, 500
 RNG = np.random.default_rng(7)

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["fit_columns", "load", "return_level"]
 

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from evtkit._tables import Table
+    from evtkit._common.tables import Table
 
 QUANTILE = 0.9
 """Default threshold: the largest tenth are excesses (DuMouchel 1983's rule)."""

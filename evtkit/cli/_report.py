@@ -50,7 +50,7 @@ def print_table(
 
 def write_records(path: str, command: str, content: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
     """Write to a file: the document where it ends in .json, else flat records as .csv or .parquet."""
-    from evtkit._files import write_atomic
+    from evtkit._common.files import write_atomic
 
     suffix = Path(path).suffix.lower()
     if suffix == ".json":

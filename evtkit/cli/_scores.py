@@ -11,10 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from evtkit._tables import Table
+    from evtkit._common.tables import Table
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 
 class Scores:

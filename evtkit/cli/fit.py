@@ -57,7 +57,7 @@ def fit_command(
       evtkit fit history.csv --save tail.npz && evtkit score today.csv --tail tail.npz
       zcat big.csv.gz | evtkit fit - --missing drop
     """  # noqa: D301
-    from evtkit._tables import read_table
+    from evtkit._common.tables import read_table
     from evtkit.cli._model import fit_columns, return_level
 
     rule = _options.rule(quantile, threshold, n_excess)

@@ -78,7 +78,7 @@ def plot_command(
       evtkit plot prices.csv --kind ranking --side lower
       evtkit plot latency.csv --kind stream --label time --risk 1e-5 --side both
     """  # noqa: D301
-    from evtkit._tables import read_table
+    from evtkit._common.tables import read_table
 
     rule = _options.rule(quantile, threshold, n_excess)
     of_stream = {"label": label, **detector}
@@ -147,7 +147,7 @@ def _stream(
 ) -> Figure:
     """The picture of one column as a stream."""
     from evtkit import plot
-    from evtkit.cli._watch import detector
+    from evtkit.cli.watch.watching import detector
 
     given = {key: value for key, value in options.items() if value is not None}
     given.pop("label", None)
@@ -193,7 +193,7 @@ def _root(ax: Axes) -> Figure:
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:
-    from evtkit._files import write_atomic
+    from evtkit._common.files import write_atomic
 
     write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=dpi))
     click.echo(f"written: {path}")

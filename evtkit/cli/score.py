@@ -73,7 +73,7 @@ def score_command(
       evtkit score today.csv --tail tail.npz --alarm 1e-5 || echo "look at this"
       evtkit score rain.csv --output scores.parquet --json
     """  # noqa: D301
-    from evtkit._tables import read_table
+    from evtkit._common.tables import read_table
     from evtkit.cli._model import fit_columns, load
     from evtkit.cli._scores import Scores
 

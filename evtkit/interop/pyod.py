@@ -11,9 +11,8 @@ from evtkit.peaks import fit_tail
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["PotThreshold"]
 

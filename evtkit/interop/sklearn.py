@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from evtkit._frames import like
+from evtkit._common.frames import like
 from evtkit.peaks import fit_tail
 from evtkit.predictive import Predictive
 from evtkit.pvalues import combine_p_values
@@ -17,7 +17,7 @@ from evtkit.pvalues import combine_p_values
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["PotDetector"]
 

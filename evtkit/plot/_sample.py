@@ -10,9 +10,8 @@ from scipy.special import betaincinv
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 _MOST_POINTS = 2000
 

@@ -12,11 +12,9 @@ from evtkit.plot._sample import excesses, observations, one_channel, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
+    from evtkit._common.types import Float
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["return_level"]
 

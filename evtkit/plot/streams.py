@@ -9,16 +9,15 @@ import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.lines import Line2D
 
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
 from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.spot import Trace
-
-    Float = NDArray[np.float64]
 
 __all__ = ["stream"]
 
@@ -79,7 +78,7 @@ def stream(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['observed', 'alarm level', '2 alarms', 'calibration']
     """
-    before, after = numbers(calibration, "calibration").astype(np.float64), numbers(x, "x").astype(np.float64)
+    before, after = real_array(calibration, "calibration").astype(np.float64), real_array(x, "x").astype(np.float64)
     levels = np.asarray(trace.alarm_threshold, dtype=np.float64)
     if before.ndim != 1 or after.ndim != 1 or not after.size:
         raise ValueError(f"a picture shows one stream, shape (n,), got {after.shape} after {before.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from evtkit.fit import numbers
+from evtkit._common.checks import real_array
 from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet, roomy
 from evtkit.threshold import mean_residual_life as compute_mean_residual_life
 from evtkit.threshold import parameter_stability
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.threshold import MeanResidualLife, ParameterStability
-
-    Float = NDArray[np.float64]
 
 __all__ = ["mean_residual_life", "stability", "threshold_choice"]
 
@@ -172,8 +171,8 @@ def threshold_choice(
     if side not in ("upper", "lower"):
         raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
     sign = 1.0 if side == "upper" else -1.0
-    values = sign * numbers(x, "x")
-    at = None if thresholds is None else sign * numbers(thresholds, "thresholds")
+    values = sign * real_array(x, "x")
+    at = None if thresholds is None else sign * real_array(thresholds, "thresholds")
     life, fits = compute_mean_residual_life(values, at, level=level), parameter_stability(values, at)
     if figure is None:
         figure = Figure(figsize=(6.4, 9.6), layout=roomy())

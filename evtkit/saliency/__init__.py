@@ -15,13 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evtkit.families import FamilyComparison as FamilyComparison
+    from evtkit.families import compare_families as compare_families
     from evtkit.saliency.batches import Batches as Batches
     from evtkit.saliency.batches import held_out_split as held_out_split
     from evtkit.saliency.calibration import calibrate as calibrate
     from evtkit.saliency.combine import combine_p_values as combine_p_values
     from evtkit.saliency.evaluation import evaluate as evaluate
-    from evtkit.saliency.families import FamilyComparison as FamilyComparison
-    from evtkit.saliency.families import compare_families as compare_families
     from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
     from evtkit.saliency.protocol import UnitGradient as UnitGradient
     from evtkit.saliency.rankings import Enrichment as Enrichment

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._files import read_arrays, write_arrays
+from evtkit._common.files import read_arrays, write_arrays
 from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:

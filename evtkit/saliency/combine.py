@@ -12,12 +12,9 @@ from evtkit.ranking import rank
 from evtkit.saliency.rankings import UnitRanking
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from evtkit._common.types import Float
     from evtkit.saliency.units import Units
     from evtkit.tail import Tail
-
-    Float = NDArray[np.float64]
 
 __all__ = ["COMBINE", "combine_p_values", "rank_set", "usual_combine"]
 

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
-
-    Float = NDArray[np.float64]
 
 __all__ = ["evaluate"]
 

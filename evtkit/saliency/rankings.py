@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.text import aligned
 from evtkit.ranking import Ranking, _probability
-from evtkit.saliency.text import aligned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from evtkit._common.types import Float
     from evtkit.saliency.units import Units
-
-    Float = NDArray[np.float64]
 
 __all__ = ["Enrichment", "UnitRanking"]
 
@@ -143,7 +142,7 @@ class UnitRanking(Ranking):
             If the ranking is of several samples apart.
         """
         self._single("plot")
-        from evtkit.saliency.pictures import depth_picture
+        from evtkit.plot.networks import depth_picture
 
         return depth_picture(self, k, ax)
 

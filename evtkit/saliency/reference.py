@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._files import read_arrays, write_arrays
-from evtkit.fit import FitStatus, numbers
+from evtkit._common.checks import real_array
+from evtkit._common.files import read_arrays, write_arrays
+from evtkit.fit import FitStatus
 from evtkit.saliency.combine import COMBINE, rank_set, usual_combine
 from evtkit.saliency.rankings import UnitRanking
 from evtkit.saliency.units import Units
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from evtkit.saliency.families import FamilyComparison
+    from evtkit.families import FamilyComparison
 
 __all__ = ["NORMALIZE", "Reference", "normalized"]
 
@@ -121,7 +122,7 @@ class Reference:
         profile : array_like, shape (units,) or (n, units)
             Saliency of one sample, or of a set of mistakes that are combined into one ranking.
         by : str
-            ``"impact"``, ``"pot"``, ``"zscore"``, ``"excess"``, ``"published"``, ``"gradient"`` or ``"random"``; see
+            ``"impact"``, ``"pot"``, ``"zscore"``, ``"excess"``, ``"spot-script"``, ``"gradient"`` or ``"random"``; see
             `evtkit.Ranking`. Ties and units without a fitted tail are treated as there.
         combine : str, optional
             How n > 1 samples become one ranking. Ties keep the order of the units. By default ``"mean"`` where the
@@ -170,7 +171,7 @@ class Reference:
 
     def goodness(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
-        from evtkit.saliency.families import compare_tails
+        from evtkit.families import compare_tails
 
         return compare_tails(self.tail, names=self.units.names)
 
@@ -198,7 +199,7 @@ class Reference:
         return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own)
 
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
-        values = numbers(profile, name)
+        values = real_array(profile, name)
         if values.ndim not in (1, 2) or values.shape[-1] != len(self.units) or values.size == 0:
             raise ValueError(f"got a {name} of shape {values.shape}, wanted ({len(self.units)},) or (n, same)")
         if not np.all(np.isfinite(values)):

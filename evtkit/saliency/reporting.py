@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import evtkit
-from evtkit._files import write_atomic
+from evtkit._common.files import write_atomic
 from evtkit.saliency import sections as made
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from evtkit.saliency.families import FamilyComparison
+    from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
     from evtkit.saliency.results import Results

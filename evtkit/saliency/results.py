@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._files import write_atomic
-from evtkit.saliency.text import aligned
+from evtkit._common.files import write_atomic
+from evtkit._common.text import aligned
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Float = NDArray[np.float64]
+    from evtkit._common.types import Float
 
 __all__ = ["METRICS", "RepairCurves", "Results"]
 
@@ -237,6 +237,6 @@ class Results:
         -------
         matplotlib Figure
         """
-        from evtkit.saliency.pictures import repair_picture
+        from evtkit.plot.networks import repair_picture
 
         return repair_picture(self, figure)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit.families import FAMILIES
 from evtkit.fit import FitStatus
 from evtkit.ranking import _probability
-from evtkit.saliency.families import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evtkit.saliency.families import FamilyComparison
+    from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
     from evtkit.saliency.results import Results
@@ -242,7 +242,7 @@ def fitted(families: FamilyComparison) -> Section:
 
 def caveats(reference: Reference, ranking: UnitRanking | None, results: Results | None, k: int) -> list[str]:
     """What a reader should bear in mind, of what applies here."""
-    last = ranking is not None and ranking.by.partition(",")[0] in ("pot", "published", "excess")
+    last = ranking is not None and ranking.by.partition(",")[0] in ("pot", "spot-script", "excess")
     unfitted = len(reference.units) - int(np.count_nonzero(reference.tail.is_fitted))
     said = [
         "A unit that is salient for a mistake is one on which the loss depends much, or unusually; that it caused the "

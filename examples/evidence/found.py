@@ -54,7 +54,7 @@ def rankings(setting: Setting) -> list[tuple[str, str, Scores, tuple[str, ...], 
         out.append((label, of.reduction, each_of(of, by), ways, of))
 
     add("pot", plain, "mean-rank", "fisher", "harmonic", "cauchy", "exceedance")
-    for by in ("published", "random"):
+    for by in ("spot-script", "random"):
         add(by, plain, "mean-rank")
     for by in ("excess", "zscore", "gradient"):
         add(by, plain, "mean-rank", "mean")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from settings import Setting
 
-BY = ("pot", "published", "excess", "zscore", "gradient", "random")
+BY = ("pot", "spot-script", "excess", "zscore", "gradient", "random")
 PRUNE = (1, 2, 5, 10, 25, 50)
 TUNE = (1, 2, 5, 10, 25)
 FEW = {"imagenet_resnet50": ((1, 5, 25), (5, 25)), "imagenet_lite0": ((1, 5, 25, 50), (1, 5, 25))}

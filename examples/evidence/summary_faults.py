@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from settings import NAMES
 from tables import band, write
 
-from evtkit.saliency.pictures import COLOURS
+from evtkit.plot.networks import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ MAIN = {  # ranking, profile, combine: what it is called, and its colour
     ("gradient/sample", "taylor", "mean"): ("Taylor, value", "#e39b3b"),
     ("pot/sample", "taylor", "mean-rank"): ("Taylor, pot", "#7a5ca8"),
     ("pot", "mean-abs", "mean-rank"): ("pot", COLOURS["pot"]),
-    ("published", "mean-abs", "mean-rank"): ("published", COLOURS["published"]),
+    ("spot-script", "mean-abs", "mean-rank"): ("spot-script", COLOURS["spot-script"]),
     ("excess", "mean-abs", "mean-rank"): ("excess", COLOURS["excess"]),
     ("zscore", "mean-abs", "mean-rank"): ("zscore", COLOURS["zscore"]),
     ("gradient", "mean-abs", "mean-rank"): ("gradient", COLOURS["gradient"]),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from settings import HELD_BACK
 from tables import band, write
 
-from evtkit.saliency.pictures import COLOURS
+from evtkit.plot.networks import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,8 +93,8 @@ def _picture(docs: Path, rows: list[dict[str, str]]) -> None:
     figure.savefig(docs / "_static" / "evidence-repair.png", dpi=72)
 
 
-PAIRS = (("pot", "zscore"), ("pot", "published"), ("pot", "gradient"), ("published", "zscore"),
-         ("taylor-impact", "pot"), ("taylor-impact", "published"), ("taylor-impact", "zscore"),
+PAIRS = (("pot", "zscore"), ("pot", "spot-script"), ("pot", "gradient"), ("spot-script", "zscore"),
+         ("taylor-impact", "pot"), ("taylor-impact", "spot-script"), ("taylor-impact", "zscore"),
          ("taylor-impact", "gradient"), ("taylor-impact", "taylor"))  # fmt: skip
 
 

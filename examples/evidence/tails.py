@@ -21,8 +21,8 @@ from settings import REDUCTIONS, Setting
 from tables import write
 
 from evtkit import fit_tail
+from evtkit.families import FAMILIES, FamilyComparison
 from evtkit.saliency import Reference
-from evtkit.saliency.families import FAMILIES, FamilyComparison
 from evtkit.saliency.reference import NORMALIZE, normalized
 
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ def test_bad_p_values_are_refused(log_p, method, message):
         combine_p_values(log_p, method)
 
 
-@pytest.mark.parametrize("by", ["pot", "zscore", "excess", "published", "gradient"])
+@pytest.mark.parametrize("by", ["pot", "zscore", "excess", "spot-script", "gradient"])
 def test_mean_rank_is_the_mean_of_the_samples_own_places(reference, profiles, by):
     places = np.empty(profiles.shape)
     for i, profile in enumerate(profiles):
@@ -112,7 +112,9 @@ def test_mean_orders_by_the_mean_score(reference, profiles, by):
 @pytest.mark.parametrize("by", BY)
 def test_a_set_is_combined_by_the_mean_score_where_there_is_one_else_by_place(reference, profiles, by):
     usual = reference.rank(profiles, by, rng=0)
-    said = reference.rank(profiles, by, combine="mean-rank" if by in ("pot", "published", "random") else "mean", rng=0)
+    said = reference.rank(
+        profiles, by, combine="mean-rank" if by in ("pot", "spot-script", "random") else "mean", rng=0
+    )
     assert usual.by == said.by
     assert np.array_equal(usual.order, said.order)
     np.testing.assert_array_equal(usual.p_value, said.p_value)
@@ -128,7 +130,7 @@ def test_the_ranking_is_by_impact_unless_it_is_said(reference, profiles):
 
 
 def test_mean_wants_scores_that_have_one(reference, profiles):
-    for by in ("pot", "published", "random"):
+    for by in ("pot", "spot-script", "random"):
         with pytest.raises(ValueError, match=f"got combine='mean' with by='{by}', wanted by one of 'zscore'"):
             reference.rank(profiles, by, combine="mean", rng=0)
 

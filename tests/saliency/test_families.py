@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from evtkit import fit_tail, gpd
+from evtkit.families import FAMILIES, compare_tails
 from evtkit.saliency import compare_families
-from evtkit.saliency.families import FAMILIES, compare_tails
 
 LAWS = {
     "gpd": lambda rng, n: gpd.rvs(0.4, 2.0, n, rng),
@@ -72,7 +72,7 @@ def test_ragged_dead_and_constant_units():
 def test_blocks_do_not_change_the_comparison(monkeypatch):
     y = gpd.rvs(0.1, 1.0, (100, 7), 1)
     whole = compare_families(y)
-    monkeypatch.setattr("evtkit.saliency.families._BLOCK", 200)
+    monkeypatch.setattr("evtkit.families._BLOCK", 200)
     np.testing.assert_allclose(whole.aic, compare_families(y).aic, rtol=1e-12)
 
 

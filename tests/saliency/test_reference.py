@@ -30,7 +30,7 @@ def test_pot_ranking_equals_sorting_the_tail_probabilities():
     np.testing.assert_allclose(reference.rank(profile, "pot").p_value, p)
 
 
-@pytest.mark.parametrize("by", ["pot", "excess", "published"])
+@pytest.mark.parametrize("by", ["pot", "excess", "spot-script"])
 def test_a_dead_unit_never_outranks_a_fitted_one(by):
     x = usual()
     x[:, 3] = 0.0
@@ -86,7 +86,7 @@ def test_a_calibration_value_at_the_threshold_is_not_above_it():
 
 def test_one_sample_ranks_alike_with_and_without_its_batch_axis(reference):
     profile = Toy().profile(*samples(1, seed=3))
-    for by in ("pot", "zscore", "excess", "published", "gradient", "impact"):
+    for by in ("pot", "zscore", "excess", "spot-script", "gradient", "impact"):
         assert np.array_equal(reference.rank(profile, by).order, reference.rank(profile[0], by).order)
 
 

@@ -142,7 +142,7 @@ def test_pictures_draw_where_they_are_told_and_leave_pyplot_alone(reference, ran
 
 
 def test_input_picture_shows_the_percentiles():
-    from evtkit.saliency.pictures import input_picture
+    from evtkit.plot.networks import input_picture
 
     heat = np.arange(100.0).reshape(10, 10)
     figure = input_picture(np.zeros((10, 10, 3)), heat)

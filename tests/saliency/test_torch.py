@@ -108,7 +108,7 @@ def test_a_data_loader_will_do_and_one_that_shuffles_cannot_go_on_from_a_checkpo
 def test_saliency_needs_no_torch():
     code = (
         "import sys, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]; import evtkit.saliency.command, "
-        "evtkit.saliency.demo; assert not {'torch', 'sklearn', 'jinja2', 'matplotlib'} & set(sys.modules), sys.modules"
+        "evtkit.demo.network; assert not {'torch', 'sklearn', 'jinja2', 'matplotlib'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

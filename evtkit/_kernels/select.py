@@ -1,0 +1,236 @@
+"""The k largest values of a row, sorted, and its mean and variance: what a tail model needs of the data.
+
+A cut, found by sampling and counting, separates hardly more than k values in one pass; those are sorted by
+distributing them over four buckets a value on the scale of the bits of the floating-point number (in effect
+logarithmic), so that few collide and tails of every weight spread evenly. Both are exact whatever the data: a bad pivot
+is replaced, a crowded bucket is sorted by comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from evtkit._kernels.compress import WIDTH, count_from, keep_from
+from evtkit._kernels.jit import kernel
+
+BUCKETS = 4  # a value, when sorting
+SAMPLE = 64  # values from which a cut is first estimated
+_GROUP, _TILE = 16, 64  # channels, and rows, transposed together
+_SMALL = 24  # insertion sort up to here
+_CROWDED = 48  # a bucket with more values than this is sorted by comparison
+_BLOCK = 1024  # values to one partial sum
+_SIGNLESS = np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+@kernel("int64(float64)", inline=True)
+def _key(value):
+    """An integer that orders as the number does."""
+    bits = np.float64(value).view(np.int64)
+    return bits ^ ((bits >> 63) & _SIGNLESS)
+
+
+@kernel("void(float32[::1], intp, intp)", "void(float64[::1], intp, intp)")
+def _insertion(x, start, stop):
+    for i in range(start + 1, stop):
+        value = x[i]
+        j = i - 1
+        while j >= start and x[j] > value:
+            x[j + 1] = x[j]
+            j -= 1
+        x[j + 1] = value
+
+
+@kernel(
+    "void(float32[::1], intp, float32[::1], int32[::1], int32[::1])",
+    "void(float64[::1], intp, float64[::1], int32[::1], int32[::1])",
+)
+def sort_into(x, n, out, place, ends):
+    """Sort the first n values of x, none NaN, into out, ascending; place (≥ n) and ends (≥ 4n + 1) are workspace."""
+    if n <= _SMALL:
+        for i in range(n):
+            out[i] = x[i]
+        _insertion(out, 0, n)
+        return
+    low, high = x[0], x[0]
+    for i in range(n):
+        value = x[i]
+        low = value if value < low else low
+        high = value if value > high else high
+    if low == high:
+        for i in range(n):
+            out[i] = x[i]
+        return
+    buckets = BUCKETS * n
+    for i in range(buckets + 1):
+        ends[i] = 0
+    if low == -np.inf or high == np.inf:
+        out[:n] = np.sort(x[:n])
+        return
+    if (low > 0.0) == (high > 0.0):
+        lowest = _key(low)
+        scale = (buckets - 1) / np.float64(_key(high) - lowest)
+        for i in range(n):
+            place[i] = np.int32(np.float64(_key(x[i]) - lowest) * scale)
+    else:  # the bits crowd around 0; take the numbers
+        base = 0.5 * low  # halves, for the difference may overflow
+        scale = (buckets - 1) / (0.5 * high - base)
+        for i in range(n):
+            place[i] = np.int32((0.5 * x[i] - base) * scale)
+    for i in range(n):
+        ends[place[i] + 1] += 1
+    fullest = 0
+    for i in range(buckets):
+        fullest = max(fullest, ends[i + 1])
+        ends[i + 1] += ends[i]
+    for i in range(n):
+        bucket = place[i]
+        out[ends[bucket]] = x[i]
+        ends[bucket] += 1  # in the end, where the bucket stops
+    if fullest <= _CROWDED:
+        _insertion(out, 0, n)
+        return
+    start = 0
+    for bucket in range(buckets):
+        stop = ends[bucket]
+        if stop - start > _CROWDED:
+            out[start:stop] = np.sort(out[start:stop])
+        else:
+            _insertion(out, start, stop)
+        start = stop
+
+
+@kernel(
+    "Tuple((float32, intp))(float32[::1], intp, intp, float32[::1], int32[::1], int32[::1])",
+    "Tuple((float64, intp))(float64[::1], intp, intp, float64[::1], int32[::1], int32[::1])",
+)
+def cut(x, n, k, sample, place, ends):
+    """A value that at least k of the first n of x reach, hardly more if x is well-behaved, and how many do.
+
+    Two values of a small sorted sample enclose it; then counting, which is cheap, and interpolating the logarithm of
+    the count, which is nearly linear in a tail, close in. sample (≥ 128), place and ends are workspace.
+    """
+    step = n // SAMPLE
+    for i in range(SAMPLE):
+        sample[SAMPLE + i] = x[i * step]
+    sort_into(sample[SAMPLE:], SAMPLE, sample, place, ends)
+    expected = SAMPLE * (k / n)
+    spread = 2.5 * math.sqrt(expected * (1.0 - k / n)) + 1.0
+    low = sample[max(SAMPLE - 1 - int(expected + spread), 0)]
+    reached = count_from(x, n, low)
+    if reached < k:
+        return sample.dtype.type(-np.inf), n
+    high = sample[min(SAMPLE - 1 - int(expected - spread), SAMPLE - 1)]
+    too_few = count_from(x, n, high)
+    if too_few >= k:
+        low, reached = high, too_few
+    for _ in range(4):
+        if reached <= k + k // 32 + 2 or low >= high:
+            break
+        share = math.log(reached / (k + k / 64 + 1.0)) / math.log(reached / max(too_few, 0.5))
+        middle = sample.dtype.type(low + (np.float64(high) - low) * share)
+        count = count_from(x, n, middle)
+        if count >= k:
+            low, reached = middle, count
+        else:
+            high, too_few = middle, count
+    return low, reached
+
+
+@kernel(
+    "intp(float32[::1], intp, intp, float32[::1], float32[::1], int32[::1], int32[::1])",
+    "intp(float64[::1], intp, intp, float64[::1], float64[::1], int32[::1], int32[::1])",
+)
+def keep_at_least(x, n, k, out, sample, place, ends):
+    """Copy at least the k largest of the first n values of x to out (≥ n + WIDTH), hardly more; return how many."""
+    if 2 * k >= n or n <= 4 * SAMPLE:
+        return keep_from(x, n, -np.inf, out)
+    return keep_from(x, n, cut(x, n, k, sample, place, ends)[0], out)
+
+
+@kernel(
+    "UniTuple(float64, 2)(float32[::1], float64)",
+    "UniTuple(float64, 2)(float64[::1], float64)",
+    fused=True,
+)
+def _partial(x, shift):
+    """Sums of x − shift and of its square."""
+    total, squares = 0.0, 0.0
+    for i in range(x.size):
+        deviation = x[i] - shift
+        total += deviation
+        squares += deviation * deviation
+    return total, squares
+
+
+@kernel("UniTuple(float64, 2)(float32[::1])", "UniTuple(float64, 2)(float64[::1])")
+def _moments(x):
+    """Mean and sum of squared deviations; not finite if a value is not, or a sum overflows."""
+    n, shift, total = x.size, np.float64(x[0]), 0.0
+    for start in range(0, n, _BLOCK):
+        total += _partial(x[start : start + _BLOCK], shift)[0]
+    mean = shift + total / n
+    # Once more around the mean; what its rounding leaves is taken off (Chan, Golub & LeVeque 1983).
+    rest, squares = 0.0, 0.0
+    for start in range(0, n, _BLOCK):
+        linear, square = _partial(x[start : start + _BLOCK], mean)
+        rest += linear
+        squares += square
+    return mean + rest / n, squares - rest * rest / n
+
+
+@kernel("float64(float32[::1])", "float64(float64[::1])")
+def _huge_mean(x):
+    """The mean of finite values whose sum overflows."""
+    total = 0.0
+    for value in x:
+        total += np.float64(value) * 2.0**-100
+    return total / x.size * 2.0**100
+
+
+def _signature(number: Any) -> Any:
+    """Of `summarise`; its input may be read-only and strided, as users' arrays are."""
+    columns, rows = types.Array(number, 2, "A", readonly=True), number[:, ::1]
+    return types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.float64[:, ::1], rows)
+
+
+@kernel(_signature(types.float32), _signature(types.float64))
+def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
+    """The k largest of sign · columns (observations, channels) and its moments, for the channels from start to stop.
+
+    Rows of largest (channels, k) come out ascending; moments (channels, 2) are the mean and the sum of squared
+    deviations; sample_rows (channels, n), unless it has no columns, receives all values. Stops at the first channel
+    that is not finite and returns False.
+    """
+    n = columns.shape[0]
+    group = np.empty((_GROUP, n), largest.dtype)
+    kept, ordered = np.empty(n + WIDTH, largest.dtype), np.empty(n, largest.dtype)
+    sample = np.empty(2 * SAMPLE, largest.dtype)
+    place, ends = np.empty(max(n, SAMPLE), np.int32), np.empty(BUCKETS * max(n, SAMPLE) + 1, np.int32)
+    factor = largest.dtype.type(sign)
+    for first in range(start, stop, _GROUP):
+        width = min(_GROUP, stop - first)
+        for top in range(0, n, _TILE):
+            rows = min(_TILE, n - top)
+            for c in range(width):
+                row = group[c]
+                for r in range(rows):
+                    row[top + r] = factor * columns[top + r, first + c]
+        for c in range(width):
+            row = group[c]
+            mean, squares = _moments(row)
+            if not math.isfinite(mean):
+                for i in range(n):
+                    if not math.isfinite(row[i]):
+                        return False
+                mean, squares = _huge_mean(row), np.inf
+            moments[first + c, 0], moments[first + c, 1] = mean, squares
+            count = keep_at_least(row, n, k, kept, sample, place, ends)
+            sort_into(kept, count, ordered, place, ends)
+            largest[first + c] = ordered[count - k : count]
+            if sample_rows.shape[1] > 0:
+                sample_rows[first + c] = row
+    return True

@@ -1,0 +1,198 @@
+"""Kernels of `evtkit.spot`: many streams, each judged and learnt one observation after another.
+
+A stream has one tail or two, side by side in the arrays, whose columns `tail_columns` names. Where streams
+drift, what is judged is the deviation from the mean of a window of the latest values learnt.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evtkit._kernels.follow import WORK, workspace
+from evtkit._kernels.jit import kernel
+from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
+from evtkit._kernels.stream_tail import IGNORE, IMPUTE, judge, log_probability, refit
+from evtkit._kernels.tail_columns import LEVEL, SEEN, U
+
+LARGEST = np.finfo(np.float64).max
+
+_ROWS = 512  # observations copied together
+_GROUP = 8  # of so many streams
+
+
+@kernel("UniTuple(float64, 2)(float64, float64, float64)", inline=True)
+def _add(high, low, value):
+    """high + low + value in twice the working precision (Knuth's two-sum)."""
+    total = high + value
+    back = total - high
+    low += (high - (total - back)) + (value - back)
+    high = total + low
+    return high, low - (high - total)
+
+
+@kernel("UniTuple(float64, 2)(float64[::1])")
+def precise_sum(window):
+    """The sum of a window, as an unevaluated sum of two floats."""
+    high, low = 0.0, 0.0
+    for j in range(window.size):
+        high, low = _add(high, low, window[j])
+    return high, low
+
+
+@kernel("intp(float64, intp, float64[::1], float64[:, ::1], intp)")
+def slide(value, place, window, totals, c):
+    """Put a value in place of the oldest; the sum is formed anew at every turn of the ring, so that no error stays."""
+    old = window[place]
+    window[place] = value
+    place += 1
+    if place == window.size:
+        totals[c, 0], totals[c, 1] = precise_sum(window)
+        return 0
+    high, low = _add(totals[c, 0], totals[c, 1], value)
+    totals[c, 0], totals[c, 1] = _add(high, low, -old)
+    return place
+
+
+@kernel(
+    "void(Array(float64, 1, 'A', readonly=True), Array(boolean, 1, 'C', readonly=True), float64[:, ::1], "
+    "float64[:, ::1], int64[::1], intp, float64[::1])"
+)
+def deviations(x, usual, windows, totals, places, c, out):
+    """Fill the window of stream c with the first values of x, and subtract from each later one the window's mean.
+
+    Only usual values enter the window; usual and out have one entry for each value after the first.
+    """
+    depth = windows.shape[1]
+    windows[c] = x[:depth]
+    totals[c, 0], totals[c, 1] = precise_sum(windows[c])
+    place = 0
+    for r in range(x.size - depth):
+        out[r] = x[depth + r] - (totals[c, 0] + totals[c, 1]) / depth
+        if usual[r]:
+            place = slide(x[depth + r], place, windows[c], totals, c)
+    places[c] = place
+
+
+@kernel("float64(float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
+def _score(v, log_risk, c, n, signs, floats, integers, rings):
+    """Log-probability of v as the next observation of stream c, by the latest fits; of two sides, twice the smaller."""
+    score = np.inf
+    for s in range(signs.size):
+        t = c * signs.size + s
+        score = min(score, log_probability(signs[s] * v, log_risk, n, floats[t], integers[t], rings[t]))
+    return min(0.0, score + math.log(signs.size))
+
+
+_TRACE = (
+    "void(float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
+    f"float64[:, ::1], float64[::1], float64, intp, {WORK}, float64[:, ::1], float64[:, ::1])"
+)
+
+
+@kernel(_TRACE)
+def _trace(
+    v, centre, n, c, row, floats, integers, fits, states, rings, signs, risk, min_excess, work, levels, scores
+):  # fmt: skip
+    """The alarm levels before an observation is learnt, and the logarithm of how improbable it is.
+
+    Both by a fit of its own, kept in fits and states: to look at a tail must not change how it is followed.
+    """
+    for s in range(signs.size):
+        t = c * signs.size + s
+        if states[t, SEEN] != integers[t, SEEN]:
+            fits[t], states[t] = floats[t], integers[t]
+            refit(fits[t], states[t], rings[t], risk, min_excess, work)
+        levels[row, t] = centre + signs[s] * fits[t, LEVEL]
+    scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings)
+
+
+_RUN = (
+    "void(Array(float64, 2, 'A', readonly=True), intp, intp, int8[:, ::1], float64[:, ::1], int64[:, ::1], "
+    "float64[:, ::1], int64[::1], float64[::1], float64, intp, intp, float64[:, ::1], float64[:, ::1], "
+    "int64[::1], float64[:, ::1], float64[:, ::1])"
+)
+
+
+@kernel(_RUN)
+def run(
+    x, start, stop, labels, floats, integers, rings, n, signs, risk, min_excess, policy, windows, totals,
+    places, levels, scores,
+):  # fmt: skip
+    """Judge and learn the rows of x (observations, streams), one after another, for the streams from start to stop.
+
+    labels (observations, streams) must be 0 and receives what is not NORMAL. signs has one entry a tail, risk is a
+    tail's. windows (streams, depth), where depth > 0, are rings of normal values whose mean is first subtracted, totals
+    their sums and places where they go on. levels (observations, tails) receives the alarm levels, and scores
+    (observations, streams) the log-probabilities, before each observation is learnt, unless they have no rows.
+    """
+    work = workspace(rings.shape[1])
+    sides, depth, traced = signs.size, windows.shape[1], levels.shape[0] > 0
+    tile = np.empty((_GROUP, _ROWS))
+    kept = floats.shape[0] if traced else 0
+    fits, states = np.zeros((kept, floats.shape[1])), np.zeros((kept, integers.shape[1]), np.int64)
+    for first in range(start, stop, _GROUP):
+        width = min(_GROUP, stop - first)
+        for top in range(0, x.shape[0], _ROWS):
+            rows = min(_ROWS, x.shape[0] - top)
+            for r in range(rows):
+                for k in range(width):
+                    tile[k, r] = x[top + r, first + k]
+            for k in range(width):
+                c = first + k
+                seen, place = n[c], places[c]
+                low, high = -LARGEST, LARGEST
+                for s in range(sides):
+                    if signs[s] > 0.0:
+                        high = floats[c * sides + s, U]
+                    else:
+                        low = -floats[c * sides + s, U]
+                for r in range(rows):
+                    value, centre = tile[k, r], 0.0
+                    if depth:
+                        centre = (totals[c, 0] + totals[c, 1]) / depth
+                    v = value - centre
+                    if traced:
+                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, rings, signs, risk,
+                               min_excess, work, levels, scores)  # fmt: skip
+                    if low <= v <= high:
+                        seen += 1
+                        if depth:
+                            place = slide(value, place, windows[c], totals, c)
+                        continue
+                    if not abs(value) < HUGE:
+                        labels[top + r, c] = MISSING if math.isnan(value) else ANOMALY
+                        continue
+                    s = 0 if signs[0] * v > floats[c * sides, U] else sides - 1
+                    t = c * sides + s
+                    label = judge(signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, min_excess, policy,
+                                  work)  # fmt: skip
+                    labels[top + r, c] = label
+                    if label == EXCESS or integers[t, SEEN] > seen:  # learnt
+                        seen += 1
+                    if depth:
+                        if label == ANOMALY and policy == IMPUTE and floats[t, LEVEL] < np.inf:
+                            value = centre + signs[s] * floats[t, LEVEL]
+                        if label == EXCESS or policy != IGNORE:
+                            place = slide(value, place, windows[c], totals, c)
+                n[c], places[c] = seen, place
+
+
+@kernel("void(intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], float64, intp)")
+def refit_all(start, stop, floats, integers, rings, risk, min_excess):
+    """Refit the tails from start to stop."""
+    work = workspace(rings.shape[1])
+    for t in range(start, stop):
+        refit(floats[t], integers[t], rings[t], risk, min_excess, work)
+
+
+@kernel(
+    "void(float64[:, ::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1])"
+)
+def log_probabilities(values, risk, n, signs, floats, integers, rings, out):
+    """Log-probabilities of values (rows, streams) as the next observation, by the latest fits."""
+    for c in range(n.size):
+        for r in range(values.shape[0]):
+            out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings)

@@ -1,0 +1,197 @@
+"""Pictures of saliency with Matplotlib (``pip install 'evtkit[plot]'``), in the manner of `evtkit.plot`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
+except ImportError as error:
+    raise ImportError("pictures need Matplotlib; install it with: pip install 'evtkit[plot]'") from error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+    from evtkit.families import FamilyComparison
+    from evtkit.saliency.rankings import UnitRanking
+    from evtkit.saliency.results import Results
+
+__all__ = ["depth_picture", "families_picture", "input_picture", "repair_picture"]
+
+COLOURS = {
+    "pot": MODEL,
+    "zscore": MARK,
+    "excess": "#4f9d69",
+    "spot-script": "#9467bd",
+    "gradient": "#8c564b",
+    "impact": "#c1352b",
+    "random": "#8a8a8a",
+}
+OTHERS = ("#17a2b8", "#bc7a00", "#3d3d8f", "#b0468c")  # rankings of a user's own
+_LINES = {"spot-script": "--", "gradient": ":", "random": "-."}
+_REPAIRS = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
+_METRICS = {
+    "wrong": "wrong class [%]",
+    "true": "true class [%]",
+    "corrected": "corrected [%]",
+    "collateral": "held-out lost [%]",
+}
+
+
+def depth_picture(ranking: UnitRanking, k: int = 25, ax: Axes | None = None) -> Axes:
+    """Improbability −log₁₀ p of every unit over its depth in the network; see `UnitRanking.plot`."""
+    ax = axes(ax, 8.6, 3.6)
+    units = ranking.units
+    n_units = len(units)
+    depth = np.arange(n_units)
+    height = np.maximum(-ranking.log_sf / np.log(10.0), 0.0)
+    sure = np.isinf(height)
+    edge = 1.12 * max(float(height[~sure].max(initial=0.0)), 1.0)
+    height = np.where(sure, edge, height)
+    top = np.zeros(n_units, dtype=bool)
+    top[ranking.top(min(k, n_units))] = True
+    start = 0
+    dark = True
+    for stage, count in _runs(units.stage.tolist()):
+        dark = not dark
+        if dark:
+            ax.axvspan(start - 0.5, start + count - 0.5, color=ink(ax), alpha=0.05, linewidth=0)
+        if count > 0.02 * n_units:
+            ax.text(start + count / 2, 1.01, stage, transform=ax.get_xaxis_transform(), ha="center", va="bottom",
+                    fontsize="small", alpha=0.75)  # fmt: skip
+        start += count
+    size = 14.0 if n_units < 3000 else 6.0
+    ax.scatter(depth[~top], height[~top], size, color=ink(ax), alpha=0.35, linewidth=0, label="units")
+    ax.vlines(depth[top], 0.0, height[top], color=MARK, linewidth=1.0, alpha=0.6)
+    finite, endless = top & ~sure, top & sure
+    ax.scatter(depth[finite], height[finite], 26, color=MARK, linewidth=0, label=f"first {int(top.sum())}", zorder=3)
+    if np.any(endless):
+        ax.scatter(depth[endless], height[endless], 40, color=MARK, marker="^", linewidth=0, zorder=3, clip_on=False,
+                   label="first, beyond the endpoint: p = 0")  # fmt: skip
+    what = f"by {ranking.by}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
+    ax.set(xlim=(-0.5, n_units - 0.5), ylim=(0.0, edge * 1.04))
+    ax.set(xlabel="unit, in order of depth", ylabel=r"improbability $-\log_{10}\,p$")
+    ax.set_title(f"{n_units:,} units, {what}", loc="left", pad=20, fontsize="medium")
+    quiet(ax)
+    ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.06), ncols=3, borderpad=0)
+    return ax
+
+
+def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
+    """Curves over k, a row a repair, a column a metric, with the band of the first ranking; see `Results.plot`."""
+    s = results.summary
+    metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
+    if figure is None:
+        figure = Figure(figsize=(2.7 * len(metrics), 2.4 * len(results.curves) + 0.5), layout="constrained")
+    grid = figure.subplots(len(results.curves), len(metrics), squeeze=False)
+    for row, repair in enumerate(results.curves):
+        for column, metric in enumerate(metrics):
+            ax: Any = grid[row, column]
+            for number, name in enumerate(results.by):
+                some = (s["repair"] == repair) & (s["by"] == name) & ~np.isnan(s[metric])
+                k, colour = s["k"][some], COLOURS.get(name, OTHERS[number % len(OTHERS)])
+                mark = "o" if len(k) < 8 else ""
+                ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5, color=colour,
+                        linewidth=1.5, label=name)  # fmt: skip
+                if name != results.by[0]:  # one band shows how sure the curves are; six would hide them
+                    continue
+                ax.fill_between(k, 100 * s[f"{metric}_low"][some], 100 * s[f"{metric}_high"][some], color=colour,
+                                alpha=BAND, linewidth=0)  # fmt: skip
+            quiet(ax)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if metric in ("wrong", "true"):
+                ax.axhline(0.0, color=ink(ax), linewidth=0.8, alpha=0.5)
+            if row == 0:
+                ax.set_title(_METRICS[metric], fontsize="medium")
+            if row == len(results.curves) - 1:
+                ax.set_xlabel("units changed, k")
+            if column == 0:
+                ax.set_ylabel(_REPAIRS[repair])
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def families_picture(comparison: FamilyComparison, figure: Figure | None = None) -> Figure:
+    """How the families compare over the units; see `FamilyComparison.plot`."""
+    if figure is None:
+        figure = Figure(figsize=(8.6, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    s = comparison.summary
+    some = comparison.comparable
+    colours = [MODEL, MARK, "#4f9d69", "#9467bd", "#8a8a8a"]
+    shown = max(float(np.quantile(np.abs(comparison.loglik[1:, some] - comparison.loglik[0, some]), 0.95)), 1e-4)
+    for f, family in enumerate(s["family"].tolist()):
+        if f:
+            gap = np.sort(comparison.loglik[f, some] - comparison.loglik[0, some])
+            left.step(gap, np.arange(1, gap.size + 1) / gap.size, color=colours[f], label=family, where="post")
+    left.axvline(0.0, color=ink(left), linewidth=0.8, alpha=0.5)
+    left.set(xlim=(-shown, shown), ylim=(0.0, 1.0), ylabel="share of units")
+    left.set(xlabel="log-likelihood per excess, less the GPD's")
+    left.legend(frameon=False, fontsize="small")
+    place = np.arange(len(colours))[::-1]
+    right.barh(place, 100 * s["best"], color=colours, height=0.6)
+    right.set_yticks(place, s["family"].tolist())
+    right.set(xlabel="units for which its AIC is best [%]")
+    quiet(left)
+    quiet(right)
+    return figure
+
+
+def input_picture(image: ArrayLike, saliency: ArrayLike, figure: Figure | None = None) -> Figure:
+    """An image, and its input-space saliency between the 90th and the 99th percentile (Levin et al. 2021).
+
+    Parameters
+    ----------
+    image : array_like, shape (height, width) or (height, width, 3)
+        In [0, 1] or [0, 255].
+    saliency : array_like, shape (height, width)
+        From `evtkit_torch.input_saliency.input_saliency`.
+    figure : matplotlib Figure, optional
+        Where to draw; by default a new one.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        If the two differ in height or width.
+    """
+    picture, heat = np.squeeze(np.asarray(image, dtype=np.float64)), np.squeeze(np.asarray(saliency, dtype=np.float64))
+    if heat.ndim != 2 or picture.shape[:2] != heat.shape:
+        raise ValueError(
+            f"got an image of shape {picture.shape}, saliency of {heat.shape}, wanted the same height and width"
+        )
+    if picture.max() > 1.0:
+        picture = picture / 255.0
+    low, high = np.percentile(heat, [90.0, 99.0])
+    if figure is None:
+        figure = Figure(figsize=(6.0, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for ax in (left, right):
+        ax.imshow(picture.clip(0.0, 1.0), cmap="gray", interpolation="nearest")
+        ax.set_axis_off()
+    strength = np.clip((heat - low) / max(high - low, np.finfo(float).tiny), 0.0, 1.0)
+    right.imshow(strength, cmap="inferno", alpha=np.maximum(0.25, strength), interpolation="nearest")
+    left.set_title("input", fontsize="medium")
+    right.set_title("where the first units look", fontsize="medium")
+    return figure
+
+
+def _runs(values: list[str]) -> list[tuple[str, int]]:
+    """Consecutive equal values with how often each comes."""
+    runs: list[tuple[str, int]] = []
+    for value in values:
+        if runs and runs[-1][0] == value:
+            runs[-1] = (value, runs[-1][1] + 1)
+        else:
+            runs.append((value, 1))
+    return runs

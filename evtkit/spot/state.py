@@ -1,0 +1,188 @@
+"""The state of stream detectors: what `evtkit.spot` has learnt of each stream, and nothing of how users see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from evtkit._common.threads import for_each, pieces
+from evtkit._kernels import streams as kernels
+from evtkit._kernels import tail_columns as columns
+from evtkit._kernels.follow import unroll
+from evtkit._kernels.stream_tail import begin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from evtkit._common.types import Float, Int
+
+__all__ = ["Rules", "Streams"]
+
+
+_FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How observations are judged, as the kernels want it."""
+
+    signs: Float
+    """Of the tails of a stream: 1 for an upper one, −1 for a lower one."""
+    risk: float
+    """Of one tail."""
+    min_excess: int
+    policy: int
+    """What is learnt of an alarm: `_tail_stream.IGNORE`, `IMPUTE` or `LEARN`."""
+    n_threads: int | None
+
+
+@dataclass
+class Streams:
+    """Streams, each with one or two tails side by side; see `evtkit._kernels.tail_columns` for the columns.
+
+    Attributes
+    ----------
+    floats, integers : ndarray, shape (tails, columns)
+        The model of each tail.
+    rings : ndarray, shape (tails, max_excess)
+        The values kept, times the tail's sign.
+    n : ndarray, shape (streams,)
+        Observations learnt.
+    windows : ndarray, shape (streams, depth)
+        The latest values learnt, whose mean is subtracted from the next; no columns without that.
+    totals, places : ndarray, shape (streams, 2), (streams,)
+        Their sums, in two parts, and where the windows go on.
+    """
+
+    floats: Float
+    integers: Int
+    rings: Float
+    n: Int
+    windows: Float
+    totals: Float
+    places: Int
+
+    @classmethod
+    def empty(cls, streams: int, sides: int, capacity: int, depth: int) -> Self:
+        """Streams that have seen nothing."""
+        tails = streams * sides
+        return cls(
+            floats=np.zeros((tails, columns.FLOATS)),
+            integers=np.zeros((tails, columns.INTEGERS), np.int64),
+            rings=np.empty((tails, capacity)),
+            n=np.zeros(streams, np.int64),
+            windows=np.zeros((streams, depth)),
+            totals=np.zeros((streams, 2)),
+            places=np.zeros(streams, np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.n)
+
+    @property
+    def depth(self) -> int:
+        """Values whose mean is subtracted, or 0."""
+        return int(self.windows.shape[1])
+
+    @property
+    def centres(self) -> Float:
+        """What is subtracted from the next observation of each stream, shape (streams,)."""
+        return self.totals.sum(axis=1) / self.depth if self.depth else np.zeros(len(self))
+
+    def centred(self, x: Float, c: int, usual: NDArray[np.bool_] | None = None) -> Float:
+        """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
+
+        Returns the deviations of those others from what precedes them; without a window, x.
+        """
+        if not self.depth:
+            return x
+        out = np.empty(len(x) - self.depth)
+        usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
+        kernels.deviations(x, usual, self.windows, self.totals, self.places, c, out)
+        return out
+
+    def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
+        """Start the tails of stream c."""
+        self.n[c] = len(deviations)
+        place = int(quantile * len(deviations))
+        for s, sign in enumerate(rules.signs.tolist()):
+            t = c * len(rules.signs) + s
+            level = np.partition(sign * deviations, place)[place]
+            begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
+
+    def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
+        """Judge and learn values (observations, streams): labels of that shape. See `kernels.run`."""
+        labels = np.zeros(values.shape, dtype=np.int8)
+
+        def work(part: slice) -> None:
+            kernels.run(
+                values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
+                rules.risk, rules.min_excess, rules.policy, self.windows, self.totals, self.places,
+                levels, scores,
+            )  # fmt: skip
+
+        if len(self) == 1:
+            work(slice(0, 1))
+        else:
+            for_each(work, pieces(len(self), max(1, len(values)), rules.n_threads), rules.n_threads)
+        return labels
+
+    def refitted(self, rules: Rules) -> tuple[Float, Int]:
+        """The models with their fits up to date. Copies: looking at a detector must not change what it will do."""
+        floats, integers = self.floats.copy(), self.integers.copy()
+
+        def work(part: slice) -> None:
+            kernels.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess)
+
+        for_each(work, pieces(len(floats), self.rings.shape[1], rules.n_threads), rules.n_threads)
+        return floats, integers
+
+    def excesses(self, t: int) -> Float:
+        """The excesses that tail t keeps, the oldest first."""
+        out = np.empty(self.rings.shape[1] + 1)
+        return out[: unroll(self.floats[t], self.integers[t], self.rings[t], out)]
+
+    # -- as plain values -----------------------------------------------------------------------------------------------
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """All that has been learnt, a dict a stream, of numbers and lists."""
+        sides = len(self.floats) // len(self)
+        out = []
+        for c in range(len(self)):
+            stream = {"n": int(self.n[c]), "tails": [self._tail(t) for t in range(c * sides, (c + 1) * sides)]}
+            if self.depth:
+                stream["window"] = self.windows[c].tolist()
+                stream["sum"], stream["place"] = self.totals[c].tolist(), int(self.places[c])
+            out.append(stream)
+        return out
+
+    def _tail(self, t: int) -> dict[str, Any]:
+        chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
+        head, size, total, seen, imputed = self.integers[t, chosen].tolist()
+        kept = np.roll(self.rings[t], -head) if size == self.rings.shape[1] else self.rings[t, :size]
+        return {
+            "threshold": float(self.floats[t, columns.U]), "n": seen, "n_excess": total, "imputed": imputed,
+            "kept": kept.tolist(),
+            # what a fit of the excesses would give, but for its last bits
+            "followed": [value if np.isfinite(value) else repr(value) for value in self.floats[t].tolist()],
+            "states": self.integers[t, _FOLLOWING].tolist(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_list(cls, streams: list[dict[str, Any]], sides: int, capacity: int, depth: int) -> Self:
+        """What `to_list` described."""
+        self = cls.empty(len(streams), sides, capacity, depth)
+        for c, stream in enumerate(streams):
+            self.n[c] = stream["n"]
+            if depth:
+                self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
+            for s, tail in enumerate(stream["tails"]):
+                t, size = c * sides + s, len(tail["kept"])
+                self.floats[t] = [float(value) for value in tail["followed"]]
+                self.integers[t, _FOLLOWING] = tail["states"]
+                self.floats[t, columns.U], self.rings[t, :size] = tail["threshold"], tail["kept"]
+                chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
+                self.integers[t, chosen] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
+        return self
