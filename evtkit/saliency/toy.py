@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 from evtkit.saliency.adapting import Batch, Candidate, Lanes, Network, NetworkModel, Profiler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from evtkit.saliency.adapting.lanes import Index

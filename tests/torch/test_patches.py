@@ -105,6 +105,16 @@ def test_tuning_subtracts_the_step_times_the_mean_losss_gradient(net, unchanged)
         assert torch.equal(model.up.bias, before["up.bias"])
 
 
+def test_a_weight_of_two_units_takes_one_step(net, unchanged):
+    """Columns of the attention's output projection, which are its heads', cross the projection's rows."""
+    before = {name: p.detach().clone() for name, p in net.model.named_parameters()}
+    gradient = net.gradient(X, Y)
+    with net.tuned(np.arange(len(net.units)), gradient=gradient, step=0.5):
+        for name, weights in net.model.named_parameters():
+            want = before[name] - 0.5 * gradient.parameters.get(name, torch.zeros(()))
+            torch.testing.assert_close(weights.detach(), want)
+
+
 def test_a_small_step_lowers_the_loss(net, unchanged):
     y = torch.from_numpy(Y)
     before = cross_entropy(torch.from_numpy(net.logits(X)), y).mean()

@@ -12,7 +12,7 @@ verification and `input_saliency` use, too. Nothing here imports a framework, Sc
 
 from evtkit.saliency.adapting.arrays import Arrays
 from evtkit.saliency.adapting.batch import Batch
-from evtkit.saliency.adapting.input_saliency import input_saliency
+from evtkit.saliency.adapting.input_maps import input_saliency
 from evtkit.saliency.adapting.lanes import Lanes
 from evtkit.saliency.adapting.layers import Holder, Holders, LayerTypes, lanes_along, resolve, single
 from evtkit.saliency.adapting.model import NetworkModel, check_options
