@@ -108,22 +108,6 @@ class FamilyComparison:
         head = f"FamilyComparison of {n_units:,} units, {n_some:,} comparable; GPD rejected at 5 % for "
         return f"{head}{100 * self.rejected:.1f} %\n{self.table()}"
 
-    def plot(self, figure: Any = None) -> Any:
-        """Two pictures: how much worse or better the other families are, unit by unit, and how often each is best.
-
-        Parameters
-        ----------
-        figure : matplotlib Figure, optional
-            Where to draw; by default a new one, which pyplot does not know of.
-
-        Returns
-        -------
-        matplotlib Figure
-        """
-        from evtkit.plot.networks import families_picture
-
-        return families_picture(self, figure)
-
 
 def compare_families(excesses: ArrayLike, *, names: ArrayLike | None = None) -> FamilyComparison:
     """Fit five families to the same excesses by maximum likelihood, and compare them.

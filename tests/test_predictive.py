@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evtkit import fit_tail, gpd
-from evtkit.predictive import Predictive, _posterior
+from evtkit.predictive import _posterior
 
 
 @pytest.mark.parametrize("k", [10, 40])
@@ -32,7 +32,7 @@ def test_the_next_value_is_beyond_its_level_as_often_as_it_says(xi):
     repetitions, k = 400, 50
     samples, new = gpd.rvs(xi, 1.0, size=(k, repetitions), rng=1), gpd.rvs(xi, 1.0, size=(1500, 1), rng=2)
     tail = fit_tail(np.vstack([np.full((9 * k, repetitions), -1.0), samples]), threshold=0.0)
-    p = Predictive(tail).p_value(np.broadcast_to(new, (1500, repetitions))) * (10 * k + 1) / (k + 1)
+    p = tail.predictive.p_value(np.broadcast_to(new, (1500, repetitions))) * (10 * k + 1) / (k + 1)
     for risk in (0.1, 0.01, 1e-3):
         rates = (p < risk).mean(axis=0)
         realised, error = rates.mean(), rates.std() / repetitions**0.5
@@ -44,7 +44,7 @@ def test_the_next_value_is_beyond_its_level_as_often_as_it_says(xi):
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 20, 300]))
 def test_ranks_are_p_values_for_any_distribution_ties_included(seed, n):
     x = np.random.default_rng(seed).integers(0, 4, n).astype(float)
-    model = Predictive(fit_tail(np.append(x, -1.0), n_excess=1))
+    model = fit_tail(np.append(x, -1.0), n_excess=1).predictive
     for value in (-1.0, 0.0, 1.5, 3.0, 9.0):
         assert model.p_value(value) == pytest.approx((1 + np.sum(np.append(x, -1.0) >= value)) / (n + 2))
 
@@ -54,8 +54,8 @@ def test_units_and_order_of_samples_do_not_matter(seed, unit):
     rng = np.random.default_rng(seed)
     x = rng.gamma(2.0, size=400)
     levels = np.linspace(0.0, 30.0, 50)
-    model = Predictive(fit_tail(x, quantile=0.9))
-    other = Predictive(fit_tail(rng.permutation(x) * unit, quantile=0.9))
+    model = fit_tail(x, quantile=0.9).predictive
+    other = fit_tail(rng.permutation(x) * unit, quantile=0.9).predictive
     assert np.allclose(model.log_p_value(levels), other.log_p_value(levels * unit), rtol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_probabilities_fall_and_stay_finite(seed, kind):
     x = {"normal": rng.normal, "poisson": rng.poisson, "uniform": rng.random, "cauchy": rng.standard_cauchy}[kind]
     x = x(size=500).astype(float)
     levels = np.concatenate([np.sort(x), x.max() + np.geomspace(1e-6, 1e280, 300)])
-    log_p = Predictive(fit_tail(x, n_excess=50)).log_p_value(levels)
+    log_p = fit_tail(x, n_excess=50).predictive.log_p_value(levels)
     assert np.all(np.isfinite(log_p))
     assert np.all(np.diff(log_p) <= 1e-12)
     assert log_p[-1] < log_p[500]
@@ -73,23 +73,23 @@ def test_probabilities_fall_and_stay_finite(seed, kind):
 
 def test_lower_side_mirrors_the_upper():
     x = np.random.default_rng(0).gumbel(size=(500, 3))
-    upper, lower = Predictive(fit_tail(-x, quantile=0.9)), Predictive(fit_tail(x, quantile=0.9, side="lower"))
+    upper, lower = fit_tail(-x, quantile=0.9).predictive, fit_tail(x, quantile=0.9, side="lower").predictive
     assert np.array_equal(lower.log_p_value(x[:50]), upper.log_p_value(-x[:50]))
 
 
 def test_counts_are_not_taken_for_measurements():
     rng, rates = np.random.default_rng(0), []
     for _ in range(300):
-        model = Predictive(fit_tail(rng.poisson(3.0, 300).astype(float), n_excess=30))
+        model = fit_tail(rng.poisson(3.0, 300).astype(float), n_excess=30).predictive
         rates.append((model.p_value(rng.poisson(3.0, 2000).astype(float)) < 0.005).mean())
     assert np.mean(rates) < 0.005
 
 
 def test_channels_and_threads_are_alone():
     x = np.random.default_rng(1).standard_t(3, size=(600, 4))
-    model = Predictive(fit_tail(x, quantile=0.9))
+    model = fit_tail(x, quantile=0.9).predictive
     for channel in range(4):
-        alone = Predictive(fit_tail(x[:, channel], quantile=0.9))
+        alone = fit_tail(x[:, channel], quantile=0.9).predictive
         assert np.array_equal(alone.log_p_value(x[:, channel]), model.log_p_value(x)[:, channel])
     many = np.tile(x, (100, 1))
     assert np.array_equal(model.log_p_value(many, n_threads=1), model.log_p_value(many, n_threads=3))
@@ -99,7 +99,7 @@ def test_more_observations_than_are_kept_round_up():
     x = np.random.default_rng(2).random(20_000)
     levels = np.linspace(0.0, 0.9, 1000)
     exact = (1 + np.sum(x[:, None] >= levels, axis=0)) / 20_001
-    p = Predictive(fit_tail(x, quantile=0.99)).p_value(levels)
+    p = fit_tail(x, quantile=0.99).predictive.p_value(levels)
     assert np.all(p >= exact - 1e-12)
     assert np.all(p <= exact + 1.5 / 4096)
 
@@ -107,8 +107,8 @@ def test_more_observations_than_are_kept_round_up():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, 2.0]), "3 channels on its last axis"),
-        (lambda x: Predictive(fit_tail(x, quantile=0.9)).p_value([1.0, np.nan, 2.0]), "NaN"),
+        (lambda x: fit_tail(x, quantile=0.9).predictive.p_value([1.0, 2.0]), "3 channels on its last axis"),
+        (lambda x: fit_tail(x, quantile=0.9).predictive.p_value([1.0, np.nan, 2.0]), "NaN"),
     ],
 )
 def test_bad_input_says_what_was_got_and_wanted(call, message):
@@ -125,7 +125,7 @@ def test_without_the_sample_what_was_kept_decides_and_what_lies_below_counts_as_
     smallest = np.min(np.where(np.isnan(kept.largest), np.inf, kept.largest), axis=1)
     known = levels > smallest
     given = kept.predictive.p_value(levels)
-    np.testing.assert_array_equal(given[known], Predictive(whole).p_value(levels)[known])
+    np.testing.assert_array_equal(given[known], whole.predictive.p_value(levels)[known])
     assert known[:, :2].sum() > 100
     assert np.all(given[~known] == 1.0)
     assert given[-1, 2] == pytest.approx(1.0 / 801.0)  # more than all 800 of a channel without a tail

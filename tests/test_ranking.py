@@ -96,11 +96,10 @@ def test_the_other_scores(tail, query, by, score):
 
 
 def test_impact_is_the_value_times_its_surprise(tail, query):
-    from evtkit.predictive import Predictive
 
     query[3], query[30], query[8] = tail.threshold[3] + 1.0, 1e9, -2.0
     ranking = tail.rank(query, "impact")
-    surprise = -Predictive(tail).log_p_value(query)
+    surprise = -tail.predictive.log_p_value(query)
     floor = -np.log(200 / 2001)  # 199 of 2,000 lie above each threshold
     np.testing.assert_allclose(ranking.score, query * np.maximum(surprise, floor), rtol=1e-12)
     assert np.array_equal(ranking.order, np.argsort(-ranking.score, kind="stable"))

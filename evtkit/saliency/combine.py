@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from evtkit.pvalues import combine_p_values
-from evtkit.ranking import rank
 from evtkit.saliency.rankings import UnitRanking
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from evtkit.saliency.units import Units
     from evtkit.tail import Tail
 
-__all__ = ["COMBINE", "combine_p_values", "rank_set", "usual_combine"]
+__all__ = ["COMBINE", "rank_set", "usual_combine"]
 
 COMBINE = ("mean-rank", "mean", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
@@ -63,14 +62,14 @@ def rank_set(
         raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
     if combine == "each":
-        return UnitRanking.of(rank(tail, profiles, by, rng=generator), units)
+        return UnitRanking.of(tail.rank(profiles, by, rng=generator), units)
 
     n, n_units = profiles.shape
     places, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     rate = tail.n_excess / tail.n
     log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
     for rows in _chunks(n, n_units):
-        each = rank(tail, profiles[rows], by, rng=generator)
+        each = tail.rank(profiles[rows], by, rng=generator)
         place = np.empty(each.order.shape)
         np.put_along_axis(place, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
         places += place.sum(axis=0)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from evtkit.ranking import BY
+from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches, labels_of, take
-from evtkit.saliency.results import METRICS, RepairCurves, Results
+from evtkit.saliency.results import METRICS, RepairCurves, RepairResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def evaluate(
     samples: tuple[Any, Any],
     *,
     held_out: tuple[Any, Any] | None = None,
-    by: Sequence[str] = BY,
+    by: Sequence[str] = tuple(SCORES),
     scores: Mapping[str, Callable[[Any, Any], ArrayLike]] | None = None,
     prune: Sequence[int] | None = None,
     tune: Sequence[int] | None = None,
@@ -45,7 +45,7 @@ def evaluate(
     n_boot: int = 1000,
     seed: int = 0,
     progress: bool = True,
-) -> Results:
+) -> RepairResults:
     """Repair each mistake by changing its first k units, for every ranking, and report what that does.
 
     The protocol of Wang & Sato (2023, arXiv 2310.17951): each sample has rankings of its own; its first k units are set
@@ -91,7 +91,7 @@ def evaluate(
 
     Returns
     -------
-    Results
+    RepairResults
 
     Raises
     ------
@@ -139,7 +139,7 @@ def evaluate(
     n_above, wrong_before, true_before = (
         np.array([getattr(s, a) for s in sweeps]) for a in ("n_above", "wrong", "true")
     )
-    return Results(
+    return RepairResults(
         plan.names, curves, n_above, wrong_before, true_before, mistakes.n_samples - len(sweeps),
         0 if held is None else held.n, n_boot, seed, {"step": step},
     )  # fmt: skip
@@ -178,10 +178,10 @@ class _Plan:
                 f"{model.units!r} by {model.reduction}"
             )
         names = (by,) if isinstance(by, str) else tuple(by)
-        if not (names or scores) or len(set(names)) < len(names) or not set(names) <= set(BY):
-            raise ValueError(f"got by={names}, wanted some of {', '.join(map(repr, BY))}, each once")
-        if taken := sorted(set(scores) & set(BY)):
-            raise ValueError(f"got scores named {taken}, wanted other names than those of the rankings by={BY}")
+        if not (names or scores) or len(set(names)) < len(names) or not set(names) <= set(SCORES):
+            raise ValueError(f"got by={names}, wanted some of {', '.join(map(repr, SCORES))}, each once")
+        if taken := sorted(set(scores) & set(SCORES)):
+            raise ValueError(f"got scores named {taken}, wanted other names than those of the rankings by={SCORES}")
         if not 0.0 < step < float("inf"):
             raise ValueError(f"got step={step}, wanted a finite number above 0")
         grids = {"prune": _grid("prune", prune, _PRUNE, n_units), "tune": _grid("tune", tune, _TUNE, n_units)}

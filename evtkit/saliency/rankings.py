@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.text import aligned
-from evtkit.ranking import Ranking, _probability
+from evtkit._common.text import aligned, probability
+from evtkit.ranking import Ranking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class UnitRanking(Ranking):
         for place, unit in enumerate(self.top(min(k, len(self))), start=1):
             share = f"{100 * self.exceedance[unit]:.0f} %" if self.fitted[unit] else "no fit"
             rows.append((f"{place}", str(self.units.names[unit]), f"{self.value[unit]:.4g}", f"{self.score[unit]:.4g}",
-                         _probability(self.log_sf[unit]), share))  # fmt: skip
+                         probability(self.log_sf[unit]), share))  # fmt: skip
         return aligned(rows, "><>>>>")
 
     def enrichment(self, k: int = 25, by: str = "stage") -> Enrichment:
@@ -121,30 +121,6 @@ class UnitRanking(Ranking):
 
         chance = np.minimum(hypergeom.sf(n_top - 1, n_units, n_all, k), 1.0)
         return Enrichment(by, k, tuple(groups), n_all, n_top, (n_top / k) / (n_all / n_units), chance)
-
-    def plot(self, k: int = 25, ax: Any = None) -> Any:
-        """Improbability over depth, stage by stage, with the first k units marked.
-
-        Parameters
-        ----------
-        k : int
-            How many of the first units to mark.
-        ax : matplotlib Axes, optional
-            Where to draw; by default a new one, which pyplot does not know of.
-
-        Returns
-        -------
-        matplotlib Axes
-
-        Raises
-        ------
-        ValueError
-            If the ranking is of several samples apart.
-        """
-        self._single("plot")
-        from evtkit.plot.networks import depth_picture
-
-        return depth_picture(self, k, ax)
 
     def _single(self, what: str) -> None:
         if self.order.ndim > 1:

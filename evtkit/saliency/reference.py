@@ -169,7 +169,7 @@ class Reference:
             return UnitRanking.of(self.tail.rank(values[0], by, rng=rng), self.units)
         return rank_set(self.tail, self.units, values, by, combine, correct=others, rng=rng)
 
-    def goodness(self) -> FamilyComparison:
+    def compare_families(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
         from evtkit.families import compare_tails
 

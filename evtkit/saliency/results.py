@@ -1,4 +1,4 @@
-"""Results: repair curves over k for every ranking, as a table and a picture."""
+"""RepairResults: repair curves over k for every ranking, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
 
-__all__ = ["METRICS", "RepairCurves", "Results"]
+__all__ = ["METRICS", "RepairCurves", "RepairResults"]
 
 METRICS = ("wrong", "true", "corrected", "collateral")
 
@@ -55,7 +55,7 @@ class RepairCurves:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results:
+class RepairResults:
     """Outcome of `evaluate`.
 
     Attributes
@@ -94,7 +94,7 @@ class Results:
 
     def __repr__(self) -> str:
         return (
-            f"Results({len(self)} mistakes, {self.n_left_out} left out; {', '.join(self.curves)} by "
+            f"RepairResults({len(self)} mistakes, {self.n_left_out} left out; {', '.join(self.curves)} by "
             f"{', '.join(self.by)}; {self.n_held_out} held-out samples)"
         )
 
@@ -224,19 +224,3 @@ class Results:
             stream.write(content)
 
         return write_atomic(path, write)
-
-    def plot(self, figure: Any = None) -> Any:
-        """Curves over k: a row for each repair, a column for each metric, and the band of the first ranking.
-
-        Parameters
-        ----------
-        figure : matplotlib Figure, optional
-            Where to draw; by default a new one, which pyplot does not know of.
-
-        Returns
-        -------
-        matplotlib Figure
-        """
-        from evtkit.plot.networks import repair_picture
-
-        return repair_picture(self, figure)

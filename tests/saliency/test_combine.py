@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evtkit.ranking import BY
-from evtkit.saliency import combine_p_values
+from evtkit.pvalues import combine_p_values
+from evtkit.ranking import SCORES
 from evtkit.saliency.combine import rank_set
 from evtkit.saliency.toy import Toy, samples
 
@@ -109,7 +109,7 @@ def test_mean_orders_by_the_mean_score(reference, profiles, by):
     assert ranking.p_value[3] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("by", SCORES)
 def test_a_set_is_combined_by_the_mean_score_where_there_is_one_else_by_place(reference, profiles, by):
     usual = reference.rank(profiles, by, rng=0)
     said = reference.rank(

@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from evtkit.ranking import BY
+from evtkit import plot
+from evtkit.ranking import SCORES
 from evtkit.saliency import Batches, calibrate, evaluate
 from evtkit.saliency.toy import Toy, samples
 
@@ -34,7 +35,7 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
         p = net.predict(x[i : i + 1])[0]
         gradient = net.gradient(x[i : i + 1], y[i : i + 1])
         slopes = [*gradient.parameters["layer1.conv.w"], *gradient.parameters["fc.v"]]
-        for r, by in enumerate(BY[:-1]):
+        for r, by in enumerate(SCORES[:-1]):
             order = reference.rank(net.profile(x[i : i + 1], y[i : i + 1])[0], by).order
             for repair, ks in (("prune", (1, 3)), ("tune", (1, 4)), ("tune_equal", (1, 4))):
                 for j, k in enumerate(ks):
@@ -67,7 +68,7 @@ def test_scores_of_ones_own_are_compared_like_the_others(reference):
         assert not np.array_equal(curves.true[0], curves.true[2])
     alone = evaluate(net, reference, MISTAKES, by=(), scores=mine, step=0.1, **QUICK)
     assert np.array_equal(alone.curves["prune"].true, results.curves["prune"].true[1:])
-    assert results.plot().axes
+    assert plot.repair_curves(results).axes
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_csv_holds_the_table(tmp_path, results, what):
 
 
 def test_table_shows_the_numbers_asked_for(results):
-    assert len(results.table((1,)).splitlines()) == 1 + 3 * len(BY)
+    assert len(results.table((1,)).splitlines()) == 1 + 3 * len(SCORES)
     assert "random" in results.table((4,))
 
 

@@ -5,8 +5,7 @@ import pytest
 from scipy import stats
 
 from evtkit import fit_tail, gpd
-from evtkit.families import FAMILIES, compare_tails
-from evtkit.saliency import compare_families
+from evtkit.families import FAMILIES, compare_families, compare_tails
 
 LAWS = {
     "gpd": lambda rng, n: gpd.rvs(0.4, 2.0, n, rng),
@@ -85,7 +84,7 @@ def test_bad_excesses_are_refused(bad):
 
 
 def test_a_reference_compares_its_own_excesses(reference):
-    found = reference.goodness()
+    found = reference.compare_families()
     assert found.n.tolist() == reference.tail.n_excess.tolist()
     assert found.comparable.sum() == 11
     np.testing.assert_allclose(found.aic, compare_families(reference.tail.excesses).aic, rtol=1e-12)

@@ -74,7 +74,6 @@ def watch_command(
       evtkit watch latency.csv --follow --live --depth 200
       evtkit watch today.csv --state watch.json || echo "look at this"
     """  # noqa: D301
-    from evtkit.cli.watch import views
     from evtkit.cli.watch.lines import Lines, open_file
     from evtkit.cli.watch.rows import RowReader
     from evtkit.cli.watch.stop import Stop
@@ -99,7 +98,7 @@ def watch_command(
         name = "the standard input" if file == "-" else file
         lines = Lines(stream, name, follow=follow, partial=not (state or follow))
         stop = stack.enter_context(Stop())
-        view = stack.enter_context(views.choose(name, live=live, json=json_))
+        view = stack.enter_context(_view(name, live=live, json=json_))
         was_there, first_line = watch is not None, None
         if watch is not None and not piped and watch.position.size:
             first_line = lines.resume(watch.position)
@@ -161,3 +160,14 @@ def _go_on(
         raise
     save()
     return alarms
+
+
+def _view(name: str, *, live: bool, json: bool) -> View:
+    """The view asked for; where there is no terminal, lines."""
+    if live and sys.stdout.isatty():
+        from evtkit.cli.watch.live import LiveView
+
+        return LiveView(name)
+    from evtkit.cli.watch.views import LineView, as_json, as_text
+
+    return LineView(as_json if json else as_text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from evtkit.cli.watch.cells import Rows
     from evtkit.cli.watch.watching import Alarm, Watch
 
-__all__ = ["LineView", "View", "as_json", "as_text", "choose"]
+__all__ = ["LineView", "View", "as_json", "as_text"]
 
 
 class View(Protocol):
@@ -33,15 +32,6 @@ class View(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-
-def choose(name: str, *, live: bool, json: bool) -> View:
-    """The view asked for; where there is no terminal, lines."""
-    if live and sys.stdout.isatty():
-        from evtkit.cli.watch.live import LiveView
-
-        return LiveView(name)
-    return LineView(as_json if json else as_text)
 
 
 def as_text(alarm: Alarm) -> str:

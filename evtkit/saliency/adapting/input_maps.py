@@ -60,7 +60,7 @@ def input_saliency(
     Returns
     -------
     ndarray, shape (batch, height, width), or x without its channel axis
-        At least 0. To be shown between its 90th and 99th percentile, see `evtkit.plot.networks.input_picture`.
+        At least 0. To be shown between its 90th and 99th percentile, see `evtkit.plot.input_saliency`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from evtkit.ranking import BY
+from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches
 from evtkit.saliency.combine import COMBINE
 from evtkit.saliency.protocol import SaliencyModel
@@ -37,7 +37,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
               help="Calibrate on all samples, or on those classified right.")  # fmt: skip
 @click.option("--normalize/--no-normalize", default=True, show_default=True,
               help="Divide each profile by its mean size over the units.")  # fmt: skip
-@click.option("--by", type=click.Choice(BY), default="impact", show_default=True, help="What to rank by.")
+@click.option("--by", type=click.Choice(SCORES), default="impact", show_default=True, help="What to rank by.")
 @click.option("--combine", type=click.Choice([c for c in COMBINE if c != "each"]),
               show_default="mean; mean-rank by pot, published, random",
               help="How several mistakes become one ranking.")  # fmt: skip
@@ -110,7 +110,8 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     if o["page"] is not None:
         from evtkit.saliency.reporting import report
 
-        written = report(o["page"], reference, ranking=ranking, results=results, families=reference.goodness(), k=k)
+        families = reference.compare_families()
+        written = report(o["page"], reference, ranking=ranking, results=results, families=families, k=k)
         click.echo(f"\n{written}")
 
 
