@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from evtkit_torch import TorchModel  # noqa: E402
 from evtkit_torch.input_saliency import input_saliency  # noqa: E402
 
-from evtkit.saliency import Batches, calibrate, demo, evaluate, held_out_split  # noqa: E402
+from evtkit.demo import network as demo  # noqa: E402
+from evtkit.saliency import Batches, calibrate, evaluate, held_out_split  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
