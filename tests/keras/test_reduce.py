@@ -15,6 +15,7 @@ from evtkit_keras.rules.convolution import transposed_convolution
 from evtkit_keras.rules.dense import dense
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import assert_close
 
 extents = st.integers(1, 6)
 
@@ -84,7 +85,7 @@ def test_lane_sums_are_in_float32_for_half_precision():
     a, g = (tf.cast(rng.normal(size=(3, 4, k)), tf.bfloat16) for k in (5, 2))
     got = lane_sums([dense], [Use((5, 2), a, g, None, (1,))], 3, 2, "mean-abs", Workspace(1))
     want = np.abs(np.einsum("nto,nti->noi", g.numpy().astype("f4"), a.numpy().astype("f4"))).sum(2)
-    np.testing.assert_allclose(got.numpy(), want, rtol=1e-5)
+    assert_close(got.numpy(), want, 4 * 5)
 
 
 @pytest.mark.parametrize("dilation", [1, 2, (2, 1)])
