@@ -50,31 +50,12 @@ def input_slope(
         batch = batch.map(follow)
         if not leaves:
             raise ValueError("got no floating input of at least two axes, wanted one whose elements are to be shown")
-<<<<<<< HEAD
         with frozen(model, parameters.values()):
             values = list(parameters.values())
             found = torch.autograd.grad(losses(batch).sum(), values, create_graph=True, allow_unused=True)
             pairs = zip(parameters.items(), found, strict=True)
             gradient = {name: torch.zeros_like(own) if part is None else part for (name, own), part in pairs}
             (slope,) = torch.autograd.grad(measure(gradient), leaves, allow_unused=True)
-=======
-        with frozen(net.model, parameters.values()):
-            loss = profiler.losses(batch, target).sum()
-            found = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
-            gradient = {
-                name: torch.zeros_like(parameter) if part is None else part
-                for (name, parameter), part in zip(parameters.items(), found, strict=True)
-            }
-            profile = reduce_gradient(profiler, gradient)
-            if normalize:
-                profile = profile / profile.abs().mean().clamp_min(torch.finfo(profile.dtype).tiny)
-            z = (profile - mean.to(profile)) / scale.to(profile)
-            boosted = z.detach().clone()
-            first = z.detach().sort(descending=True, stable=True).indices[:k]  # equal ones in the order of the units
-            boosted[first if chosen is None else chosen] *= boost
-            similarity = torch.nn.functional.cosine_similarity(z, boosted, dim=0)
-            (slope,) = torch.autograd.grad(similarity, leaves, allow_unused=True)
->>>>>>> main
     if slope is None:
         return None
     return (slope.abs().amax(1) if slope.ndim > 2 else slope.abs()).cpu().numpy()
