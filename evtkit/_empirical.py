@@ -86,24 +86,25 @@ class Ranks:
 
     Parameters
     ----------
-    sample : ndarray, shape (channels, n)
-        All observations.
+    sample : ndarray, shape (channels, rows)
+        All observations, NaN where one is missing.
     most : int
         Order statistics kept a channel; with more observations, ranks are known to within 1/most, and rounded up.
     """
 
     def __init__(self, sample: NDArray[Any], most: int) -> None:
-        n = sample.shape[1]
-        kept = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
-        self._levels = np.ascontiguousarray(np.sort(sample, axis=1)[:, kept])
+        rows = sample.shape[1]
+        kept = np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))
+        absent = np.isnan(sample)
+        self._levels = np.ascontiguousarray(np.sort(np.where(absent, -np.inf, sample), axis=1)[:, kept])
         # x lies above some of the levels kept: all observations up to the last of those are smaller
-        self._log_rank = np.log(np.concatenate([[n + 1.0], n - kept]) / (n + 1.0))
+        share = (rows - kept) / (1.0 + rows - np.count_nonzero(absent, axis=1))[:, None]
+        self._log_rank = np.log(np.minimum(np.insert(share, 0, 1.0, axis=1), 1.0))
 
     def log_rank(self, levels: Float) -> Float:
         """As `Body.log_rank`, or hardly more."""
-        return np.asarray(
-            self._log_rank[self._levels.shape[1] - _count_above(self._levels, np.nextafter(levels, -np.inf))]
-        )
+        below = self._levels.shape[1] - _count_above(self._levels, np.nextafter(levels, -np.inf))
+        return np.asarray(self._log_rank[np.arange(levels.shape[1]), below])
 
 
 def _count_above(ordered: NDArray[Any], levels: Float, sample: NDArray[Any] | None = None) -> Int:

@@ -10,6 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
+from evtkit.cleaning import isolated
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
 
 __all__ = ["Thresholds", "fit_tail", "how_many", "tail_from_largest"]
+
+_CLEAN_FROM = 0.8  # quantile from which on observations may stand apart
 
 
 def fit_tail(
@@ -31,6 +34,7 @@ def fit_tail(
     missing: str = "raise",
     method: str = "mle",
     resolution: float | None = None,
+    clean: bool = False,
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
@@ -59,6 +63,9 @@ def fit_tail(
         Of rounded data the threshold is moved to the middle between two lattice points, which parts the same
         observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
         that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
+    clean : bool
+        Leave out observations that a hole separates from the rest of the tail (`evtkit.cleaning.isolated`, from the
+        0.8 quantile on), and fit to the others: for data that may be contaminated. `Tail.left_out` counts them.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
@@ -97,6 +104,11 @@ def fit_tail(
         raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     sign = 1.0 if side == "upper" else -1.0
     columns = values.reshape(len(values), -1)
+    left_out = np.zeros(columns.shape[1], dtype=np.int64)
+    if clean:
+        _missing(columns, missing)
+        columns, left_out = _cleaned(columns, sign)
+        missing = "drop"
     rule = quantile, threshold, n_excess, values.ndim
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
@@ -112,7 +124,18 @@ def fit_tail(
     return tail_from_largest(
         largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
+        left_out=left_out,
     )  # fmt: skip
+
+
+def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
+    """The observations with NaN for what stands apart from its channel's tail, and how many that were."""
+    out = columns.copy()
+    for channel in out.T:
+        present = np.flatnonzero(~np.isnan(channel))
+        if present.size:
+            channel[present[isolated(sign * channel[present], quantile=_CLEAN_FROM)]] = np.nan
+    return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 
 def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> tuple[Int, Float | None]:
@@ -202,6 +225,7 @@ def tail_from_largest(
     scalar: bool,
     n_threads: int | None,
     names: NDArray[np.str_] | None = None,
+    left_out: Int | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
     from evtkit._kernels.largest import fit_largest
@@ -228,6 +252,7 @@ def tail_from_largest(
         status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),
         loglik=fit.loglik, se_xi=fit.se_xi, se_sigma=fit.se_sigma, cov=fit.cov,
         resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
+        left_out=(np.zeros(total, dtype=np.int64) if left_out is None else left_out).reshape(shape),
         sample=sample[0] if scalar and sample is not None else sample, names=names,
     )  # fmt: skip
     if method == "mle":

@@ -13,6 +13,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
 from evtkit._empirical import Body
+from evtkit._notes import advice
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Interval, return_level_interval, xi_interval
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LAWS", "Tail"]
 
 LAWS = ("predictive", "plug-in")
+_ADVISED = 50  # channels up to which a repr has notes, which take time
 _WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
@@ -64,6 +66,8 @@ class Tail:
     resolution : ndarray of float64
         The step δ of the lattice that the excesses are rounded to; 0 where there is none, or it is too fine to matter.
         The threshold is then the middle between two points of the lattice, and the fit is that of rounded data.
+    left_out : ndarray of int64
+        Observations that stood apart and were left out (``fit_tail(…, clean=True)``); not counted in n.
     largest : ndarray, shape (channels, kept) or (kept,)
         The most extreme observations of each channel that are kept, all excesses among them, ascending (of −x for the
         lower side), NaN in front where a channel has fewer.
@@ -91,6 +95,7 @@ class Tail:
     se_sigma: Float
     cov: Float
     resolution: Float
+    left_out: NDArray[np.int64]
     largest: NDArray[Any]
     sample: NDArray[Any] | None = None
     side: str = "upper"
@@ -357,6 +362,33 @@ class Tail:
         )  # fmt: skip
         return Predictive(np.atleast_2d(self.largest), threshold, n, n_excess, fitted, resolution, xi, sigma)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What to know beside the numbers, a line each: rounding, ties, too few excesses, a fit that does not hold, …
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from evtkit import fit_tail
+        >>> print(*fit_tail(np.random.default_rng(0).poisson(3.0, 200), quantile=0.9).notes, sep="\\n")
+        15 excesses only: far levels rest on the prior
+        rounded to steps of 1, and fitted as such
+        """
+        return self.notes_on(None)
+
+    def notes_on(self, p: float | None) -> tuple[str, ...]:
+        """`notes`, and whether the data reach as far as the probability `p`."""
+        channels = self.threshold.size
+        fit = GpdFit(*(np.atleast_1d(a) for a in (self.xi, self.sigma, self.loglik, self.n_excess, self.status,
+                                                  self.se_xi, self.se_sigma, self.cov)),
+                     self.method, np.atleast_1d(self.resolution))  # fmt: skip
+        names = None if self.names is None else np.atleast_1d(self.names).tolist()
+        ordered = None
+        if self.sample is not None:
+            ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
+        return advice(fit, np.atleast_1d(self.n), self.excesses.reshape(-1, channels), np.atleast_1d(self.left_out), names,
+                      ordered, p)  # fmt: skip
+
     def __len__(self) -> int:
         return self.threshold.size
 
@@ -381,18 +413,22 @@ class Tail:
         beyond = ">" if self.side == "upper" else "<"
         if self.threshold.ndim == 0:
             name = "x" if self.names is None else self.names
-            return (
+            return self._with_notes(
                 f"Tail({name} {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
                 f"xi={self.xi:.4g} ± {self.se_xi:.2g}, sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, "
                 f"{FitStatus(int(self.status)).name})"
             )
         states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
         low, middle, high = np.nanpercentile(self.xi, [5, 50, 95]) if np.any(self.is_fitted) else [np.nan] * 3
-        return (
+        return self._with_notes(
             f"Tail({len(self)} channels{self._listed_names()}, {self.side} side, "
             f"{np.sum(self.n_excess)} excesses: {', '.join(states)}; "
             f"xi {middle:.3g}, 90 % of channels in {low:.3g} … {high:.3g})"
         )
+
+    def _with_notes(self, head: str) -> str:
+        notes = self.notes if len(self) <= _ADVISED else ()
+        return "\n".join([head, *(f"  note: {line}" for line in notes)])
 
     # -- files ---------------------------------------------------------------------------------------------------------
 

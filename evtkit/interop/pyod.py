@@ -31,7 +31,10 @@ class PotThreshold:
     quantile : float in (0, 1)
         Where the tail of the scores begins, as in `evtkit.fit_tail`.
     method : str
-        The estimator, as in `evtkit.fit_gpd`.
+        The estimator, as in `evtkit.fit_gpd`. It makes no difference to levels, which are predictive.
+    clean : bool
+        Leave out training rows whose scores stand apart, as in `evtkit.fit_tail`: training data of an outlier detector
+        are taken to hold outliers. ``tail_.left_out`` says how many. They are labelled like any row, by the level.
 
     Attributes
     ----------
@@ -61,10 +64,11 @@ class PotThreshold:
     8.9 0 [0 1]
     """
 
-    def __init__(self, risk: float = 1e-3, *, quantile: float = 0.9, method: str = "mle") -> None:
+    def __init__(self, risk: float = 1e-3, *, quantile: float = 0.9, method: str = "mle", clean: bool = True) -> None:
         self.risk = risk
         self.quantile = quantile
         self.method = method
+        self.clean = clean
 
     def fit(self, scores: ArrayLike, y: Any = None) -> Self:
         """Find the level in the scores of training rows; the higher a score, the more unusual a row.
@@ -85,7 +89,7 @@ class PotThreshold:
         if not 0.0 < self.risk < 1.0:
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
-        tail = fit_tail(values, quantile=self.quantile, method=self.method)
+        tail = fit_tail(values, quantile=self.quantile, method=self.method, clean=self.clean)
         level = float(tail.isf(self.risk))
         if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
             level = float(tail.threshold)
@@ -144,7 +148,9 @@ class PotThreshold:
         return self.tail_.sf(_one_column(scores))
 
     def __repr__(self) -> str:
-        return f"PotThreshold(risk={self.risk!r}, quantile={self.quantile!r}, method={self.method!r})"
+        return (
+            f"PotThreshold(risk={self.risk!r}, quantile={self.quantile!r}, method={self.method!r}, clean={self.clean!r})"
+        )
 
 
 def _one_column(scores: ArrayLike) -> NDArray[Any]:

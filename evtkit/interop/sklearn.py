@@ -55,6 +55,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
           many features at once. Its level is conservative; its order of rows is that of "fisher";
         - "harmonic" lies between, and holds approximately, for a small risk, also under dependence;
         - "fisher" holds for independent features only. On dependent ones it flags more rows than `risk`.
+    clean : bool
+        Leave values that stand apart out of the tail of their feature, as in `evtkit.fit_tail`: training data of an
+        outlier detector are taken to hold outliers. ``tails_`` say how many (`Tail.left_out`).
     n_threads : int, optional
         Default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
 
@@ -73,7 +76,8 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     rank, which is never below 1/(n + 1), n the number of rows of `fit`: a value never seen in n rows is no more
     improbable than that. With few rows it cannot be flagged, and features with a fitted tail go before it.
 
-    Rows of `fit` should be mostly normal. Outliers among them make tails heavier, and alarms rarer. `risk` holds for
+    Rows of `fit` should be mostly normal. Outliers among them that no hole separates from the rest make tails heavier,
+    and alarms rarer. `risk` holds for
     rows that come independently from the same distribution: fit anew after a change of it.
 
     Memory: up to 4,096 order statistics of a feature and its excesses.
@@ -99,12 +103,14 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         quantile: float | None = None,
         side: str = "both",
         combine: str = "bonferroni",
+        clean: bool = True,
         n_threads: int | None = None,
     ) -> None:
         self.risk = risk
         self.quantile = quantile
         self.side = side
         self.combine = combine
+        self.clean = clean
         self.n_threads = n_threads
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -127,7 +133,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         n = len(values)
         n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else _default_excesses(n)
         tails = [
-            fit_tail(values, n_excess=max(n_excess, 1), side=side, n_threads=self.n_threads)
+            fit_tail(values, n_excess=max(n_excess, 1), side=side, clean=self.clean, n_threads=self.n_threads)
             for side in _SIDES[self.side]
         ]
         self._laws = tuple(_Law(tail) for tail in tails)
