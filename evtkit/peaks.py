@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["Thresholds", "fit_tail", "how_many", "tail_from_largest"]
+__all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
 
 _CLEAN_FROM = 0.8  # quantile from which on observations may stand apart
 
@@ -126,6 +126,15 @@ def fit_tail(
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
         left_out=left_out,
     )  # fmt: skip
+
+
+def default_excesses(n: int) -> int:
+    """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
+
+    Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
+    predictive law allows for.
+    """
+    return max(int(min(0.1 * n, max(50.0, n**0.5))), 1)
 
 
 def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from evtkit.peaks import fit_tail
+from evtkit.peaks import default_excesses, fit_tail
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,14 +22,15 @@ class PotThreshold:
 
     PyOD cuts off a fixed share of the training rows, whether they are outliers or not. Here the scores are cut off at
     the level that a normal row exceeds with probability `risk`, taken from a generalised Pareto tail of the training
-    scores: none of the training rows need lie beyond it, and it can lie far beyond all of them.
+    scores, with its uncertainty averaged in: none of the training rows need lie beyond it, and it can lie far beyond all of them.
 
     Parameters
     ----------
     risk : float in (0, 1)
         Probability that a row like those of training is labelled an outlier.
-    quantile : float in (0, 1)
-        Where the tail of the scores begins, as in `evtkit.fit_tail`.
+    quantile : float in (0, 1), optional
+        Where the tail of the scores begins, as in `evtkit.fit_tail`. By default the tail is the most extreme tenth, but
+        no more than 50 scores or, if that is more, √n.
     method : str
         The estimator, as in `evtkit.fit_gpd`. It makes no difference to levels, which are predictive.
     clean : bool
@@ -64,7 +65,7 @@ class PotThreshold:
     8.9 0 [0 1]
     """
 
-    def __init__(self, risk: float = 1e-3, *, quantile: float = 0.9, method: str = "mle", clean: bool = True) -> None:
+    def __init__(self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True) -> None:
         self.risk = risk
         self.quantile = quantile
         self.method = method
@@ -89,7 +90,8 @@ class PotThreshold:
         if not 0.0 < self.risk < 1.0:
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
-        tail = fit_tail(values, quantile=self.quantile, method=self.method, clean=self.clean)
+        rule = {"n_excess": default_excesses(len(values))} if self.quantile is None else {"quantile": self.quantile}
+        tail = fit_tail(values, method=self.method, clean=self.clean, **rule)  # type: ignore[arg-type]
         level = float(tail.isf(self.risk))
         if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
             level = float(tail.threshold)

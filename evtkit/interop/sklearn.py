@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from evtkit._common.frames import like
 from evtkit._empirical import Ranks
-from evtkit.peaks import fit_tail
+from evtkit.peaks import default_excesses, fit_tail
 from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         self._check()
         values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         n = len(values)
-        n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else _default_excesses(n)
+        n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else default_excesses(n)
         tails = [
             fit_tail(values, n_excess=max(n_excess, 1), side=side, clean=self.clean, n_threads=self.n_threads)
             for side in _SIDES[self.side]
@@ -209,8 +209,3 @@ class _Law:
     def log_p(self, values: Float) -> Float:
         signed = self._sign * np.asarray(values, dtype=np.float64)
         return self._next.log_sf(signed, self._ranks.log_rank(signed))
-
-
-def _default_excesses(n: int) -> int:
-    """A tenth of n observations, but at most 50 or √n, whichever is more."""
-    return int(min(0.1 * n, max(50.0, n**0.5)))
