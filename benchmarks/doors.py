@@ -139,13 +139,45 @@ def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float
     return ratio.mean(axis=1), ratio.std(axis=1) / np.sqrt(samples), np.array(missed)
 
 
+def contaminated(seeds: int) -> list[list[str]]:
+    """Rows flagged by PotThreshold on scores of PyOD's detectors, outliers and others, beside the best level's."""
+    from pyod.models.ecod import ECOD
+    from pyod.models.hbos import HBOS
+    from pyod.models.iforest import IForest
+    from pyod.models.knn import KNN
+
+    from evtkit.interop.pyod import PotThreshold
+
+    rows = []
+    for normal, moved in ((990, 10), (999, 50)):
+        for name, detector in (("HBOS", HBOS), ("ECOD", ECOD), ("KNN", KNN), ("IForest", IForest)):
+            counts = []
+            for seed in range(seeds):
+                x = np.random.default_rng(seed).standard_normal((normal + moved, 4))
+                x[:moved] += 8.0
+                scores = detector(**({"random_state": seed} if name == "IForest" else {})).fit(x).decision_scores_
+                best = np.count_nonzero(scores[:moved] > np.sort(scores[moved:])[-3])
+                flagged = PotThreshold().fit(scores).labels_
+                counts.append([flagged[:moved].sum(), flagged[moved:].sum(), best])
+            row = [f"{moved} of {normal + moved:,}", name, *(f"{v:.1f}" for v in np.mean(counts, axis=0))]
+            print("  ".join(f"{cell:>14s}" for cell in row), flush=True)
+            rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder for the tables")
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     parser.add_argument("--doors", nargs="*", default=list(DOORS), help="doors to try")
     parser.add_argument("--laws", nargs="*", default=list(LAWS), help="distributions to try")
+    parser.add_argument("--seeds", type=int, default=50, help="of contaminated training rows; 0 for none")
     options = parser.parse_args()
+    if options.seeds:
+        rows = contaminated(options.seeds)
+        if options.tables:
+            header = ["outliers", "detector", "flagged of them", "flagged of the others", "oracle"]
+            _write(options.tables / "doors-contaminated.csv", [header, *rows])
     warnings.simplefilter("error")
     for door in options.doors:
         rows = []
@@ -163,8 +195,12 @@ def main() -> None:
             for n in SIZES:
                 header += [f"{n:,} at {risk:g}" for risk in RISKS] + [f"{n:,}, missed at 0.001"]
             slug = door.lower().replace("-", "_")
-            with (options.tables / f"doors-{slug}.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([header, *rows])
+            _write(options.tables / f"doors-{slug}.csv", [header, *rows])
+
+
+def _write(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
 
 
 if __name__ == "__main__":
