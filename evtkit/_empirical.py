@@ -32,7 +32,7 @@ def share_above(levels: Float, largest: NDArray[Any], sample: NDArray[Any] | Non
         top, samples = np.ascontiguousarray(-np.sort(-sample, axis=1)[:, ::-1]), samples[:, :0]  # NaN in front
     counts = np.empty(queries.shape, dtype=np.int64)
     count_above(top, np.ascontiguousarray(samples), queries, counts)
-    share = counts / n
+    share = np.where(n > 0, counts / np.maximum(n, 1), 1.0)
     if sample is None:
         share[counts >= np.count_nonzero(~np.isnan(top), axis=1)] = 1.0
     return share.reshape(levels.shape)

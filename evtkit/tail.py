@@ -118,7 +118,7 @@ class Tail:
         out = np.empty(levels.shape)
         above = excess > 0.0
         xi, sigma = (np.broadcast_to(np.where(self.is_fitted, a, np.nan), levels.shape) for a in (self.xi, self.sigma))
-        rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
+        rate = np.broadcast_to(self.exceedance_rate, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
             out[~above] = np.log(self._share_above(sign * levels)[~above])
@@ -163,7 +163,7 @@ class Tail:
         )
         fitted = np.broadcast_to(self.is_fitted, shape)
         out = np.empty(shape)
-        tail = prob * n <= n_excess
+        tail = prob <= n_excess / np.maximum(n, 1)  # so that `isf` of what `sf` says of the threshold is the threshold
         ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
@@ -211,7 +211,7 @@ class Tail:
         >>> tail = fit_tail(gpd.rvs(0.2, 1.0, size=3650, rng=1), quantile=0.9)
         >>> hundred_years = tail.return_level(36500, interval=0.95)
         >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
-        28.7, between 21.5 and 46.3
+        38.4, between 24.1 and 77.5
         """
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
@@ -267,6 +267,11 @@ class Tail:
     def is_fitted(self) -> NDArray[np.bool_]:
         """Whether each channel has a fitted tail (status OK or BOUNDARY)."""
         return np.asarray(self.status <= FitStatus.BOUNDARY)
+
+    @property
+    def exceedance_rate(self) -> Float:
+        """N_u/n, the share of the observations beyond the threshold; 0 in a channel without any."""
+        return np.asarray(self.n_excess / np.maximum(self.n, 1))
 
     @property
     def endpoint(self) -> Float:
@@ -369,7 +374,7 @@ class Tail:
 
         return Channels(
             sign=self._sign, threshold=self.threshold, mean=self.mean, xi=self.xi, sigma=self.sigma,
-            rate=self.n_excess / self.n, std=self.std, mean_excess=self.mean_excess, fitted=self.is_fitted,
+            rate=self.exceedance_rate, std=self.std, mean_excess=self.mean_excess, fitted=self.is_fitted,
             log_sf=self._log_sf_of_fitted, log_p_value=lambda x: np.asarray(self.predictive.log_p_value(x)),
             spot_script=spot_script, names=self.names,
             least_surprise=float(np.log((self.n.max() + 1.0) / (self.n_excess.max() + 1.0))),
@@ -386,7 +391,7 @@ class Tail:
         estimate = estimate.copy()
         channels = np.atleast_1d(self.threshold).size
         m = np.broadcast_to(period, estimate.shape).reshape(-1, channels)
-        rate, u = np.atleast_1d(self.n_excess / self.n), np.atleast_1d(self.threshold)
+        rate, u = np.atleast_1d(self.exceedance_rate), np.atleast_1d(self.threshold)
         excesses = self.excesses.reshape(-1, channels)
         low, high = np.full(m.shape, np.nan), np.full(m.shape, np.nan)
         for row, periods in enumerate(m):

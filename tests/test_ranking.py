@@ -46,6 +46,14 @@ def test_beyond_the_endpoint_comes_first_ordered_by_excess_over_scale(tail, quer
     assert ranking.p_value[[0, 1]].tolist() == [0.0, 0.0]
 
 
+def test_beyond_the_endpoint_a_channels_unit_does_not_matter():
+    scale = np.array([1e-3, 1.0, 1e3, 1e6])
+    tail = fit_tail(gpd.rvs(-0.5, 1.0, (2000, 4), 6) * scale, quantile=0.9)
+    ranking = tail.rank(tail.threshold + np.array([40.0, 10.0, 30.0, 20.0]) * tail.sigma)
+    assert ranking.p_value.tolist() == [0.0] * 4
+    assert ranking.order.tolist() == [0, 2, 3, 1]
+
+
 def test_a_dead_channel_never_outranks_a_fitted_one(tail, query):
     query[7] = 1e30
     ranking = tail.rank(query)

@@ -65,38 +65,38 @@ def rank_set(
         return UnitRanking.of(tail.rank(profiles, by, rng=generator), units)
 
     n, n_units = profiles.shape
-    places, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
+    rank_sum, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     rate = tail.n_excess / tail.n
     log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
     for rows in _chunks(n, n_units):
         each = tail.rank(profiles[rows], by, rng=generator)
-        place = np.empty(each.order.shape)
-        np.put_along_axis(place, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
-        places += place.sum(axis=0)
+        rank = np.empty(each.order.shape)
+        np.put_along_axis(rank, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
+        rank_sum += rank.sum(axis=0)
         above += np.count_nonzero(each.above, axis=0)
         total += each.score.sum(axis=0) if combine == "mean" else 0.0
         if combine in _P_METHODS:  # at or below the threshold p is only known to lie between the rate and 1
             log_p[rows] = np.where(each.above, each.log_sf, np.log(0.5 * (rate + 1.0)))
     fitted = tail.is_fitted
-    mean_place = places / n
+    mean_rank = rank_sum / n
     share = above / n
     if combine == "mean-rank":
-        score = (n_units - mean_place) / max(n_units - 1, 1)
+        score = (n_units - mean_rank) / max(n_units - 1, 1)
         spread = np.sqrt((n_units**2 - 1.0) / (12.0 * n))
-        log_sf = log_ndtr((mean_place - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
-        keys: tuple[Float, ...] = (mean_place,)
+        log_sf = log_ndtr((mean_rank - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
+        keys: tuple[Float, ...] = (mean_rank,)
     elif combine == "mean":
         score = total / n
         log_sf = _exceedance(tail, above, n, None)[1]
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     elif combine == "exceedance":
         other, log_sf = _exceedance(tail, above, n, correct)
         score = np.where(fitted, share - other, -np.inf)
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     else:
         log_sf = combine_p_values(log_p, combine)
         score = np.where(fitted, -log_sf, -np.inf)
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     log_sf = np.where(fitted, log_sf, 0.0)
     return UnitRanking(
         order=np.lexsort(keys), score=score, log_sf=log_sf, p_value=np.exp(log_sf), above=(share > rate) & fitted,

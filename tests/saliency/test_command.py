@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from evtkit.cli.saliency import read_samples, saliency
 from evtkit.saliency import Reference
-from evtkit.saliency.command import read_samples, saliency
 from evtkit.saliency.toy import samples
 
 MODULE = """

@@ -34,6 +34,7 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
     for place, i in enumerate(wrong):
         p = net.predict(x[i : i + 1])[0]
         gradient = net.gradient(x[i : i + 1], y[i : i + 1])
+        slopes = [*gradient.parameters["layer1.conv.w"], *gradient.parameters["fc.v"]]
         for r, by in enumerate(SCORES[:-1]):
             order = reference.rank(net.profile(x[i : i + 1], y[i : i + 1])[0], by).order
             for repair, ks in (("prune", (1, 3)), ("tune", (1, 4)), ("tune_equal", (1, 4))):
@@ -46,7 +47,7 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
                         longest = np.sqrt(np.sort(gradient.norms**2)[::-1][:k].sum())
                         step = 0.1 * longest / np.linalg.norm(gradient.norms[units])
                     for unit in units:
-                        rows[unit][:] -= rows[unit] if repair == "prune" else step * gradient.rows[unit]
+                        rows[unit][:] -= rows[unit] if repair == "prune" else step * slopes[unit]
                     q = changed.predict(x[i : i + 1])[0]
                     curves = results.curves[repair]
                     assert curves.wrong[r, place, j] == pytest.approx(q[p.argmax()] - p[p.argmax()], abs=1e-12)

@@ -62,8 +62,9 @@ def watch_command(
     the header. A line is a row: a cell may be quoted, but not hold a line break.
 
     With --state, what was learnt is kept in a file. Where it exists nothing is calibrated anew, FILE is read on after
-    the rows that were seen, and the rows of the standard input are all new. Ctrl-C and SIGTERM write the state and end
-    as the end of the stream does. After a kill, the rows since the last write are seen once more.
+    the rows that were seen, and the rows of the standard input are all new. Ctrl-C, SIGTERM and SIGHUP write the state
+    and end as the end of the stream does, unless the command was started with the signal ignored, as by nohup. After a
+    kill, the rows since the last write are seen once more.
 
     The exit code is 1 if there was an alarm in this run, 0 if there was none, and 2 for what cannot be read.
 
