@@ -96,7 +96,9 @@ def _check_sample(sample: NDArray[Any], largest: NDArray[Any], u: Float, one: Ma
     there = ~np.isnan(sample)
     count = np.count_nonzero(there, axis=1)
     _must(bool(np.all(count == one["n"])), "the sample is not of n observations")
-    _must(bool(np.all(np.count_nonzero(sample > u[:, None], axis=1) == one["n_excess"])), "the sample has other excesses")
+    _must(
+        bool(np.all(np.count_nonzero(sample > u[:, None], axis=1) == one["n_excess"])), "the sample has other excesses"
+    )
     top = np.where(there, sample, -np.inf).max(axis=1, initial=-np.inf)
     last = largest[:, -1] if largest.shape[1] else np.full(len(largest), np.nan)
     _must(bool(np.all((top == last) | (count == 0))), "the sample has another largest value")
@@ -146,7 +148,9 @@ def check_sketch(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "
     with np.errstate(all="ignore"):
         least = np.where(known, largest, np.inf).min(axis=1, initial=np.inf)
         most = np.where(known, largest, -np.inf).max(axis=1, initial=-np.inf).astype(np.float64)
-        _must(bool(np.all((low == least) | ((low < least) & (count > capacity)))), "a minimum is not the smallest value")
+        _must(
+            bool(np.all((low == least) | ((low < least) & (count > capacity)))), "a minimum is not the smallest value"
+        )
         seen = count > 0
         mean = one["origin"] + one["offset"]
         room = _CLOSE * np.maximum(np.abs(low), np.abs(most)).astype(np.float64)
@@ -165,7 +169,10 @@ def _check_moments(x: Float, known: Bool, mean: Float, squares: Float, whole: Bo
     _must(matches(mean[whole], exact[whole], room[whole]), "a mean is not that of the values")
     off = np.where(known, x - exact[:, None], 0.0)
     total = (off * off).sum(axis=1)
-    _must(matches(squares[whole], total[whole], 1e-9 * (number * room**2 / _CLOSE)[whole]), "a variance is not that of the values")
+    _must(
+        matches(squares[whole], total[whole], 1e-9 * (number * room**2 / _CLOSE)[whole]),
+        "a variance is not that of the values",
+    )
 
 
 def matches(stored: Float, computed: Float, room: Float | float = 0.0) -> bool:

@@ -271,12 +271,14 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, n_threads: int | None = None) -
 
 def _arguments(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> tuple[Float, Float, Float, Float]:
     """Float64 arrays of one shape, parameters checked."""
-    shape, location, scale = (np.asarray(a, dtype=np.float64) for a in (xi, mu, sigma))
+    given = ((xi, "xi"), (mu, "mu"), (sigma, "sigma"))
+    shape, location, scale = (real_array(a, name).astype(np.float64, copy=False) for a, name in given)
     if np.any(bad := (scale <= 0.0) | np.isinf(scale)):
         raise ValueError(f"sigma must be positive and finite, got {scale[bad].flat[0]}")
     if np.any(np.isinf(shape)) or np.any(np.isinf(location)):
         raise ValueError("xi and mu must be finite, got inf")
-    values, shape, location, scale = np.broadcast_arrays(np.asarray(x, dtype=np.float64), shape, location, scale)
+    values = real_array(x, "x").astype(np.float64, copy=False)
+    values, shape, location, scale = np.broadcast_arrays(values, shape, location, scale)
     return values, shape, location, scale
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, logsumexp, xlogy
 
+from evtkit._common.checks import real_array
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -59,7 +61,7 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher", *, clip: bool = T
     """
     if method not in METHODS:
         raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, METHODS))}")
-    values = np.asarray(log_p, dtype=np.float64)
+    values = real_array(log_p, "log_p").astype(np.float64)
     if values.ndim == 0 or values.shape[0] == 0:
         raise ValueError(f"got p-values of shape {values.shape}, wanted at least one along axis 0")
     if not np.all(values <= 0.0):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import real_array, whole_number
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
@@ -88,8 +87,7 @@ class TailSketch:
         from evtkit._kernels.sketch import spare_slots
 
         for name, value in (("n_channels", n_channels), ("capacity", capacity)):
-            if not isinstance(value, Real) or value != value // 1 or not 1 <= value <= _MOST:
-                raise ValueError(f"{name} must be an integer from 1 to {_MOST:,}, got {value!r:.60}")
+            whole_number(value, name, 1, _MOST)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
@@ -161,7 +159,7 @@ class TailSketch:
         ----------
         block : array_like, shape (rows, channels)
             Any number of rows. The columns of data frames must have the same names every time. A float64 block does not
-            go into a float32 sketch: it would be rounded.
+            go into a float32 sketch: it would be rounded. Masked entries of a masked array count as NaN.
 
         Raises
         ------
@@ -358,7 +356,7 @@ class TailSketch:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _checked(self, block: ArrayLike) -> NDArray[Any]:
-        values = real_array(block, "block")
+        values = real_array(block, "block", narrow=True)
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:

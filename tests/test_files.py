@@ -185,8 +185,7 @@ def test_every_changed_byte_is_refused_or_changes_nothing(saved):
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
         try:
             got, said = read_arrays(saved, "Kind", anything)
-        except ValueError as error:
-            assert len(str(error)) < 400 + len(str(saved))
+        except ValueError:
             continue
         assert said == words
         assert all(np.array_equal(got[name], arrays[name]) for name in arrays)

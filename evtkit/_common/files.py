@@ -109,7 +109,9 @@ def read_json(
 def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     """A regular file, open for reading: a pipe or a device may never end."""
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"{path} is not an evtkit file, but {'a folder' if Path(path).is_dir() else 'no regular file'}")
+        raise ValueError(
+            f"{path} is not an evtkit file, but {'a folder' if Path(path).is_dir() else 'no regular file'}"
+        )
     return Path(path).open("rb")
 
 

@@ -186,7 +186,7 @@ def _brackets(z, n, found, work):
 
 @kernel("boolean(float64[::1], intp, float64[::1], float64[:, ::1])")
 def _enclose(z, n, bracket, work):
-    """Widen the bracket of a subsample, or of rough values, until it is one of the sample; False if there is none in reach."""
+    """Widen the bracket of a subsample, or of rough values, until it is one of the sample; False if none is near."""
     low, high = z[0], z[n - 1]
     rate, width = bracket[4], bracket[1] - bracket[0]
     for side in range(2):
