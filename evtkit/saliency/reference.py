@@ -73,7 +73,7 @@ class Reference:
     >>> reference
     Reference(3 units, 500 of 500 samples, threshold at the 0.9 quantile: 2 OK, 1 EMPTY)
     >>> print(reference.rank([8.0, 20.0, 0.0]).table(3))
-       channel   value  impact  P(X > x)
+       channel   value  impact  P(X ≥ x)
     ...
     """
 
