@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit.cleaning import isolated
@@ -306,9 +306,7 @@ def how_many(
             )
         return n - (quantile * n).astype(np.int64)
     if n_excess is not None:
-        if n_excess != int(n_excess) or not 1 <= n_excess < max(most, 1):
-            raise ValueError(f"n_excess must be an integer in [1, {most - 1}] for {most} observations, got {n_excess}")
-        return np.minimum(int(n_excess) + 1, n)
+        return np.minimum(whole_number(n_excess, f"n_excess of {most} observations", 1, most - 1) + 1, n)
     levels = real_array(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
     if levels.ndim > 1 or (levels.ndim == 1 and (ndim == 1 or levels.size != n_channels)):
         raise ValueError(f"threshold must be one number or one a channel ({n_channels}), got shape {levels.shape}")

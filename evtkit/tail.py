@@ -14,6 +14,7 @@ from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
 from evtkit._empirical import Body
 from evtkit._notes import advice
+from evtkit._stored import check_tail
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Interval, return_level_interval, xi_interval
@@ -439,8 +440,8 @@ class Tail:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tail:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        arrays, attributes = read_arrays(path, "Tail")
+        """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
+        arrays, attributes = read_arrays(path, "Tail", check_tail)
         return cls(**arrays, **attributes)
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ LAYERS = (
     ("_common", "_kernels"),
     ("gpd", "pvalues", "_gof_table", "_empirical", "predictive", "estimators"),
     ("fit", "ranking"),
-    ("gev", "gof", "intervals", "dependence", "cleaning"),
+    ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
     ("_notes",),
     ("tail", "threshold"),
     ("peaks", "families", "testing"),

@@ -338,7 +338,7 @@ def test_several_periods_of_one_channel_and_levels_without_limits():
     alone = tail[1].return_level([5.0, 100.0, 1e4], interval=0.95)
     assert alone.estimate.shape == alone.lower.shape == (3,)
     assert np.isnan(alone.lower[0])  # once in five observations is below the threshold: an observation
-    together = tail.return_level([[100.0], [1e4]], interval=0.95)
+    together = tail.return_level([[100.0] * 2, [1e4] * 2], interval=0.95)
     assert together.upper.shape == (2, 2)
     np.testing.assert_array_equal(together.upper[:, 1], alone.upper[1:])
 

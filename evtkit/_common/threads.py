@@ -9,6 +9,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from evtkit._common.checks import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -26,10 +28,10 @@ def thread_count(n_threads: int | None) -> int:
         given = os.environ.get("EVTKIT_NUM_THREADS")
         if given is None:
             return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        n_threads = int(given) if given.isdigit() else 0
-    if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
-    return n_threads
+        if not (given.isascii() and given.strip().isdigit() and int(given)):
+            raise ValueError(f"EVTKIT_NUM_THREADS must be a positive integer, got {given!r:.60}")
+        return int(given)
+    return whole_number(n_threads, "n_threads", 1)
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -36,7 +36,9 @@ class Scores:
         self._log_sf[absent] = np.nan
         sign = 1.0 if self._tail.side == "upper" else -1.0
         self._excess = sign * (self._values - self._tail.threshold)
-        self.missing = int(np.count_nonzero(absent))
+        counts = np.count_nonzero(absent, axis=0).tolist()
+        self.missing_in = {name: m for name, m in zip(table.columns, counts, strict=True) if m}
+        self.missing = sum(counts)
         self.unfitted = int(np.count_nonzero(~absent & ~self._tail.is_fitted))
 
     @cached_property

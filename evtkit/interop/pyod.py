@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from evtkit._common.checks import real_array
 from evtkit.peaks import default_excesses, fit_tail
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class PotThreshold:
 
 
 def _one_column(scores: ArrayLike) -> NDArray[Any]:
-    values = np.asarray(scores)
+    values = real_array(scores, "scores")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from evtkit._common.checks import real_array
 from evtkit._common.frames import like
 from evtkit._empirical import Ranks
 from evtkit.peaks import default_excesses, fit_tail
@@ -129,7 +130,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             If a parameter is not what the class says, or X holds anything else than finite numbers.
         """
         self._check()
-        values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        values = validate_data(self, _unmasked(X), dtype=[np.float64, np.float32], ensure_min_samples=2)
         n = len(values)
         n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else default_excesses(n)
         tails = [
@@ -188,7 +189,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
     def _validated(self, X: ArrayLike) -> Float:
         check_is_fitted(self)
-        values: Float = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        values: Float = validate_data(self, _unmasked(X), dtype=[np.float64, np.float32], reset=False)
         return values
 
     def _log_p(self, values: Float) -> Float:
@@ -196,6 +197,11 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         if len(log_p) == 1:
             return log_p[0]
         return np.asarray(np.minimum(np.minimum(*log_p) + np.log(2.0), 0.0))
+
+
+def _unmasked(X: ArrayLike) -> ArrayLike:
+    """A masked array with NaN, which is refused, where scikit-learn would take what lies under the mask."""
+    return real_array(X, "X") if isinstance(X, np.ma.MaskedArray) else X
 
 
 class _Law:

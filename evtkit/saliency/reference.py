@@ -12,6 +12,7 @@ from evtkit._common.files import read_arrays, write_arrays
 from evtkit.fit import FitStatus
 from evtkit.saliency.combine import COMBINE, rank_set, usual_combine
 from evtkit.saliency.rankings import UnitRanking
+from evtkit.saliency.stored import check_reference
 from evtkit.saliency.units import Units
 from evtkit.tail import Tail
 
@@ -192,8 +193,8 @@ class Reference:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reference:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        arrays, own = read_arrays(path, "Reference")
+        """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
+        arrays, own = read_arrays(path, "Reference", check_reference)
         parts = {
             kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
             for kind in ("tail.", "units.")
