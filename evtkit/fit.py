@@ -184,7 +184,7 @@ def rounding_steps(resolution: float | None, channels: int, method: str = "mle")
         raise ValueError(f"resolution must be a step of at least 0, or None to find it, got {resolution!r}")
     if method != "mle":
         return np.zeros(channels)
-    return np.full(channels, np.nan if resolution is None else resolution)
+    return np.full(channels, np.nan if resolution is None else float(resolution))
 
 
 def as_fit(
