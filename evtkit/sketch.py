@@ -328,7 +328,9 @@ class TailSketch:
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
-            raise ValueError(f"got a {values.dtype} block for a {self.dtype} sketch; cast it, or use dtype=np.float64")
+            raise ValueError(
+                f"a block must be {self.dtype}, as the sketch is, got {values.dtype}; cast it, or use dtype=np.float64"
+            )
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 

@@ -210,7 +210,7 @@ class Tail:
         >>> tail = fit_tail(gpd.rvs(0.2, 1.0, size=3650, rng=1), quantile=0.9)
         >>> hundred_years = tail.return_level(36500, interval=0.95)
         >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
-        28.7, between 21.5 and 46.3
+        38.4, between 24.1 and 77.5
         """
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):

@@ -78,6 +78,8 @@ def test_ties_keep_the_order_of_channels():
     tail = fit_tail(x, quantile=0.9)
     assert tail.rank(np.full(30, 9.0)).order.tolist() == list(range(30))
     assert tail.rank(np.full(30, 0.1)).order.tolist() == list(range(30))
+    by_chance = tail.rank(np.full(30, 9.0), "random", rng=0)
+    assert by_chance.select(0.5).tolist() == by_chance.order.tolist()  # equal probabilities, in the ranking's order
 
 
 def test_ranks_survive_underflow(tail):
@@ -163,6 +165,12 @@ def test_select_is_benjamini_hochberg(seed, fdr):
     chosen = ranking.select(fdr)
     assert len(chosen) == most
     assert np.array_equal(np.exp(log_p[chosen]), ordered[:most])
+
+
+def test_select_takes_what_is_exactly_at_its_limit():
+    log_p = np.log([0.25, 0.5])
+    ranking = Ranking(np.arange(2), -log_p, log_p, np.exp(log_p), np.ones(2, bool), np.ones(2, bool), log_p, "pot")
+    assert ranking.select(0.5).tolist() == [0, 1]
 
 
 def test_false_discovery_rate_is_kept():
