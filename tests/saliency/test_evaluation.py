@@ -35,7 +35,7 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
         p = net.predict(x[i : i + 1])[0]
         gradient = net.gradient(x[i : i + 1], y[i : i + 1])
         slopes = [*gradient.parameters["layer1.conv.w"], *gradient.parameters["fc.v"]]
-        for r, by in enumerate(SCORES[:-1]):
+        for r, by in enumerate([*SCORES][:-1]):
             order = reference.rank(net.profile(x[i : i + 1], y[i : i + 1])[0], by).order
             for repair, ks in (("prune", (1, 3)), ("tune", (1, 4)), ("tune_equal", (1, 4))):
                 for j, k in enumerate(ks):
