@@ -63,7 +63,7 @@ class PotThreshold:
     >>> scores = np.random.default_rng(0).standard_exponential(5000)   # of a detector, say
     >>> threshold = PotThreshold(risk=1e-4).fit(scores)
     >>> print(round(threshold.thresh_, 1), threshold.labels_.sum(), threshold.predict([1.0, 12.0]))
-    8.9 0 [0 1]
+    9.5 0 [0 1]
     """
 
     def __init__(self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True) -> None:
@@ -127,7 +127,7 @@ class PotThreshold:
         >>> from pyod.models.iforest import IForest
         >>> from evtkit.interop.pyod import PotThreshold
         >>> rows = np.random.default_rng(0).standard_normal((300, 2))
-        >>> detector = PotThreshold(risk=1e-3).attach(IForest(random_state=0).fit(rows))
+        >>> detector = PotThreshold(risk=0.01).attach(IForest(random_state=0).fit(rows))
         >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
         array([0, 1])
         """
