@@ -40,6 +40,8 @@ _TAIL = {
     "se_xi": _SIZE,
     "se_sigma": _SIZE,
     "cov": _NUMBER,
+    "resolution": Array("f8", "channels*", low=0.0),
+    "left_out": _COUNT,
     "largest": Array("f4 f8", "channels* kept", nan=True),
     "sample": Array("f4 f8", "channels* rows", nan=True, optional=True),
     "names": Array("U", "channels*", optional=True),
@@ -125,7 +127,8 @@ def _check_fit(y: Float, one: Mapping[str, Any], method: str) -> None:
     terms = np.asarray(gpd.logpdf(np.where(np.isnan(y), 0.0, y), shape, scale))
     loglik = np.where(np.isnan(y), 0.0, terms).sum(axis=1)
     off = _CLOSE * n * (1.0 + np.abs(np.log(scale[:, 0])))
-    _must(matches(one["loglik"][held], loglik[held], off[held]), "loglik is not that of the excesses")
+    exact = held & (one["resolution"] == 0.0)  # of rounded excesses it is that of their cells
+    _must(matches(one["loglik"][exact], loglik[exact], off[exact]), "loglik is not that of the excesses")
     worth = np.abs(one["cov"]) <= one["se_xi"] * one["se_sigma"] * (1.0 + _CLOSE)
     _must(bool(np.all(worth | np.isnan(one["se_xi"]))), "cov is more than its standard errors allow")
 

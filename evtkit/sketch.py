@@ -226,12 +226,13 @@ class TailSketch:
         threshold: ArrayLike | None = None,
         n_excess: int | None = None,
         method: str = "mle",
+        resolution: float | None = None,
     ) -> Tail:
         """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three.
 
         Parameters
         ----------
-        quantile, threshold, n_excess, method
+        quantile, threshold, n_excess, method, resolution
             As in `fit_tail`.
 
         Returns
@@ -277,7 +278,8 @@ class TailSketch:
         width = max(1, int(kept.max()))
         return tail_from_largest(
             np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, self.mean, self._squares,
-            sample=None, side="upper", method=method, scalar=False, n_threads=self.n_threads, names=self.names,
+            sample=None, side="upper", method=method, resolution=resolution,
+            scalar=False, n_threads=self.n_threads, names=self.names,
         )  # fmt: skip
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -360,7 +362,9 @@ class TailSketch:
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
-            raise ValueError(f"got a {values.dtype} block for a {self.dtype} sketch; cast it, or use dtype=np.float64")
+            raise ValueError(
+                f"a block must be {self.dtype}, as the sketch is, got {values.dtype}; cast it, or use dtype=np.float64"
+            )
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 

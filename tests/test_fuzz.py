@@ -1,4 +1,4 @@
-"""A sample of benchmarks/fuzz.py: files that were cut, flipped, edited or forged are refused, or equal what was saved."""
+"""A sample of benchmarks/fuzz.py: files cut, flipped, edited or forged are refused, or equal what was saved."""
 
 from __future__ import annotations
 

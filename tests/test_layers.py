@@ -18,6 +18,7 @@ LAYERS = (
     ("gpd", "pvalues", "_gof_table", "_empirical", "predictive", "estimators"),
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
+    ("_notes",),
     ("tail", "threshold"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),

@@ -246,7 +246,7 @@ def input_saliency(image: ArrayLike, saliency: ArrayLike, figure: Figure | None 
     picture, heat = np.squeeze(real_array(image, "image")), np.squeeze(real_array(saliency, "saliency"))
     if heat.ndim != 2 or picture.shape[:2] != heat.shape:
         raise ValueError(
-            f"got an image of shape {picture.shape}, saliency of {heat.shape}, wanted the same height and width"
+            f"image and saliency must have the same height and width, got {picture.shape} and {heat.shape}"
         )
     if picture.max() > 1.0:
         picture = picture / 255.0
