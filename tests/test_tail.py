@@ -105,7 +105,9 @@ def test_what_lies_beyond_isf_is_as_improbable_as_p_and_nothing_else_is(seed, si
         assert beyond or tail.sf(value) >= p * (1 - 1e-6) or sign * value >= sign * level - 1e-9
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([20, 100, 500]), st.sampled_from(["normal", "random", "standard_cauchy"]))
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([20, 100, 500]), st.sampled_from(["normal", "random", "standard_cauchy"])
+)
 def test_no_observation_is_impossible_and_none_is_certain_to_be_exceeded(seed, n, kind):
     x = getattr(np.random.default_rng(seed), kind)(size=n)
     p = fit_tail(x, quantile=0.5).sf(x)

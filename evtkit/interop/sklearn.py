@@ -33,8 +33,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     """Outliers by peaks over threshold: a row is flagged if so improbable a one has at most probability `risk`.
 
     Every feature gets a p-value, the probability that the next value of this feature is as extreme: by its rank among
-    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The p-values of a row are combined into one, and the row is an outlier where that
-    is below `risk`. Units of features do not matter, and nothing is random.
+    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The
+    p-values of a row are combined into one, and the row is an outlier where that is below `risk`. Units of features do
+    not matter, and nothing is random.
 
     Parameters
     ----------
