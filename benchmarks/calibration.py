@@ -143,8 +143,8 @@ def fits(number: int, replications: int, seed: int) -> list[dict[str, str]]:
                 fit_tail(x, quantile=QUANTILE, n_threads=1, keep_sample=False)
                 for x in (law.draw(rng, (size, BLOCK)), gpd.rvs(law.xi, 1.0, (size, BLOCK), rng=rng))
             )
-            true.append([law.of.sf(tail.isf(risk)) / risk for risk in RISKS])
-            exact.append([gpd.sf(ideal.isf(risk), law.xi, 1.0) / risk for risk in RISKS])
+            true.append([law.of.sf(tail.isf(risk, law="plug-in")) / risk for risk in RISKS])
+            exact.append([gpd.sf(ideal.isf(risk, law="plug-in"), law.xi, 1.0) / risk for risk in RISKS])
         for risk, of_true, of_exact in zip(RISKS, np.hstack(true), np.hstack(exact), strict=True):
             low, high = np.quantile(of_true, [0.05, 0.95])
             rows.append(

@@ -56,7 +56,7 @@ def plug_in(rows, new):
     """log p with the estimates taken for the truth, as `Tail.logsf` has it, by Bonferroni's rule."""
     least = np.full(len(new), 0.0)
     for side in ("upper", "lower"):
-        log_sf = fit_tail(rows, quantile=0.9, side=side).logsf(new)
+        log_sf = fit_tail(rows, quantile=0.9, side=side, resolution=0).logsf(new, law="plug-in")
         least = np.minimum(least, np.nan_to_num(log_sf, nan=0.0).min(axis=1))
     return np.minimum(0.0, least + np.log(2 * FEATURES))
 

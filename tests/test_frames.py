@@ -225,8 +225,8 @@ def test_no_library_is_imported_for_the_sake_of_arguments():
 
 
 @both
-def test_predictive_probabilities_keep_the_index(frame):
-    model = fit_tail(frame(), quantile=0.9).predictive
-    assert_like(model.p_value(frame()), frame(), model.p_value(X))
+def test_plug_in_probabilities_keep_the_index(frame):
+    tail = fit_tail(frame(), quantile=0.9)
+    assert_like(tail.sf(frame(), law="plug-in"), frame(), tail.sf(X, law="plug-in"))
     with pytest.raises(ValueError, match="another order"):
-        model.p_value(frame()[NAMES[::-1]])
+        tail.sf(frame()[NAMES[::-1]], law="plug-in")

@@ -191,8 +191,8 @@ def test_bad_blocks_change_nothing(block, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s: s.fit(quantile=0.1), "capacity is 10"),
-        (lambda s: s.fit(n_excess=10), "capacity is 10"),
+        (lambda s: s.fit(quantile=0.1), "capacity must be at least .* got 10"),
+        (lambda s: s.fit(n_excess=10), "capacity must be at least .* got 10"),
         (lambda s: s.fit(threshold=0.0), "larger capacity"),
         (lambda s: s.fit(threshold=7.0), "leaves no excess"),
         (lambda s: s.fit(threshold=s.largest()[:, -1]), "leaves no excess"),

@@ -74,7 +74,7 @@ def fit_command(
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
         "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
-        "skipped_columns": _options.skipped(table), "columns": rows,
+        "skipped_columns": _options.skipped(table), "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:
         write_records(output, "fit", content, [_flat(row) for row in rows])
@@ -84,6 +84,7 @@ def fit_command(
     notes = _options.left_out(table)
     if save:
         notes.append(f"saved to {save}")
+    notes += [f"note: {line}" for line in tail.notes]
     _print(rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes)
 
 

@@ -61,12 +61,14 @@ def score_command(
     saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None, output: str | None,
     json_: bool,
 ) -> None:  # fmt: skip
-    """Score the values of FILE by their probability P(X > x), and show the most improbable ones.
+    """Score the values of FILE by their probability, and show the most improbable ones.
+
+    P is the probability that the next observation is as extreme, with the uncertainty of the fit averaged in.
 
     Without --tail or --last the tails are fitted to the very rows that are scored: good to see which values stand out,
-    but an extreme value then makes itself look more ordinary. At or below the threshold P is the share of larger
-    observations. "Once in" is 1/P, the return period in observations. Rows count from 1, the first under the header.
-    Columns without a fitted tail give no probabilities; how many values that concerns is said.
+    but an extreme value then makes itself look more ordinary. At or below the threshold, and in columns without a
+    fitted tail, P is a rank, (1 + number of observations as extreme)/(n + 1). "Once in" is 1/P. Rows count from 1, the
+    first under the header.
 
     --alarm P exits with code 1 if a value is more improbable than P. It holds for each value by itself: of m ordinary
     values m·P are beyond it by chance, so choose P well below 1/m. With --tail, a numeric column more or less than the
@@ -116,7 +118,7 @@ def score_command(
         "file": file, "tail": saved, "side": tail.side, "columns": table.columns,
         "skipped_columns": _options.skipped(table), "other_columns": table.others,
         "in_sample": saved is None and last is None,
-        "scored": count, "missing": scores.missing_in, "unfitted": scores.unfitted,
+        "notes": tail.notes_on(alarm), "scored": count, "missing": scores.missing_in, "unfitted": scores.unfitted,
         "alarm": None if alarm is None else {"p": alarm, "alarms": alarms, "expected_by_chance": alarm * count},
         "scores": [scores.record(i) for i in scores.order[:top]],
     }  # fmt: skip
@@ -147,9 +149,9 @@ def _read(
 
 
 def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
-    beyond = ">" if content["side"] == "upper" else "<"
     from evtkit._common.tables import listed
 
+    beyond = "≥" if content["side"] == "upper" else "≤"
     header = ["row", *([label] if label else []), "column", "value", f"P(X {beyond} x)", "once in", ""]
     lines = [
         [
@@ -164,12 +166,13 @@ def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
     if table.others and content["tail"]:
         notes.append(f"numeric, but not scored: {listed(table.others)}")
     if content["unfitted"]:
-        notes.append(f"{content['unfitted']:,} values have no probability: their columns' tails could not be fitted")
+        notes.append(f"{content['unfitted']:,} values are scored by rank: their columns' tails could not be fitted")
     if alarm := content["alarm"]:
         notes.append(
             f"alarms: {alarm['alarms']:,} values more improbable than {alarm['p']:g}; "
             f"{number(alarm['expected_by_chance'], 2)} expected by chance of {content['scored']:,} scored, "
             f"{sum(content['missing'].values()):,} missing"
         )
+    notes += [f"note: {line}" for line in content["notes"]]
     print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
     click.echo("\n".join(notes))

@@ -53,13 +53,13 @@ def rank_set(
     """
     combine = usual_combine(by) if combine is None else combine
     if combine not in COMBINE:
-        raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+        raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
     if combine in (*_P_METHODS, "exceedance") and by != "pot":
-        raise ValueError(f"got combine={combine!r} with by={by!r}, wanted by='pot': it works on its probabilities")
+        raise ValueError(f"by must be 'pot' for combine={combine!r}, which works on its probabilities, got {by!r}")
     if combine == "mean" and by not in _FINITE:
-        raise ValueError(f"got combine='mean' with by={by!r}, wanted by one of {', '.join(map(repr, _FINITE))}")
+        raise ValueError(f"by must be one of {', '.join(map(repr, _FINITE))} for combine='mean', got {by!r}")
     if correct is not None and combine != "exceedance":
-        raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
+        raise ValueError(f"combine must be 'exceedance' where correct samples are given, got {combine!r}")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
     if combine == "each":
         return UnitRanking.of(tail.rank(profiles, by, rng=generator), units)

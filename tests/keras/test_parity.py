@@ -69,10 +69,10 @@ def agree(ours, theirs, x, y, rtol, moved=None):
     for reduction in (own, *({"mean-abs", "taylor"} - {own})):
         net = ours if reduction == own else with_reduction(ours, reduction)
         try:
-            theirs._profiler.reduction = reduction
+            theirs.profiler.reduction = reduction
             got, want = net.profile(x, y), theirs.profile(moved, y)
         finally:
-            theirs._profiler.reduction = own
+            theirs.profiler.reduction = own
         assert got.shape == want.shape
         for name in dict.fromkeys(ours.units.module.tolist()):
             here = ours.units.module == name

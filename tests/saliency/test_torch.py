@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from evtkit_torch import TorchModel  # noqa: E402
 from evtkit_torch.input_saliency import input_saliency  # noqa: E402
 
-from evtkit.saliency import Batches, calibrate, demo, evaluate, held_out_split  # noqa: E402
+from evtkit.demo import network as demo  # noqa: E402
+from evtkit.saliency import Batches, calibrate, evaluate, held_out_split  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def test_a_data_loader_will_do_and_one_that_shuffles_cannot_go_on_from_a_checkpo
 
 def test_saliency_needs_no_torch():
     code = (
-        "import sys, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]; import evtkit.saliency.command, "
+        "import sys, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]; import evtkit.cli.saliency, "
         "evtkit.demo.network; assert not {'torch', 'sklearn', 'jinja2', 'matplotlib'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

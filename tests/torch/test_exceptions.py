@@ -85,7 +85,7 @@ def raise_stop():
 
 def points(net):
     """Name of the point of failure, how to break it, and what to call."""
-    model, loss = net.model, net._profiler.loss
+    model, loss = net.model, net.profiler.loss
 
     def profile():
         return net.profile(X, Y)
@@ -159,7 +159,7 @@ def test_nothing_stays_behind(name, verify, monkeypatch):
     assert torch.is_grad_enabled()
 
     monkeypatch.setattr(Scale, "broken", None)
-    net._profiler.loss.broken = None
+    net.profiler.loss.broken = None
     for fuse in (0, 2, 5):
         model[fuse].where = None
     assert_close(net.profile(X, Y), want, additions((4, 18), (4, 36), (3, 16), (16, 1)))

@@ -110,6 +110,16 @@ def test_tuning_subtracts_the_step_times_the_mean_losss_gradient(net, unchanged)
         assert torch.equal(model.up.bias, before["up.bias"])
 
 
+def test_a_weight_of_two_units_takes_one_step(net, unchanged):
+    """Columns of the attention's output projection, which are its heads', cross the projection's rows."""
+    before = {name: p.detach().clone() for name, p in net.model.named_parameters()}
+    gradient = net.gradient(X, Y)
+    with net.tuned(np.arange(len(net.units)), gradient=gradient, step=0.5):
+        for name, weights in net.model.named_parameters():
+            want = before[name] - 0.5 * gradient.parameters.get(name, torch.zeros(()))
+            torch.testing.assert_close(weights.detach(), want)
+
+
 def test_a_small_step_lowers_the_loss(net, unchanged):
     y = torch.from_numpy(Y)
     before = cross_entropy(torch.from_numpy(net.logits(X)), y).mean()
@@ -173,7 +183,8 @@ def test_odd_bits_are_restored(net):
 def test_a_repair_is_saved_applied_and_undone(net, unchanged, layout):
     net.model.to(memory_format=layout)
     with net.tuned([0, 7], X, Y, step=0.1), net.pruned([3, 15]):
-        want = net.predict(X)
+        scores = net.predict(X)
+        want = [parameter.detach().clone() for parameter in net.model.parameters()]
         repair = net.export()
     file = io.BytesIO()
     torch.save(repair, file)
@@ -182,7 +193,8 @@ def test_a_repair_is_saved_applied_and_undone(net, unchanged, layout):
     other = Net().eval()
     other.load_state_dict(net.model.state_dict())
     apply_repair(other, repair)
-    assert_close(TorchModel(other).predict(X), want, terms(other))  # the other one has another memory layout
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), want, strict=True))
+    assert_close(TorchModel(other).predict(X), scores, terms(other))  # the other one has another memory layout
     with pytest.raises(ValueError, match="other weights"):
         apply_repair(other, repair)
     apply_repair(other, repair, revert=True)

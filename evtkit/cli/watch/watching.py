@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evtkit._common.files import read_json, write_json
+from evtkit._common.schema import MANY, integer, keys, numbers, text, texts
 from evtkit.cli.watch.lines import Position
 from evtkit.spot import ANOMALY, EXCESS, DSpot, Spot
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Alarm", "Watch", "detector"]
 
 _KIND = "Watch"
+_DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
 class Alarm(NamedTuple):
@@ -138,16 +140,13 @@ class Watch:
     @classmethod
     def load(cls, path: str | os.PathLike[str], columns: Sequence[str] = (), **options: Any) -> Watch:
         """Read what `save` wrote. ValueError if it is of other columns or options than those given."""
-        content = read_json(path, _KIND)
-        try:
-            stored = content["detector"]
-            kind: type[Spot] = {"Spot": Spot, "DSpot": DSpot}[stored["kind"]]
-            watch = cls(tuple(content["columns"]), kind._restored(stored, str(path)), int(content["rows"]))
-            watch.excesses += np.array(content["excesses"], dtype=np.int64)
-            watch.alarms += np.array(content["alarms"], dtype=np.int64)
-            watch.position = Position(**content["position"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved state: {error}") from error
+        content = read_json(path, _KIND, _check)
+        stored = content["detector"]
+        kind = _DETECTORS[stored.pop("kind")]
+        watch = cls(tuple(content["columns"]), kind._restored(stored, str(path)), content["rows"])
+        watch.excesses += np.array(content["excesses"], dtype=np.int64)
+        watch.alarms += np.array(content["alarms"], dtype=np.int64)
+        watch.position = Position(**content["position"])
         if columns and tuple(columns) != watch.columns:
             raise ValueError(
                 f"{path} is the state of other columns: {', '.join(watch.columns)}, got {', '.join(columns)}"
@@ -163,3 +162,20 @@ class Watch:
                     f"remove the file to calibrate anew"
                 )
         return watch
+
+
+def _check(content: Any) -> None:
+    """Refuse what no state was saved as; the detector has a schema of its own."""
+    keys(content, {"columns", "rows", "excesses", "alarms", "position", "detector"})
+    columns = texts(content["columns"], "columns")
+    stored = content["detector"]
+    text(keys(stored, {"kind", "single", "streams"}, stored)["kind"], "kind", _DETECTORS)
+    if stored["single"] is not False or type(stored["streams"]) is not list or len(stored["streams"]) != len(columns):
+        raise ValueError("wanted a detector of one stream a column")
+    if len(set(columns)) < len(columns):
+        raise ValueError("two columns have one name")
+    integer(content["rows"], "rows")
+    for name in ("excesses", "alarms"):
+        numbers(content[name], name, len(columns), 0, MANY, whole=True)
+    for name, value in keys(content["position"], {"lines", "size", "checksum"}).items():
+        integer(value, name)
