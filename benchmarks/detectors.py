@@ -119,7 +119,6 @@ TASKS = {
 def detectors(seed: int):
     return {
         "Calibrated": CalibratedDetector(),
-        "… forest": CalibratedDetector(IsolationForest(random_state=seed)),
         "IsolationForest": IsolationForest(random_state=seed),
         "PotDetector": PotDetector(),
         "… geometric": PotDetector(combine="geometric"),

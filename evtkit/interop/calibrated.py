@@ -66,8 +66,15 @@ class NeighborDistance(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """Minus the mean distance to the nearest rows of `fit`, shape (rows,)."""
         check_is_fitted(self)
         values = validate_data(self, X, reset=False, dtype=np.float64)
-        distances = np.asarray(self.neighbors_.kneighbors(values / self.scale_)[0], dtype=np.float64)
-        return -np.mean(distances, axis=1)
+        means: Float = np.mean(self.neighbors_.kneighbors(values / self.scale_)[0], axis=1)
+        return -means
+
+    def left_out_scores(self) -> Float:
+        """The scores of the rows of `fit`, each by its distance to the others; shape (rows,)."""
+        check_is_fitted(self)
+        others = min(self.n_neighbors, self.neighbors_.n_samples_fit_ - 1)
+        means: Float = np.mean(self.neighbors_.kneighbors(None, others)[0], axis=1)
+        return -means
 
 
 class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -86,7 +93,8 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     risk : float in (0, 1)
         The probability that a row like those of `fit` is flagged.
     cv : int
-        How many folds. Every one is a fit of the detector. Row i is in fold i mod cv, so nothing is random here.
+        How many folds. Every one is a fit of the detector. Row i is in fold i mod cv, so nothing is random here. A
+        detector with a method ``left_out_scores()``, as `NeighborDistance` has one, needs no folds.
     clean : bool
         Take the rows of `fit` for contaminated: scores that a hole separates from the rest stay out of the tail
         (`evtkit.fit_tail`), and their rows out of the last fit. ``tail_.left_out`` says how many.
@@ -110,9 +118,10 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    The detector is fitted to a share 1 − 1/cv of the rows for the tail, and to all of them for use. For scores that
-    depend on how many rows there are, as distances to neighbours do, this leaves the risk a little below what was asked
-    for. `risk` holds for rows that come independently from the distribution of those of `fit`.
+    With folds, the detector is fitted to a share 1 − 1/cv of the rows for the tail, and to all of them for use. Scores
+    that fall with the number of rows, as other distances to neighbours do, then leave the risk below what was asked
+    for; a larger `cv` brings it closer. `risk` holds for rows that come independently from the distribution of those of
+    `fit`.
 
     Up to the threshold of the tail a score's probability is that of its rank, between ranks interpolated, so rows keep
     the order that the detector gives them.
@@ -169,14 +178,7 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         estimator = NeighborDistance() if self.estimator is None else self.estimator
         rows = self._rows(X, reset=True)
         n = _num_samples(rows)
-        fold = np.arange(n) % min(self.cv, n)
-        parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_left_out)(clone(estimator), rows, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
-            for k in range(min(self.cv, n))
-        )
-        scores = np.empty(n)
-        for k, part in enumerate(parts):
-            scores[fold == k] = part
+        scores = self._left_out(estimator, rows, n)
         if not np.all(np.isfinite(scores)):
             raise ValueError(
                 f"the scores of {type(estimator).__name__} must be finite, got {scores[~np.isfinite(scores)][0]}"
@@ -206,6 +208,20 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """−1 where a row's p-value is below `risk`, else 1; shape (rows,)."""
         return np.where(self.decision_function(X) < 0.0, -1, 1)
+
+    def _left_out(self, estimator: Any, rows: Any, n: int) -> Float:
+        """Scores of the rows, high where strange, each by a detector that has not seen it."""
+        if hasattr(estimator, "left_out_scores"):
+            return -np.asarray(clone(estimator).fit(rows).left_out_scores(), dtype=np.float64)
+        fold = np.arange(n) % min(self.cv, n)
+        parts = Parallel(n_jobs=self.n_jobs)(
+            delayed(_scores_of_others)(clone(estimator), rows, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
+            for k in range(min(self.cv, n))
+        )
+        scores = np.empty(n)
+        for k, part in enumerate(parts):
+            scores[fold == k] = part
+        return scores
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """The rows as the detector is to have them: a data frame as it is, else an array that has been checked."""
@@ -250,7 +266,7 @@ def _body(ordered: Float, tail: Tail) -> tuple[Float, Float]:
     return np.append(levels[up_to], threshold), np.append(np.maximum(log_p[up_to], last), last)
 
 
-def _left_out(estimator: Any, rows: Any, train: NDArray[np.intp], test: NDArray[np.intp]) -> Float:
+def _scores_of_others(estimator: Any, rows: Any, train: NDArray[np.intp], test: NDArray[np.intp]) -> Float:
     """Scores of the rows `test` by a detector fitted to the rows `train`."""
     return _scores(estimator.fit(_safe_indexing(rows, train)), _safe_indexing(rows, test))
 
