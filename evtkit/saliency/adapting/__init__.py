@@ -20,7 +20,7 @@ from evtkit.saliency.adapting.network import Network
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, write_repair
 from evtkit.saliency.adapting.plan import Candidate, Chooser, Plan, Weight, make_plan
 from evtkit.saliency.adapting.profiler import Profiler
-from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient
+from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient, unit_totals
 from evtkit.saliency.adapting.rules import Block
 from evtkit.saliency.adapting.verification import verify
 
@@ -51,6 +51,7 @@ __all__ = [
     "reduce_gradient",
     "resolve",
     "single",
+    "unit_totals",
     "verify",
     "write_repair",
 ]
