@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, unit_totals
+from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, logits_of, per_sample_losses, placed
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
-from evtkit_torch.rows import loss_weights
+from evtkit_torch.rows import base_of
 from evtkit_torch.state import SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 
 if TYPE_CHECKING:
@@ -202,11 +202,12 @@ class TorchProfiler(Profiler):
                     return None
                 total = losses.sum() * self.loss_scale
                 capture.check(total)
-                if batch.size > 1 and (by_data or place.due()):
+                if batch.size > 1 and place.next(by_data):
                     place.unsettled = False  # unless it turns out otherwise
-                    reducer.weights = loss_weights(batch.size, self.narrowest, losses.device, place.count)
+                    found = loss_weights(batch.size, base_of(self.narrowest), place.count)
+                    reducer.weights = [torch.from_numpy(weights).to(losses) for weights in found]
                     for weights in reducer.weights:
-                        capture.weigh((losses * weights.to(losses)).sum() * self.loss_scale)
+                        capture.weigh((losses * weights).sum() * self.loss_scale)
                 capture.backward(total)
             for weight, scales in capture.followers.items():
                 self.followers.setdefault(weight, set()).update(scales)

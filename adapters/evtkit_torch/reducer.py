@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evtkit.saliency.adapting import Due
 from evtkit_torch.products import channel_products, row_products
 from evtkit_torch.reduce import lane_sums
 from evtkit_torch.rows import AXIS, FOLDED, SCATTERED, Layout, MixedError, find_layout, measure
@@ -24,24 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Layouts", "Reducer"]
 
-_AGAIN = 8  # the layout is checked at the 1st, 8th, 64th, … batch of a shape
-
-
 @dataclass(eq=False)
-class Place:
-    """What is known for batches of one shape: the layout at every use of a weight, and how many batches there were."""
+class Place(Due):
+    """What is known for batches of one shape: the layout at every use of a weight."""
 
     known: dict[tuple[str, int, tuple[int, ...]], Layout] = field(default_factory=dict)
-    count: int = 0
-    unsettled: bool = True
-
-    def due(self) -> bool:
-        """Count a batch, and say whether its layout must be found out."""
-        self.count += 1
-        power = self.count
-        while power % _AGAIN == 0:
-            power //= _AGAIN
-        return self.unsettled or power == 1
 
 
 @dataclass(eq=False)

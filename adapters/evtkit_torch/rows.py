@@ -7,20 +7,22 @@ samples mix. Rows whose gradient is zero belong to nobody, and add nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from evtkit.saliency.adapting import BASE, HALF_BASE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["AXIS", "FOLDED", "SCATTERED", "Layout", "MixedError", "find_layout", "loss_weights", "measure"]
+__all__ = ["AXIS", "FOLDED", "SCATTERED", "Layout", "MixedError", "base_of", "find_layout", "measure"]
 
 AXIS, FOLDED, SCATTERED = "axis", "folded", "scattered"
 
-_BASE = {torch.float16: 8}  # exponents a pass; a half that small has few to spare
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 _HALF_TOLERANCE = 0.1  # of a ratio; the next one is twice as large
 _NOBODY = -1
@@ -52,26 +54,15 @@ class Layout:
     settled: bool = True
 
 
-def loss_weights(samples: int, dtype: torch.dtype, device: torch.device, seed: int) -> list[Tensor]:
-    """Weights of the losses, powers of two, a tensor (samples,) for each backward pass that is needed.
-
-    The exponents are the digits of a permutation of the samples, so that together they tell the samples apart. Another
-    seed gives another permutation.
-    """
-    base = _BASE.get(dtype, 64)
-    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
-    weights = []
-    while True:
-        weights.append(torch.exp2((order % base - base // 2).double()).to(device, torch.float32))
-        order = order // base
-        if int(order.max()) == 0:
-            return weights
+def base_of(dtype: torch.dtype) -> int:
+    """How many exponents the weights of the losses may have."""
+    return HALF_BASE if dtype == torch.float16 else BASE
 
 
 def measure(g: Tensor, leading: int) -> tuple[Tensor, Tensor]:
     """Two numbers a row: the sum of absolute values, and one with pseudo-random weights, which sees what they cannot."""
     wide = g.detach().to(torch.float64 if g.dtype == torch.float64 else torch.float32)
-    rows = wide.reshape(*g.shape[:leading], -1)
+    rows = wide.reshape(*g.shape[:leading], math.prod(g.shape[leading:]))
     weights = torch.rand(rows.shape[-1], generator=torch.Generator().manual_seed(rows.shape[-1]), dtype=torch.float64)
     return rows.abs().sum(-1), rows @ (weights - 0.5).to(rows)
 
@@ -96,7 +87,7 @@ def find_layout(
         return None if bool((sizes == 0).all()) else Layout(AXIS, settled=False)  # not finite, which is seen later
     samples = len(weights[0])
     tolerance = _TOLERANCE.get(dtype, _HALF_TOLERANCE)
-    base = _BASE.get(dtype, 64)
+    base = base_of(dtype)
     alive = sizes > torch.finfo(dtype).tiny * 2.0 ** (base // 2)  # below, a weight may have rounded it to zero
     code = torch.zeros_like(sizes, dtype=torch.long)
     rank = torch.zeros(samples, dtype=torch.long, device=sizes.device)
@@ -131,7 +122,7 @@ def _patterns(owners: Tensor, samples: int) -> Iterator[tuple[Layout, Tensor]]:
             view = [1] * owners.ndim
             view[axis] = -1
             yield Layout(AXIS, axis), each.view(view).expand(owners.shape)
-    first = owners.shape[0]
+    first = owners.shape[0] if owners.ndim else 1
     if first > samples and first % samples == 0:
         rows = each.repeat_interleave(first // samples)
         yield Layout(FOLDED), rows.view(-1, *[1] * (owners.ndim - 1)).expand(owners.shape)

@@ -23,14 +23,18 @@ from evtkit.saliency.adapting.profiler import Profiler
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient, unit_totals
 from evtkit.saliency.adapting.rules import Block
 from evtkit.saliency.adapting.verification import verify
+from evtkit.saliency.adapting.weighting import BASE, HALF_BASE, Due, loss_weights
 
 __all__ = [
+    "BASE",
+    "HALF_BASE",
     "REDUCTIONS",
     "Arrays",
     "Batch",
     "Block",
     "Candidate",
     "Chooser",
+    "Due",
     "Holder",
     "Holders",
     "Lanes",
@@ -47,6 +51,7 @@ __all__ = [
     "finish",
     "input_saliency",
     "lanes_along",
+    "loss_weights",
     "make_plan",
     "reduce_gradient",
     "resolve",
