@@ -25,6 +25,7 @@ __all__ = ["DSpot", "Spot", "Trace"]
 _LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
 _NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
+_LEVELS = {"plug-in": 0, "predictive": 1}
 _ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
 
 
@@ -113,6 +114,7 @@ class Spot(Detector):
         "side",
         "max_excess",
         "on_alarm",
+        "level",
         "clean",
         "min_excess",
         "nonfinite",
@@ -126,6 +128,7 @@ class Spot(Detector):
         side: str = "upper",
         max_excess: int = 1000,
         on_alarm: str = "impute",
+        level: str = "predictive",
         clean: bool = False,
         min_excess: int = 10,
         nonfinite: str = "raise",
@@ -134,6 +137,7 @@ class Spot(Detector):
         for name, value, choices in (
             ("side", side, tuple(SIDES)),
             ("on_alarm", on_alarm, tuple(_ALARMS)),
+            ("level", level, tuple(_LEVELS)),
             ("nonfinite", nonfinite, ("raise", "skip")),
         ):
             if value not in choices:
@@ -155,7 +159,7 @@ class Spot(Detector):
         if n_threads is not None:
             thread_count(n_threads)
         self.risk, self.quantile, self.side = float(risk), float(quantile), side
-        self.max_excess, self.on_alarm = int(max_excess), on_alarm
+        self.max_excess, self.on_alarm, self.level = int(max_excess), on_alarm, level
         self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
         self.n_threads = n_threads
 
@@ -191,7 +195,7 @@ class Spot(Detector):
         cleaned = np.zeros(len(streams), np.int64)
         for c in range(len(streams)):
             finite = columns[np.isfinite(columns[:, c]), c]
-            self._check_enough(len(finite))
+            self.check_calibration(len(finite))
             deviations = streams.centred(finite, c)
             if self.clean:
                 for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
@@ -245,16 +249,25 @@ class Spot(Detector):
         labels = self._run(values, _NONE, _NONE)
         return Label(int(labels[0, 0])) if self._single else labels[0]
 
-    def trace(self, batch: ArrayLike) -> Trace:
+    def trace(self, batch: ArrayLike, *, alarms_only: bool = False) -> Trace:
         """Judge and learn as `update` does, and keep the alarm levels and probabilities of every moment.
 
-        Slower than `update`, for every excess is followed by a fit. Arguments and errors as there.
+        Slower than `update`, for every excess is followed by a fit; not so with `alarms_only`, which keeps them of
+        alarms, and NaN elsewhere. Other arguments and errors as there.
         """
         values, streams = self._checked(batch), self._need_fit()
         rows = len(values)
-        levels, scores = np.empty((rows, len(streams.floats))), np.empty((rows, len(streams)))
-        labels = self._run(values, levels, scores)
+        levels, scores = np.full((rows, len(streams.floats)), np.nan), np.full((rows, len(streams)), np.nan)
+        labels = self._run(values, levels, scores, every=not alarms_only)
         return Trace(labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape))
+
+    def check_calibration(self, n: int) -> None:
+        """Raise ValueError if n finite observations of a stream are too few to calibrate on."""
+        usable = n - self.depth
+        if usable - int(self.quantile * usable) < 2:
+            wanted = self.depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
+            finite = "finite " if self.nonfinite == "skip" else ""
+            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -262,14 +275,8 @@ class Spot(Detector):
         from evtkit.spot.state import Rules
 
         signs = np.array(SIDES[self.side])
-        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.n_threads)
-
-    def _check_enough(self, n: int) -> None:
-        usable = n - self._depth
-        if usable - int(self.quantile * usable) < 2:
-            wanted = self._depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
-            finite = "finite " if self.nonfinite == "skip" else ""
-            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], _LEVELS[self.level],
+                     1.0 - self.quantile if self.level == "predictive" else 0.0, self.n_threads)  # fmt: skip
 
     def _usual(self, deviations: Float) -> NDArray[np.bool_]:
         """Which observations of a calibration sample do not stand apart."""
@@ -299,10 +306,12 @@ class Spot(Detector):
             raise ValueError(f"a batch must have shape {wanted}, as the calibration sample had, got {values.shape}")
         return self._finite(values, "a batch")
 
-    def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
+    def _run(self, values: Float, levels: Float, scores: Float, *, every: bool = True) -> NDArray[np.int8]:
         streams = self._need_fit()
         self._current = None
-        return streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores)
+        labels = streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores, every=every)
+        self._set_bounds()
+        return labels
 
 
 class DSpot(Spot):
@@ -345,4 +354,4 @@ class DSpot(Spot):
         if not isinstance(depth, Real) or depth != depth // 1 or depth < 1:
             raise ValueError(f"depth must be a positive integer, got {depth!r}")
         super().__init__(risk, quantile, **others)
-        self.depth = self._depth = int(depth)
+        self._depth = int(depth)

@@ -11,7 +11,7 @@ from evtkit._common.threads import for_each, pieces
 from evtkit._kernels import streams as kernels
 from evtkit._kernels import tail_columns as columns
 from evtkit._kernels.follow import unroll
-from evtkit._kernels.stream_tail import begin
+from evtkit._kernels.stream_tail import FEW, begin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class Rules:
     min_excess: int
     policy: int
     """What is learnt of an alarm: `_tail_stream.IGNORE`, `IMPUTE` or `LEARN`."""
+    law: int
+    """Which law gives the level: `follow.PLUG_IN` or `PREDICTIVE`."""
+    share: float
+    """Of the observations beyond the threshold, where it rises to that; 0 where it stays."""
     n_threads: int | None
 
 
@@ -54,6 +58,8 @@ class Streams:
         The latest values learnt, whose mean is subtracted from the next; no columns without that.
     totals, places : ndarray, shape (streams, 2), (streams,)
         Their sums, in two parts, and where the windows go on.
+    runs : ndarray, shape (streams,)
+        Alarms in a row, up to the latest observation.
     """
 
     floats: Float
@@ -63,6 +69,7 @@ class Streams:
     windows: Float
     totals: Float
     places: Int
+    runs: Int
 
     @classmethod
     def empty(cls, streams: int, sides: int, capacity: int, depth: int) -> Self:
@@ -76,6 +83,7 @@ class Streams:
             windows=np.zeros((streams, depth)),
             totals=np.zeros((streams, 2)),
             places=np.zeros(streams, np.int64),
+            runs=np.zeros(streams, np.int64),
         )
 
     def __len__(self) -> int:
@@ -107,20 +115,29 @@ class Streams:
         """Start the tails of stream c."""
         self.n[c] = len(deviations)
         place = int(quantile * len(deviations))
+        if rules.share > 0.0:
+            place = max(min(place, len(deviations) - 1 - self._fewest(len(deviations))), len(deviations) // 2)
         for s, sign in enumerate(rules.signs.tolist()):
             t = c * len(rules.signs) + s
             level = np.partition(sign * deviations, place)[place]
-            begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
+            grid = _step(sign * deviations, level) if rules.share > 0.0 else 0.0
+            begin(deviations, sign, level, grid, self.floats[t], self.integers[t], self.rings[t])
 
-    def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
+    def _fewest(self, n: int) -> int:
+        """Excesses that a calibration on n observations begins with, if the quantile leaves fewer."""
+        return min(FEW, self.rings.shape[1] // 3, n // 10)
+
+    def run(
+        self, values: Float, rules: Rules, levels: Float, scores: Float, *, every: bool = True
+    ) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `kernels.run`."""
         labels = np.zeros(values.shape, dtype=np.int8)
 
         def work(part: slice) -> None:
             kernels.run(
                 values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
-                rules.risk, rules.min_excess, rules.policy, self.windows, self.totals, self.places,
-                levels, scores,
+                rules.risk, rules.min_excess, rules.policy, rules.law, rules.share, self.windows, self.totals,
+                self.places, self.runs, levels, scores, every,
             )  # fmt: skip
 
         if len(self) == 1:
@@ -134,7 +151,8 @@ class Streams:
         floats, integers = self.floats.copy(), self.integers.copy()
 
         def work(part: slice) -> None:
-            kernels.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess)
+            kernels.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess,
+                               rules.law)  # fmt: skip
 
         for_each(work, pieces(len(floats), self.rings.shape[1], rules.n_threads), rules.n_threads)
         return floats, integers
@@ -155,6 +173,7 @@ class Streams:
             if self.depth:
                 stream["window"] = self.windows[c].tolist()
                 stream["sum"], stream["place"] = self.totals[c].tolist(), int(self.places[c])
+                stream["run"] = int(self.runs[c])
             out.append(stream)
         return out
 
@@ -178,6 +197,7 @@ class Streams:
             self.n[c] = stream["n"]
             if depth:
                 self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
+                self.runs[c] = stream["run"]
             for s, tail in enumerate(stream["tails"]):
                 t, size = c * sides + s, len(tail["kept"])
                 self.floats[t] = [float(value) for value in tail["followed"]]
@@ -186,3 +206,12 @@ class Streams:
                 chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
                 self.integers[t, chosen] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
         return self
+
+
+def _step(x: Float, threshold: float) -> float:
+    """The step between the values above a threshold if they are rounded, so that some of them are equal; else 0."""
+    values, times = np.unique(x[x > threshold], return_counts=True)
+    if len(values) < 2 or times.sum() < 1.1 * len(values):
+        return 0.0
+    steps = np.diff(values, prepend=threshold)
+    return float(steps.min())

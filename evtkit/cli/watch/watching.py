@@ -79,7 +79,7 @@ class Watch:
         """Calibrate on the first rows. ValueError names the column that has too few values."""
         for column, stream in zip(columns, rows.values.T, strict=True):
             try:
-                detector._check_enough(int(np.isfinite(stream).sum()))
+                detector.check_calibration(int(np.isfinite(stream).sum()))
             except ValueError as error:
                 raise ValueError(f"column {column!r}: {error}") from error
         return cls(tuple(columns), detector.fit(rows.values), rows.n_lines)
@@ -131,7 +131,7 @@ class Watch:
         content = {
             "columns": self.columns, "rows": self.rows, "excesses": self.excesses.tolist(),
             "alarms": self.alarms.tolist(), "position": asdict(self.position),
-            "detector": {"kind": kind, **self.detector._content()},
+            "detector": {"kind": kind, **self.detector.to_dict()},
         }  # fmt: skip
         write_json(path, _KIND, content)
 
@@ -142,7 +142,7 @@ class Watch:
         try:
             stored = content["detector"]
             kind: type[Spot] = {"Spot": Spot, "DSpot": DSpot}[stored["kind"]]
-            watch = cls(tuple(content["columns"]), kind._restored(stored, str(path)), int(content["rows"]))
+            watch = cls(tuple(content["columns"]), kind.from_dict(stored, str(path)), int(content["rows"]))
             watch.excesses += np.array(content["excesses"], dtype=np.int64)
             watch.alarms += np.array(content["alarms"], dtype=np.int64)
             watch.position = Position(**content["position"])
@@ -154,7 +154,7 @@ class Watch:
             )
         parameters = {
             "depth": None,
-            **{name: getattr(watch.detector, name) for name in watch.detector._parameter_names},
+            **watch.detector.parameters,
         }
         for name, value in options.items():
             if parameters[name] != value:
