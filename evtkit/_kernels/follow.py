@@ -46,6 +46,7 @@ from evtkit._kernels.tail_columns import (
     SEEN,
     SHORT,
     SIGMA,
+    SINCE,
     SIZE,
     SLOPE,
     TAU,
@@ -66,6 +67,8 @@ _FEW = 32  # with fewer excesses than this every one is followed by a fit
 _AWAY = 1e-3  # |t₀| at least, for the sums cancel at 0
 _AHEAD = 0.15  # log-likelihood an excess by which the maximum must surpass ξ = −1, beside which there may be others
 _CONTRADICTED = 1e-3  # probability of what has been seen, below which a level is raised
+_TRUSTED = 4  # a fit is followed until one part in so many of the excesses is new
+_CLOSE = 0.03  # the same, where the fit has hardly moved
 _STEP = 0.2  # how far a step may change any 1 + ty, relatively
 _MARGIN = 0.1  # how far, relatively, the alarm level may have moved, and how near to it an excess is not yet judged
 
@@ -148,7 +151,7 @@ def level(y, n, f, i, risk, law, work):
         average(y, n, f, work)
         before = f[LEVEL] - f[U] - f[GRID]
         excess = f[GRID] + next_excess.reach(log_r, before if 0.0 < before < np.inf else excess, n, work[6])
-    f[LEVEL] = f[U] + excess
+    f[LEVEL], i[SINCE] = f[U] + excess, 0
     beyond = 0
     for j in range(n):
         beyond += y[j] > excess
@@ -215,7 +218,7 @@ def _newton(f, i):
     xi, m, tau = f[LOGS] / i[SIZE], f[INVERSES] / i[SIZE], f[TAU]
     step = -((1.0 + xi) * m - 1.0) / (tau * xi * m) / f[SLOPE]
     trusted = (
-        4 * i[LOOSE] <= i[SIZE]
+        _TRUSTED * i[LOOSE] <= i[SIZE]
         and math.log(f[TOP] * tau / xi) - xi - 1.0 > _AHEAD
         and abs(step) * f[TOP] < _STEP * (1.0 + tau * f[TOP])
     )
@@ -237,15 +240,18 @@ def surely_below(value, f, i, risk, law):
         mean = f[LOGS] / i[SIZE]
         lowest = min(f[TOP], 2.0 * mean) * (1.0 - math.exp(0.5 * log_ratio(i, risk, law)))
         if law == PREDICTIVE:
-            lowest = (1.0 - _MARGIN) * min(lowest, reached) if 4 * i[LOOSE] <= i[SIZE] else 0.0
+            lowest = (1.0 - _MARGIN) * min(lowest, reached)
+            if 8 * i[SINCE] <= i[SIZE]:  # little has changed but, perhaps, the largest
+                lowest = (1.0 - _CLOSE) * min(reached, before, f[TOP])
         return math.log(mean / f[TOP]) + 1.0 > _AHEAD and excess < lowest
     step, xi, sigma = _newton(f, i)
     gap = sigma * reach(xi, log_ratio(i, risk, law))
+    close = _CLOSE if law == PREDICTIVE and abs(xi - f[XI]) < _CLOSE else _MARGIN
     return (
         not math.isnan(step)
         and abs(xi - f[XI]) < _MARGIN
         and abs(gap - before) < _MARGIN * before
-        and excess < (1.0 - _MARGIN) * gap * min(1.0, reached / before)
+        and excess < (1.0 - close) * gap * min(1.0, reached / before)
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 
-NODES = 64
+NODES = 48
 ROOM = (3, NODES + 1)  # of a posterior: t, 1/(k m) and log weight of every node, in units of the largest excess
 
 _DEPTH = 21.0  # nodes reach to where the weight has fallen to e^−21 of its largest
@@ -130,7 +130,8 @@ def reach(log_p, start, n, nodes):
             high = y
         step = (log_p - p) / slope if slope < 0.0 else 0.0
         new = y * math.exp(min(max(step, -1.0), 1.0)) if slope < 0.0 else np.nan
-        if abs(step) < 1e-13 and slope < 0.0:
+        if abs(step) < 1e-7 and slope < 0.0:  # after such a step the error is its square
+            y = new
             break
         if not low < new < high:
             new = 0.5 * (low + high) if high < np.inf else 2.0 * y

@@ -29,6 +29,7 @@ from evtkit._kernels.tail_columns import (
     NOTHING,
     SEEN,
     SIGMA,
+    SINCE,
     SIZE,
     STATUS,
     TOTAL,
@@ -80,6 +81,7 @@ def learn(value, n, f, i, ring):
     i[SEEN], i[FRESH] = n, 0
     i[TOTAL] += 1
     i[LOOSE] += 1
+    i[SINCE] += 1
     if i[SIZE] < ring.size:
         i[SIZE] += 1
     else:

@@ -20,6 +20,7 @@ FRESH, FOLLOWED, LOOSE = (
     7,
 )  # is the fit of the present ring? which sums are valid? excesses since the search for all maxima
 IMPUTED = 8  # values in whose place an excess was learnt
-INTEGERS = 9
+SINCE = 9  # excesses learnt since LEVEL was found
+INTEGERS = 10
 
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Rules", "Streams"]
 
 
-_FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE]
+_FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
 @dataclass(frozen=True)
