@@ -62,25 +62,31 @@ def plain_spot(x, calibration, risk, quantile, side, max_excess, on_alarm, min_e
             continue
         y = np.array(kept)
         fit = fit_gpd(y) if len(y) >= min_excess else None
+        plausible = True
         if fit is not None and fit.status <= FitStatus.BOUNDARY:
             ratio = min(1.0, risk * seen / total)
             z = gpd.isf(ratio, fit.xi, fit.sigma)
             often = next(k for k in range(1, len(y) + 2) if poisson.sf(k - 1, len(y) * ratio) < 1e-3)
             z = u + (max(z, np.sort(y)[-often]) if often <= len(y) else z)
             alarm = value > z
+            farthest = gpd.isf(ratio / np.sqrt(10.0), fit.xi, fit.sigma)
+            plausible = value - u <= (max(farthest, 1.05 * (z - u)) if fit.xi < 0 else farthest) or z <= u
         else:
             fit, z = None, np.inf
             rank = 1 + np.count_nonzero(y + u >= value) + total - len(y)
             alarm = rank / (n + 1) < risk
         labels.append(ANOMALY if alarm else EXCESS)
-        learnt = value
-        if alarm and on_alarm != "learn":
-            if on_alarm == "ignore" or fit is None or z <= u or not imputed < 1 + 2 * risk * (n + 1):
+        learnt, expected = value, risk * (n + 1)
+        if alarm and on_alarm == "ignore":
+            continue
+        if on_alarm == "impute" and ((fit is None or z <= u) and alarm or not plausible):
+            if fit is None or z <= u or imputed + 1 > expected + np.sqrt(expected):
                 continue
             imputed += 1
             digits = f"{imputed:b}"
             share = sum(2.0 ** -(place + 1) for place, digit in enumerate(reversed(digits)) if digit == "1")
-            learnt = u + gpd.isf(min(1.0, risk * seen / total) * share, fit.xi, fit.sigma)
+            beyond = gpd.sf(z - u, fit.xi, fit.sigma)
+            learnt = max(z, u + gpd.isf(beyond * share, fit.xi, fit.sigma)) if beyond > 0 else z
         n, total = n + 1, total + 1
         seen = n
         kept.append(learnt - u)
@@ -93,7 +99,7 @@ def test_alarms_are_those_of_a_refit_at_every_excess(kind, on_alarm):
     x = samples(kind, 3000, seed=1)
     for side, max_excess, risk in (("upper", 40, 1e-3), ("lower", 1000, 1e-3), ("upper", 100, 1e-2)):
         expected = plain_spot(x, 400, risk, 0.9, side, max_excess, on_alarm)
-        spot = Spot(risk, 0.9, side=side, max_excess=max_excess, on_alarm=on_alarm).fit(x[:400])
+        spot = Spot(risk, 0.9, side=side, max_excess=max_excess, on_alarm=on_alarm, level="plug-in").fit(x[:400])
         np.testing.assert_array_equal(spot.update(x[400:]), expected)
 
 
@@ -167,7 +173,7 @@ def test_both_sides_share_the_risk():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_refit_is_fit_gpd_of_the_same_excesses(kind):
     x = samples(kind, 3000, seed=5)
-    spot = Spot(1e-3, 0.9, max_excess=150).fit(x[:500])
+    spot = Spot(1e-3, 0.9, max_excess=150, level="plug-in").fit(x[:500])
     for part in np.split(x[500:], 25):
         spot.update(part)
         fit = fit_gpd(spot.excesses())
@@ -206,11 +212,11 @@ def test_units_change_alarms_of_libspot_and_none_of_ours():
 
 
 def test_published_streams(spot_rain, spot_physics):
-    rain = Spot(1e-4).fit(spot_rain[:1000])
+    rain = Spot(1e-4, level="plug-in").fit(spot_rain[:1000])
     assert rain.threshold == pytest.approx(9.05e-5)
     assert (rain.n_excess, rain.xi, rain.sigma) == (19, pytest.approx(-0.503935, abs=1e-6), pytest.approx(5.16915e-5))
     assert rain.alarm_threshold == pytest.approx(1.857862e-4, rel=1e-6)
-    physics = Spot(1e-3).fit(spot_physics)
+    physics = Spot(1e-3, level="plug-in").fit(spot_physics)
     assert (physics.n_excess, physics.xi, physics.sigma) == (356, pytest.approx(-0.6331009), pytest.approx(1.360133))
     assert physics.alarm_threshold == pytest.approx(9.972933)
 

@@ -29,8 +29,8 @@ from evtkit._kernels.maxima import CANDIDATES, slope, solve
 from evtkit._kernels.next_excess import ROOM
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 from evtkit._kernels.tail_columns import (
-    FOLLOWED,
     FIRST,
+    FOLLOWED,
     FRESH,
     GRID,
     HEAD,

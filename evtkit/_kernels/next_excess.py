@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
+from evtkit._kernels.sums import CHUNK, sums
 
 NODES = 48
 ROOM = (3, NODES + 1)  # of a posterior: t, 1/(k m) and log weight of every node, in units of the largest excess

@@ -17,6 +17,7 @@ is judged by the model before it, and then learnt:
 from __future__ import annotations
 
 from evtkit.spot.detectors import DSpot, Spot, Trace
+from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
 
-__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "DSpot", "Label", "Spot", "Trace"]
+__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Spot", "Trace"]

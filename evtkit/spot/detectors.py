@@ -10,6 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.frames import frame_labels, like
 from evtkit._common.threads import thread_count
+from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, HUGE, MISSING, NORMAL, Label
 from evtkit.spot.reading import SIDES, Detector
 
@@ -192,15 +193,15 @@ class Spot(Detector):
         values = self._finite(values, "x")
         columns, rules = values.reshape(len(values), -1), self._as_rules()
         streams = Streams.empty(columns.shape[1], len(rules.signs), self.max_excess, self._depth)
-        cleaned = np.zeros(len(streams), np.int64)
+        cleaned, hold = np.zeros(len(streams), np.int64), self.level == "predictive"
         for c in range(len(streams)):
             finite = columns[np.isfinite(columns[:, c]), c]
             self.check_calibration(len(finite))
-            deviations = streams.centred(finite, c)
+            deviations = streams.centred(finite, c, hold=hold)
             if self.clean:
                 for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
                     usual = self._usual(deviations)
-                    deviations = streams.centred(finite, c, usual)
+                    deviations = streams.centred(finite, c, hold=hold, usual=usual)
                 deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
         given = frame_labels(x)
@@ -268,6 +269,18 @@ class Spot(Detector):
             wanted = self.depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
             finite = "finite " if self.nonfinite == "skip" else ""
             raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+
+    def events(self, batch: ArrayLike) -> list[Event]:
+        """Judge and learn as `update` does, and return which events began and which were over.
+
+        An event is an incident, told once when it begins and once when it is over, 50 rows after its last alarm;
+        `evtkit.spot.Events` has the details, and other choices. Arguments and errors as those of `update`.
+        """
+        streams = self._need_fit()
+        if self._events is None:
+            names = len(streams) if self._names is None else np.atleast_1d(self._names).tolist()
+            self._events = Events(names, risk=self.risk, side=self.side)
+        return self._events.feed(np.asarray(batch, dtype=np.float64), self.trace(batch, alarms_only=True))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.files import read_json, write_json
 from evtkit._common.frames import check_names, frame_labels, like
 from evtkit.fit import FitStatus
+from evtkit.spot.events import Events
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,7 @@ class Detector:
     _streams: Streams | None = None
     _single = False
     _names: NDArray[np.str_] | None = None
+    _events: Events | None = None
     _waiting = 0  # normal observations that `step` has counted, and _streams not yet
     _low = _high = np.nan  # what `step` takes for NORMAL without looking further
 
@@ -212,6 +214,7 @@ class Detector:
             "names": None if self._names is None else self._names.tolist(),
             "cleaned": self._cleaned.tolist(),
             "streams": streams.to_list(),
+            "events": None if self._events is None else self._events.to_dict(),
         }
 
     @classmethod
@@ -229,6 +232,7 @@ class Detector:
             )
             names = None if content["names"] is None else np.array(content["names"], dtype=np.str_)
             detector._start(streams, content["single"], names, np.array(content["cleaned"], dtype=np.int64))
+            detector._events = None if content["events"] is None else Events.from_dict(content["events"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
         return detector
@@ -249,6 +253,7 @@ class Detector:
         """Take streams that have been calibrated, or loaded."""
         self._streams, self._single, self._names, self._cleaned = streams, single, names, cleaned
         self._waiting = 0
+        self._events = None
         self._rules = self._as_rules()
         self._current: tuple[Float, NDArray[np.int64]] | None = None
         self._low, self._high = np.nan, np.nan
@@ -258,7 +263,9 @@ class Detector:
         """What `step` takes for NORMAL without looking further: up to the thresholds, of one stream that stays."""
         if not self._single or self._depth:
             return
-        thresholds = self._streams.floats[:, 0].tolist()  # type: ignore[union-attr]
+        streams = self._streams
+        assert streams is not None
+        thresholds = streams.floats[:, 0].tolist()
         upper, lower = self.side != "lower", self.side != "upper"
         self._low = -thresholds[0] if lower else -_LARGEST
         self._high = thresholds[-1] if upper else _LARGEST

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Rules", "Streams"]
 
 
+_CUT = (0.1, 0.9)  # quantiles of the deviations to which values are cut that enter a window
+_ROUNDS = 20  # in which the mean of cut values is found
+_ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
@@ -58,8 +61,10 @@ class Streams:
         The latest values learnt, whose mean is subtracted from the next; no columns without that.
     totals, places : ndarray, shape (streams, 2), (streams,)
         Their sums, in two parts, and where the windows go on.
-    runs : ndarray, shape (streams,)
-        Alarms in a row, up to the latest observation.
+    runs : ndarray, shape (streams, 3)
+        Alarms in a row, up to the latest observation; for how long a moving stream is followed yet, and since it stays.
+    moves : ndarray, shape (streams, 4)
+        Where a stream is held, and how far it may be from there; see `kernels.advance`.
     """
 
     floats: Float
@@ -70,6 +75,7 @@ class Streams:
     totals: Float
     places: Int
     runs: Int
+    moves: Float
 
     @classmethod
     def empty(cls, streams: int, sides: int, capacity: int, depth: int) -> Self:
@@ -83,7 +89,8 @@ class Streams:
             windows=np.zeros((streams, depth)),
             totals=np.zeros((streams, 2)),
             places=np.zeros(streams, np.int64),
-            runs=np.zeros(streams, np.int64),
+            runs=np.zeros((streams, 3), np.int64),
+            moves=np.zeros((streams, 4)),
         )
 
     def __len__(self) -> int:
@@ -97,18 +104,36 @@ class Streams:
     @property
     def centres(self) -> Float:
         """What is subtracted from the next observation of each stream, shape (streams,)."""
-        return self.totals.sum(axis=1) / self.depth if self.depth else np.zeros(len(self))
+        if not self.depth:
+            return np.zeros(len(self))
+        held = (self.moves[:, kernels.TOLERANCE] > 0.0) & (self.runs[:, kernels.MOVING] == 0)
+        return np.where(held, self.moves[:, kernels.HELD], self.totals.sum(axis=1) / self.depth)
 
-    def centred(self, x: Float, c: int, usual: NDArray[np.bool_] | None = None) -> Float:
+    def centred(self, x: Float, c: int, *, hold: bool, usual: NDArray[np.bool_] | None = None) -> Float:
         """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
 
-        Returns the deviations of those others from what precedes them; without a window, x.
+        Returns the deviations of those others from the centres of their moments; without a window, x. With `hold`, a
+        stream that stays has one centre, the mean of x cut to where most values lie.
         """
         if not self.depth:
             return x
         out = np.empty(len(x) - self.depth)
         usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
-        kernels.deviations(x, usual, self.windows, self.totals, self.places, c, out)
+
+        def fill() -> None:
+            kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
+
+        self.moves[c] = 0.0
+        fill()
+        if hold:
+            low, high = np.quantile(out[usual], _CUT)
+            values = x[self.depth :][usual]
+            centre = values.mean()
+            for _ in range(_ROUNDS):
+                centre += np.clip(values - centre, low, high).mean()
+            spread = np.clip(out[usual], low, high).std()
+            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high
+            fill()
         return out
 
     def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
@@ -127,9 +152,7 @@ class Streams:
         """Excesses that a calibration on n observations begins with, if the quantile leaves fewer."""
         return min(FEW, self.rings.shape[1] // 3, n // 10)
 
-    def run(
-        self, values: Float, rules: Rules, levels: Float, scores: Float, *, every: bool = True
-    ) -> NDArray[np.int8]:
+    def run(self, values: Float, rules: Rules, levels: Float, scores: Float, *, every: bool = True) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `kernels.run`."""
         labels = np.zeros(values.shape, dtype=np.int8)
 
@@ -137,7 +160,7 @@ class Streams:
             kernels.run(
                 values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
                 rules.risk, rules.min_excess, rules.policy, rules.law, rules.share, self.windows, self.totals,
-                self.places, self.runs, levels, scores, every,
+                self.places, self.runs, self.moves, levels, scores, every,
             )  # fmt: skip
 
         if len(self) == 1:
@@ -170,10 +193,10 @@ class Streams:
         out = []
         for c in range(len(self)):
             stream = {"n": int(self.n[c]), "tails": [self._tail(t) for t in range(c * sides, (c + 1) * sides)]}
+            stream["run"], stream["moves"] = self.runs[c].tolist(), self.moves[c].tolist()
             if self.depth:
                 stream["window"] = self.windows[c].tolist()
                 stream["sum"], stream["place"] = self.totals[c].tolist(), int(self.places[c])
-                stream["run"] = int(self.runs[c])
             out.append(stream)
         return out
 
@@ -194,10 +217,9 @@ class Streams:
         """What `to_list` described."""
         self = cls.empty(len(streams), sides, capacity, depth)
         for c, stream in enumerate(streams):
-            self.n[c] = stream["n"]
+            self.n[c], self.runs[c], self.moves[c] = stream["n"], stream["run"], stream["moves"]
             if depth:
                 self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
-                self.runs[c] = stream["run"]
             for s, tail in enumerate(stream["tails"]):
                 t, size = c * sides + s, len(tail["kept"])
                 self.floats[t] = [float(value) for value in tail["followed"]]

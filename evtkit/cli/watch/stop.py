@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that is asked between two pieces of work, so that none is left half done."""
+"""Ctrl-C, SIGTERM and SIGHUP as a question that is asked between two pieces of work: none is left half done."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 __all__ = ["Stop"]
 
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class Stop:
     """Within it, the first signal makes it true; a second one acts as ever.
+
+    A signal that is ignored stays ignored: SIGHUP under `nohup`, SIGINT in what a script starts in the background.
 
     Examples
     --------
     >>> with Stop() as stop:
-    ...     signal.raise_signal(signal.SIGINT)
+    ...     signal.raise_signal(signal.SIGTERM)
     ...     bool(stop)
     True
     """
@@ -30,10 +35,11 @@ class Stop:
         return self._asked
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before = self._before[number] = signal.signal(number, self._handle)
-            if before == signal.SIG_IGN:  # as for what a shell runs in the background
-                signal.signal(number, before)
+        for number in _SIGNALS:
+            before = signal.getsignal(number)
+            if before not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
+                self._before[number] = before
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
