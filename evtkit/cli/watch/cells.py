@@ -72,6 +72,11 @@ class Rows(NamedTuple):
         n = int(np.searchsorted(self.lines, line))
         return Rows(self.values[:n], self.lines[:n], self.labels[:n], [], line)
 
+    def after(self, line: int) -> Rows:
+        """Of this line and those behind it."""
+        n = int(np.searchsorted(self.lines, line))
+        return Rows(self.values[n:], self.lines[n:] - line, self.labels[n:], [], self.n_lines - line)
+
 
 @dataclass
 class Cells:

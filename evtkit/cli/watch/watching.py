@@ -69,6 +69,12 @@ class Watch:
         Labels given, without the calibration, and events begun.
     position : Position
         How much of a file these rows were; nothing if they came by the standard input.
+    labels : dict
+        Of the events that are not over: the labels of their first, peak and last rows.
+    every_alarm : bool
+        Alarms are told one by one, too.
+    is_alarm : ndarray of bool, shape (rows, columns)
+        Which of the latest rows' values are alarms.
     """
 
     columns: tuple[str, ...]
@@ -83,8 +89,10 @@ class Watch:
     position: Position = field(default_factory=Position)
     labels: dict[str, list[str | None]] = field(default_factory=dict)
     every_alarm: bool = False
+    is_alarm: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.is_alarm = np.zeros((0, len(self.columns)), dtype=np.bool_)
         self.excesses, self.alarms, self.begun = (np.zeros(len(self.columns), np.int64) for _ in range(3))
 
     @classmethod
@@ -106,9 +114,9 @@ class Watch:
             return []
         numbers = first + rows.lines
         trace = self.detector.trace(rows.values, alarms_only=True)
-        is_alarm = trace.label == ANOMALY
+        self.is_alarm = trace.label == ANOMALY
         self.excesses += np.count_nonzero(trace.label == EXCESS, axis=0)
-        self.alarms += np.count_nonzero(is_alarm, axis=0)
+        self.alarms += np.count_nonzero(self.is_alarm, axis=0)
         before = {event.id for event in self.events.going_on}
         changes = self.events.feed(rows.values, trace, numbers)
         told = [self._told(event, numbers, rows.labels) for event in changes]
