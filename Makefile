@@ -1,6 +1,7 @@
 # make demo    the main job on real data, with pictures, in demo-output/
 # make test    every test
-# Both build their own environment in .venv from pinned versions; nothing else is needed but Python 3.11 or newer.
+# make quick   the core's laws alone, in two minutes: for the everyday change
+# Each builds its own environment in .venv from pinned versions; nothing else is needed but Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,13 +11,16 @@ EXTRAS := test
 
 JOBS   ?= 2
 
-.PHONY: demo test lint docs bench evidence clean
+.PHONY: demo test quick lint docs bench evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

@@ -29,6 +29,14 @@ class Judged(NamedTuple):
     upper: np.ndarray
 
 
+class Verdict(NamedTuple):
+    """What a detector said of a series: an entry a row, nothing in the rows for learning."""
+
+    alarm: np.ndarray
+    score: np.ndarray
+    judged: Judged
+
+
 def score(judged: Judged, values: np.ndarray, spread: float) -> np.ndarray:
     """A number from 0 to 1 for the benchmark: the less probable a row, the higher; see `probability_of`.
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from _detectors import Verdict
     from _nab import Series
     from matplotlib.axes import Axes
-    from nab import Verdict
 
 VALUE, LEVEL, RIGHT, FALSE, WINDOW, LEARNING = "#9aa5b1", "#1f5fa8", "#1b7f3b", "#d1471f", "#f3d27a", "#e6e6e6"
 

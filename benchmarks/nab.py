@@ -16,20 +16,20 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import _detectors
 import numpy as np
+from _detectors import Verdict
 from _nab import PROFILES, best_threshold, false_alarms, found, read, score
 from _timing import machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from _detectors import Judged
     from _nab import Series
 
-    Verdicts = dict[str, list["Verdict"]]
+    Verdicts = dict[str, list[Verdict]]
 
 CONTESTANTS = {
     "Spot": _detectors.spot,
@@ -52,14 +52,6 @@ SHOWN = (
     "realKnownCause/nyc_taxi.csv",
     "realAWSCloudwatch/grok_asg_anomaly.csv",
 )
-
-
-class Verdict(NamedTuple):
-    """What a detector said of a series: an entry a row, nothing in the rows for learning."""
-
-    alarm: np.ndarray
-    score: np.ndarray
-    judged: Judged
 
 
 def judge(name: str, series: Series) -> Verdict:

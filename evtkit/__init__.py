@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evtkit._common.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from evtkit import gpd as gpd
     from evtkit.fit import FitStatus as FitStatus
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from evtkit.spot import DSpot as DSpot
     from evtkit.spot import Spot as Spot
     from evtkit.tail import Tail as Tail
-
-__version__ = "0.1.0"
 
 _DEFINED_IN = {
     "DSpot": "evtkit.spot",
@@ -36,6 +36,7 @@ _DEFINED_IN = {
 _MODULES = (
     "cleaning",
     "dependence",
+    "families",
     "gev",
     "gof",
     "gpd",

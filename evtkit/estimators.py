@@ -38,38 +38,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evtkit._kernels import grimshaw, spot_script
-from evtkit._kernels.estimates import MOMENTS, PWM, ZHANG_STEPHENS, estimate_rows
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from evtkit._common.types import Float, Int
 
-    from evtkit._common.types import Float
-
-    FitRows = Callable[[Float, Float, NDArray[np.int64]], None]
+    FitRows = Callable[[Float, Float, Int], None]
 
 __all__ = ["METHODS"]
 
-
-def _pwm(rows: Float, result: Float, counts: NDArray[np.int64]) -> None:
-    estimate_rows(rows, result, counts, PWM)
+# Kernels are loaded when they are called: an estimator that is not asked for costs nothing.
 
 
-def _zhang_stephens(rows: Float, result: Float, counts: NDArray[np.int64]) -> None:
-    estimate_rows(rows, result, counts, ZHANG_STEPHENS)
+def _mle(rows: Float, result: Float, counts: Int) -> None:
+    from evtkit._kernels.grimshaw import fit_rows
+
+    fit_rows(rows, result, counts)
 
 
-def _moments(rows: Float, result: Float, counts: NDArray[np.int64]) -> None:
-    estimate_rows(rows, result, counts, MOMENTS)
+def _pwm(rows: Float, result: Float, counts: Int) -> None:
+    from evtkit._kernels.pwm import fit_rows
+
+    fit_rows(rows, result, counts)
+
+
+def _zhang_stephens(rows: Float, result: Float, counts: Int) -> None:
+    from evtkit._kernels.zhang_stephens import fit_rows
+
+    fit_rows(rows, result, counts)
+
+
+def _moments(rows: Float, result: Float, counts: Int) -> None:
+    from evtkit._kernels.moments import fit_rows
+
+    fit_rows(rows, result, counts)
+
+
+def _spot_script(rows: Float, result: Float, counts: Int) -> None:
+    from evtkit._kernels.spot_script import fit_rows
+
+    fit_rows(rows, result, counts)
 
 
 METHODS: dict[str, FitRows] = {
-    "mle": grimshaw.fit_rows,
+    "mle": _mle,
     "pwm": _pwm,
     "zhang-stephens": _zhang_stephens,
     "moments": _moments,
-    "spot-script": spot_script.fit_rows,
+    "spot-script": _spot_script,
 }

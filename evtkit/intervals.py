@@ -20,7 +20,6 @@ from scipy.special import exprel, ndtri
 
 from evtkit._common.checks import real_array
 from evtkit._common.threads import chunks, for_each
-from evtkit._kernels.transpose import channel_rows
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
@@ -211,6 +210,7 @@ def _per_channel(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Float:
 def _limits(values: Float, fit: GpdFit, w: Float, level: float, n_threads: int | None) -> tuple[Float, Float]:
     """Profile-likelihood limits of every channel: of the return level at w, or of ξ where w is NaN."""
     from evtkit._kernels.profile_limits import limits_rows  # deferred: compiled
+    from evtkit._kernels.transpose import channel_rows
 
     columns = values.reshape(len(values), -1) if values.size else np.empty((0, fit.xi.size))
     fits = np.column_stack([np.where(_fitted(fit), fit.xi, np.nan).ravel(), fit.sigma.ravel(), w.ravel()])

@@ -1,8 +1,8 @@
-"""Peaks over threshold: from observations, or the largest of them, to a fitted Tail."""
+"""Peaks over threshold: from observations to a fitted Tail."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +16,9 @@ from evtkit.tail import Tail
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from evtkit._common.types import Float
-    from evtkit.sketch import TailSketch
+    from evtkit._common.types import Float, Int
 
-__all__ = ["fit_tail", "tail_from_sketch", "tail_from_tops"]
+__all__ = ["Thresholds", "fit_tail", "how_many", "tail_from_largest"]
 
 
 def fit_tail(
@@ -29,6 +28,7 @@ def fit_tail(
     threshold: ArrayLike | None = None,
     n_excess: int | None = None,
     side: str = "upper",
+    missing: str = "raise",
     method: str = "mle",
     keep_sample: bool = True,
     n_threads: int | None = None,
@@ -48,6 +48,9 @@ def fit_tail(
         The threshold is the (n_excess + 1)-th most extreme observation.
     side : str
         "upper", or "lower" for the tail of small values: the quantile is then counted from the other end.
+    missing : str
+        "raise" a ValueError on NaN, or "drop" such observations: each channel is then fitted to those it has, and
+        `Tail.n` counts them. A channel without any has the status EMPTY.
     method : str
         The estimator, as in `fit_gpd`.
     keep_sample : bool
@@ -63,8 +66,8 @@ def fit_tail(
     Raises
     ------
     ValueError
-        If x is empty, holds NaN or infinities or no numbers, has more than two axes, or the threshold asked for leaves
-        no excess in any channel.
+        If x is empty, holds infinities, NaN (unless dropped) or no numbers, has more than two axes, or the threshold
+        asked for leaves no excess in any channel.
 
     Examples
     --------
@@ -82,83 +85,104 @@ def fit_tail(
     names = given.names if given is not None else None
     if (levels_given := frame_labels(threshold)) is not None:
         check_names(levels_given.channels, names, "threshold")
-    n, n_channels = values.shape[0], values.size // values.shape[0] if values.ndim > 1 else 1
     if side not in ("upper", "lower"):
         raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
+    if missing not in ("raise", "drop"):
+        raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     sign = 1.0 if side == "upper" else -1.0
-    kept, fixed = _how_many(n, n_channels, quantile, threshold, n_excess, values.ndim)
-    if fixed is not None:
-        fixed = sign * fixed
-        kept = int(np.max(np.count_nonzero(sign * values.reshape(n, -1) > fixed, axis=0)))
-        if kept == 0 and np.all(np.isfinite(values)):
-            raise ValueError(
-                f"threshold {np.asarray(threshold)} leaves no excess; the most extreme value is "
-                f"{_extreme(values, side)}"
-            )
-        kept = max(kept, 1)
-    from evtkit._kernels.select import summarise
+    columns = values.reshape(len(values), -1)
+    rule = quantile, threshold, n_excess, values.ndim
+    n = np.full(columns.shape[1], len(values))
+    kept, levels = _kept(columns, n, sign, rule)
+    summary = _summary(columns, int(kept.max()), sign, keep_sample, n_threads)
+    if summary is None:  # not all is finite
+        n = n - _missing(columns, missing)
+        kept, levels = _kept(columns, n, sign, rule)
+        summary = _summary_of_present(columns, kept, sign, keep_sample, n_threads)
+    largest, sample, moments = summary
+    if levels is None:
+        at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
+        levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
+    return tail_from_largest(
+        largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
+        scalar=values.ndim == 1, n_threads=n_threads, names=names,
+    )  # fmt: skip
 
-    largest = np.empty((n_channels, kept), values.dtype)
-    sample = np.empty((n_channels, n if keep_sample else 0), values.dtype)
-    moments = np.empty((n_channels, 2))
-    columns = values.reshape(n, -1)
+
+def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> tuple[Int, Float | None]:
+    """How many of the largest values of each channel are needed, and the thresholds where they were given."""
+    found = how_many(n, len(n), *rule)
+    if not isinstance(found, Thresholds):
+        return found, None
+    levels = sign * np.broadcast_to(found.levels, len(n))
+    with np.errstate(invalid="ignore"):
+        kept = np.count_nonzero(sign * columns > levels, axis=0)
+    if not np.any(kept) and np.all(np.isfinite(columns[~np.isnan(columns)])):
+        most = float(sign * np.nanmax(sign * columns))
+        raise ValueError(f"threshold {np.asarray(found.levels)} leaves no excess; the most extreme value is {most}")
+    return np.maximum(kept, 1), levels
+
+
+def _missing(columns: NDArray[Any], missing: str) -> Int:
+    """How many observations each channel lacks; ValueError for infinities, and for NaN unless it is dropped."""
+    absent = np.isnan(columns)
+    wrong = np.isinf(columns) if missing == "drop" else ~np.isfinite(columns)
+    if np.any(wrong):
+        row, channel = np.argwhere(wrong)[0].tolist()
+        where = f"row {row}" + (f" of channel {channel}" if columns.shape[1] > 1 else "")
+        hint = "; missing='drop' leaves NaN out" if np.any(absent & wrong) else ""
+        raise ValueError(f"x must be finite, got {float(columns[row, channel])} in {where}{hint}")
+    if np.all(absent):
+        raise ValueError(f"x must hold observations, got {columns.shape[0]} missing values a channel")
+    return np.asarray(np.count_nonzero(absent, axis=0))
+
+
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
+
+
+def _summary(
+    columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
+) -> _Summary | None:
+    """The largest values (channels, kept), the samples, mean and sum of squares; None if not all values are finite."""
+    from evtkit._kernels.select import summarise  # deferred: compiled
+
+    rows, channels = columns.shape
+    largest = np.empty((channels, kept), columns.dtype)
+    sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
+    moments = np.empty((channels, 2))
     finite = []
 
     def work(piece: slice) -> None:
         finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, moments, sample))
 
-    for_each(work, pieces(n_channels, n, n_threads), n_threads)
-    if not all(finite):
-        wrong = values[~np.isfinite(values)][0]
-        raise ValueError(f"x must be finite, got {float(wrong)}; drop or fill such observations first")
-    levels = (
-        np.ascontiguousarray(largest[:, 0], dtype=np.float64) if fixed is None else np.broadcast_to(fixed, n_channels)
-    )
-    return tail_from_tops(
-        largest, levels, np.full(n_channels, n), sign * moments[:, 0], moments[:, 1],
-        sample=sample if keep_sample else None, side=side, method=method, scalar=values.ndim == 1, n_threads=n_threads,
-        names=names,
-    )  # fmt: skip
+    for_each(work, pieces(channels, rows, n_threads), n_threads)
+    return (largest, sample if keep_sample else None, moments) if all(finite) else None
 
 
-def tail_from_sketch(
-    sketch: TailSketch, *, quantile: float | None, threshold: ArrayLike | None, n_excess: int | None, method: str
-) -> Tail:
-    """The tail that `fit_tail` would fit to all that a sketch has seen; see `TailSketch.fit`."""
-    if not np.all(sketch.count > 0):
-        raise ValueError(f"{np.count_nonzero(sketch.count == 0)} of {sketch.n_channels} channels have no observation")
-    total = sketch.n_channels
-    if (given := frame_labels(threshold)) is not None:
-        check_names(given.channels, sketch.names, "threshold")
-    levels: Float
-    least, most = int(sketch.count.min()), int(sketch.count.max())
-    _, fixed = _how_many(least, total, quantile, threshold, n_excess, 2)
-    ordered = sketch.largest()
-    held = np.minimum(sketch.count, sketch.capacity)
-    if fixed is not None:
-        levels = np.array(np.broadcast_to(fixed, total))
-        short = (sketch.count > sketch.capacity) & (ordered[:, 0] > levels)
-        if np.any(short):
-            raise ValueError(
-                f"a threshold below the {sketch.capacity} values kept in {np.count_nonzero(short)} channels; "
-                f"wanted at least {float(ordered[short, 0].max()):.6g}, or a larger capacity"
-            )
-        kept = max(1, int(np.max(np.count_nonzero(ordered > levels[:, None], axis=1))))
-        if np.all(np.nanmax(ordered, axis=1) <= levels):
-            raise ValueError(f"threshold {np.asarray(threshold)} leaves no excess; the largest is {np.nanmax(ordered)}")
-    else:
-        needed = sketch.count - (quantile * sketch.count).astype(np.int64) if quantile else np.full(total, n_excess) + 1
-        if np.any(needed > held):
-            raise ValueError(f"this fit needs the {int(needed.max())} largest of {most}; capacity is {sketch.capacity}")
-        levels = ordered[np.arange(total), ordered.shape[1] - needed].astype(np.float64)
-        kept = int(needed.max())
-    return tail_from_tops(
-        np.ascontiguousarray(ordered[:, ordered.shape[1] - kept :]), levels, sketch.count, sketch.mean, sketch._squares,
-        sample=None, side="upper", method=method, scalar=False, n_threads=sketch.n_threads, names=sketch.names,
-    )  # fmt: skip
+def _summary_of_present(
+    columns: NDArray[Any], kept: Int, sign: float, keep_sample: bool, n_threads: int | None
+) -> _Summary:
+    """The same of what is not NaN, channel by channel; NaN stands in front where a channel has fewer."""
+    rows, channels = columns.shape
+    largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
+    sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
+    moments = np.full((channels, 2), np.nan)
+
+    def work(piece: slice) -> None:
+        for c in range(piece.start, piece.stop):
+            present = columns[~np.isnan(columns[:, c]), c : c + 1]
+            count = min(int(kept[c]), len(present))
+            found = _summary(np.ascontiguousarray(present), count, sign, keep_sample, 1) if count else None
+            if found is not None:
+                largest[c, largest.shape[1] - count :], moments[c] = found[0][0], found[2][0]
+                if found[1] is not None:
+                    sample[c, rows - len(present) :] = found[1][0]
+
+    for_each(work, pieces(channels, rows, n_threads), n_threads)
+    return largest, sample if keep_sample else None, moments
 
 
-def tail_from_tops(
+def tail_from_largest(
     largest: NDArray[Any],
     levels: Float,
     n: NDArray[np.int64],
@@ -173,7 +197,7 @@ def tail_from_tops(
     names: NDArray[np.str_] | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
-    from evtkit._kernels.largest import fit_tops
+    from evtkit._kernels.largest import fit_largest
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
@@ -183,7 +207,7 @@ def tail_from_tops(
     levels = np.array(levels, dtype=np.float64)
 
     def work(piece: slice) -> None:
-        fit_tops(largest[piece], levels[piece], result[piece], counts[piece], mean_excess[piece])
+        fit_largest(largest[piece], levels[piece], result[piece], counts[piece], mean_excess[piece])
 
     for_each(work, pieces(total, largest.shape[1], n_threads), n_threads)
     shape = () if scalar else (total,)
@@ -204,10 +228,6 @@ def tail_from_tops(
     return replace(tail, **{name: getattr(other, name) for name in fields})
 
 
-def _extreme(values: NDArray[Any], side: str) -> float:
-    return float(values.max() if side == "upper" else values.min())
-
-
 def _observations(x: ArrayLike) -> NDArray[Any]:
     values = real_array(x, "x")
     if values.ndim not in (1, 2) or values.size == 0:
@@ -215,30 +235,40 @@ def _observations(x: ArrayLike) -> NDArray[Any]:
     return values
 
 
-def _how_many(
-    n: int, n_channels: int, quantile: float | None, threshold: ArrayLike | None, n_excess: int | None, ndim: int
-) -> tuple[int, Float | None]:
-    """How many of the largest values to keep (the threshold first among them), or the thresholds given."""
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds that were given, as they are: () or (channels,)."""
+
+    levels: Float
+
+
+def how_many(
+    n: Int, n_channels: int, quantile: float | None, threshold: ArrayLike | None, n_excess: int | None, ndim: int
+) -> Int | Thresholds:
+    """How many of the largest of n values a channel to keep (the threshold first among them), or the thresholds given.
+
+    A channel that has too few is left with what it has; ValueError only where all have too few.
+    """
     given = [name for name, value in (("quantile", quantile), ("threshold", threshold), ("n_excess", n_excess))
              if value is not None]  # fmt: skip
     if len(given) != 1:
         raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given) or 'none'}")
+    most = int(n.max())
     if quantile is not None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
-        kept = n - int(quantile * n)
-        if kept < 2:
+        if most - int(quantile * most) < 2:
             raise ValueError(
-                f"quantile {quantile} of {n} observations leaves no excess; wanted a lower one or more data"
+                f"quantile {quantile} of {most} observations leaves no excess; wanted a lower one or more data"
             )
-        return kept, None
+        return n - (quantile * n).astype(np.int64)
     if n_excess is not None:
-        if not 1 <= n_excess < n:
-            raise ValueError(f"n_excess must lie in [1, {n - 1}] for {n} observations, got {n_excess}")
-        return int(n_excess) + 1, None
+        if n_excess != int(n_excess) or not 1 <= n_excess < max(most, 1):
+            raise ValueError(f"n_excess must be an integer in [1, {most - 1}] for {most} observations, got {n_excess}")
+        return np.minimum(int(n_excess) + 1, n)
     levels = real_array(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
     if levels.ndim > 1 or (levels.ndim == 1 and (ndim == 1 or levels.size != n_channels)):
         raise ValueError(f"threshold must be one number or one a channel ({n_channels}), got shape {levels.shape}")
     if not np.all(np.isfinite(levels)):
         raise ValueError("threshold must be finite, got NaN or inf")
-    return 0, levels
+    return Thresholds(levels)

@@ -15,7 +15,7 @@ smooth through t = 0. What remains is one sum over t, by the trapezoidal rule.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,10 +24,9 @@ from evtkit._common.frames import check_names, frame_labels, like
 from evtkit._common.threads import for_each, pieces
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
-    from evtkit._common.types import Float
-    from evtkit.tail import Tail
+    from evtkit._common.types import Bool, Float, Int
 
 __all__ = ["Predictive"]
 
@@ -41,7 +40,7 @@ _LAST_RESORT = (
 
 
 class Predictive:
-    """P(the next observation ≥ x), for every channel of a tail.
+    """P(the next observation ≥ x), for every channel; made by `Tail.predictive`.
 
     =============================== ==================================================================================
     x up to the threshold u         (1 + number of observations ≥ x)/(n + 1), the rank of x among them. Exact for
@@ -59,44 +58,57 @@ class Predictive:
 
     Parameters
     ----------
-    tail : Tail
-        Its estimates are not used, only its threshold and observations: up to 4,096 order statistics of a channel are
-        kept. With more observations ranks are known to within 1/4,096, and rounded up. A tail that has not kept its
-        sample, as one from a sketch, knows ranks above the smallest value that it has kept; below, the p-value is 1.
+    observations : ndarray, shape (channels, kept)
+        The most extreme observations of each channel, all of them or those that were kept, in any order, extremes
+        large (−x for the lower tail); NaN is padding. Up to 4,096 order statistics of a channel are kept. With more
+        observations ranks are known to within 1/4,096, and rounded up. Where not all observations are given, ranks are
+        known above the smallest that is; below, the p-value is 1.
+    n, n_excess : ndarray of int64, shape (channels,)
+        Observations ever seen, and those beyond the threshold.
+    threshold : ndarray of float64, shape (channels,)
+        u, signed as the observations.
+    fitted : ndarray of bool, shape (channels,)
+        Whether the channel has a tail at all.
+    side : str
+        "upper" or "lower".
+    scalar : bool
+        One channel without an axis.
+    names : ndarray of str, or None
+        Of the channels.
 
     Examples
     --------
     >>> import numpy as np
     >>> from evtkit import fit_tail
-    >>> from evtkit.predictive import Predictive
     >>> tail = fit_tail(np.random.default_rng(4).standard_exponential(500), quantile=0.9)
     >>> level = 8.0  # the truth is 3.4e-04
-    >>> print(f"{tail.sf(level):.1e} {Predictive(tail).p_value(level):.1e}")
+    >>> print(f"{tail.sf(level):.1e} {tail.predictive.p_value(level):.1e}")
     0.0e+00 2.4e-04
     """
 
-    def __init__(self, tail: Tail) -> None:
-        self.side, self.names = tail.side, tail.names
-        self._scalar = not tail.threshold.ndim
-        self._sign = 1.0 if tail.side == "upper" else -1.0
-        known = np.atleast_2d(tail.largest if tail.sample is None else tail.sample).astype(np.float64)
+    def __init__(
+        self, observations: NDArray[Any], n: Int, n_excess: Int, threshold: Float, fitted: Bool, *,
+        side: str = "upper", scalar: bool = False, names: NDArray[np.str_] | None = None,
+    ) -> None:  # fmt: skip
+        self.side, self.names = side, names
+        self._scalar = scalar
+        self._sign = 1.0 if side == "upper" else -1.0
+        known = observations.astype(np.float64)
         ordered = np.sort(np.where(np.isnan(known), -np.inf, known), axis=1)  # NaN is in front already
         channels, m = ordered.shape
-        n = np.atleast_1d(tail.n).astype(np.float64)[:, None]
+        total = n.astype(np.float64)[:, None]
         kept = np.unique(np.linspace(0, m - 1, min(m, _MOST_RANKS)).round().astype(np.int64))
         self._levels = np.ascontiguousarray(ordered[:, kept])
         # x lies above some of the levels kept: all observations up to the last of those are smaller.
         self._log_rank = np.zeros((channels, kept.size + 1))
-        self._log_rank[:, 1:] = np.where(np.isinf(self._levels), 0.0, np.log((m - kept) / (n + 1.0)))
-        n = n[:, 0]
-        count = np.atleast_1d(tail.n_excess)
-        self.has_tail = np.atleast_1d(tail.is_fitted) & (count >= _FEWEST)
-        self._log_rate = np.log((count + 1.0) / (n + 1.0))
-        self._threshold = np.where(self.has_tail, self._sign * np.atleast_1d(tail.threshold), np.inf)
-        self._gap, self._power = np.zeros(channels), np.maximum(count - 1.0, 1.0)
+        self._log_rank[:, 1:] = np.where(np.isinf(self._levels), 0.0, np.log((m - kept) / (total + 1.0)))
+        self.has_tail = fitted & (n_excess >= _FEWEST)
+        self._log_rate = np.log((n_excess + 1.0) / (n + 1.0))
+        self._threshold = np.where(self.has_tail, threshold, np.inf)
+        self._gap, self._power = np.zeros(channels), np.maximum(n_excess - 1.0, 1.0)
         self._t, self._reach, self._log_weight = (np.zeros((channels, _NODES + 1)) for _ in range(3))
         for c in np.flatnonzero(self.has_tail):
-            excesses = ordered[c, m - count[c] :] - self._threshold[c]
+            excesses = ordered[c, m - n_excess[c] :] - self._threshold[c]
             self._gap[c], spread = _spread(excesses)
             self._t[c], self._reach[c], self._log_weight[c] = _posterior(spread)
 

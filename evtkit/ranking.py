@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtkit import gpd
-from evtkit._common.checks import real_array
-from evtkit._common.frames import check_names, frame_labels
+from evtkit._common.text import aligned, probability
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.tail import Tail
+__all__ = ["SCORES", "Channels", "Ranking", "rank"]
 
-__all__ = ["BY", "Ranking", "rank"]
-
-BY = ("pot", "zscore", "excess", "spot-script", "gradient", "impact", "random")
 _TINY_STD = 1e-14  # a standard deviation up to this counts as 1 (Levin et al. 2021)
 
 
@@ -108,7 +106,7 @@ class Ranking:
             raise ValueError(f"fdr must lie strictly between 0 and 1, got {fdr}")
         if self.order.ndim > 1:
             raise ValueError(f"select works on one query; got {self.order.shape[0]}, index the ranking first")
-        by_p = np.lexsort((self._place, self.log_sf))
+        by_p = np.lexsort((self._position, self.log_sf))
         allowed = np.log(fdr * np.arange(1, by_p.size + 1) / by_p.size)
         passed = np.flatnonzero(self.log_sf[by_p] <= allowed)
         return by_p[: passed[-1] + 1 if passed.size else 0]
@@ -122,11 +120,8 @@ class Ranking:
             name = str(channel) if self.names is None else str(self.names[channel])
             note = "" if self.above[channel] else "≤ u" if self.fitted[channel] else "no fit"
             rows.append((f"{place}", name, f"{self.value[channel]:.4g}", f"{self.score[channel]:.4g}",
-                         _probability(self.log_sf[channel]), note))  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        align = (str.rjust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
-        lines = ("  ".join(f(cell, w) for f, cell, w in zip(align, row, widths, strict=True)) for row in rows)
-        return "\n".join(line.rstrip() for line in lines)
+                         probability(float(self.log_sf[channel])), note))  # fmt: skip
+        return aligned(rows, "><>>><")
 
     def __len__(self) -> int:
         return int(self.order.shape[-1])
@@ -151,98 +146,144 @@ class Ranking:
         )
 
     @property
-    def _place(self) -> NDArray[np.int64]:
-        place = np.empty_like(self.order)
-        place[self.order] = np.arange(self.order.size)
-        return place
+    def _position(self) -> NDArray[np.int64]:
+        """Where each channel stands in the order."""
+        position = np.empty_like(self.order)
+        position[self.order] = np.arange(self.order.size)
+        return position
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """What a ranking knows of the channels: arrays of shape (channels,), extremes large whichever side is meant.
+
+    Attributes
+    ----------
+    sign : float
+        1 for the upper tail, −1 for the lower one.
+    threshold, mean : ndarray of float64
+        In the units of the data, signs as they are.
+    xi, sigma, rate, std, mean_excess : ndarray of float64
+        Of the excesses and the observations; rate is N_u/n.
+    fitted : ndarray of bool
+        Where the channel has a fitted tail.
+    log_sf : callable
+        Values (…, channels) to the logarithm of P(X > x), wherever the channel is fitted.
+    log_p_value : callable
+        Values (…, channels) to the logarithm of the probability that the next observation is at least as extreme.
+    spot_script : callable
+        To ξ and σ of the SPOT scripts' fit.
+    least_surprise : float
+        −log p of the rarest threshold, below which ``impact`` does not go.
+    names : ndarray of str, or None
+        Of the channels.
+    """
+
+    sign: float
+    threshold: Float
+    mean: Float
+    xi: Float
+    sigma: Float
+    rate: Float
+    std: Float
+    mean_excess: Float
+    fitted: NDArray[np.bool_]
+    log_sf: Callable[[Float], Float]
+    log_p_value: Callable[[Float], Float]
+    spot_script: Callable[[], tuple[Float, Float]]
+    least_surprise: float
+    names: NDArray[np.str_] | None = None
+
+    def excess(self, x: Float) -> Float:
+        """How far values lie beyond the threshold; negative on the ordinary side."""
+        return np.asarray(self.sign * (x - self.threshold))
+
+    def zscore(self, x: Float) -> Float:
+        """Values in standard deviations from the mean; a deviation up to 1e-14 counts as 1 (Levin et al. 2021)."""
+        return np.asarray(self.sign * (x - self.mean) / np.where(self.std <= _TINY_STD, 1.0, self.std))
 
 
 def rank(
-    tail: Tail,
-    x: ArrayLike,
+    channels: Channels,
+    values: Float,
     by: str = "pot",
     *,
     rng: np.random.Generator | int | None = None,
     names: ArrayLike | None = None,
 ) -> Ranking:
-    """Rank the channels of a tail by how improbable the values x are; see `Tail.rank` and `Ranking`."""
-    if by not in BY:
-        raise ValueError(f"by must be one of {', '.join(map(repr, BY))}, got {by!r}")
-    if not tail.threshold.ndim:
-        raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
-    if (given := frame_labels(x)) is not None:
-        check_names(given.channels, tail.names, "x")
-    values = real_array(x, "x").astype(np.float64)
-    if values.ndim not in (1, 2) or values.shape[-1] != len(tail):
-        raise ValueError(f"x must have shape ({len(tail)},) or (queries, {len(tail)}), got {values.shape}")
+    """Rank channels by how improbable finite values (channels,) or (queries, channels) are; see `Ranking`."""
+    if by not in SCORES:
+        raise ValueError(f"by must be one of {', '.join(map(repr, SCORES))}, got {by!r}")
+    size = channels.threshold.size
+    if values.ndim not in (1, 2) or values.shape[-1] != size:
+        raise ValueError(f"x must have shape ({size},) or (queries, {size}), got {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("x must be finite, got NaN or inf")
-    labels = tail.names if names is None else np.asarray(names, dtype=np.str_)
-    if labels is not None and labels.shape != (len(tail),):
-        raise ValueError(f"names must have shape ({len(tail)},), got {labels.shape}")
+    given = channels.names if names is None else np.asarray(names, dtype=np.str_)
+    if given is not None and given.shape != (size,):
+        raise ValueError(f"names must have shape ({size},), got {given.shape}")
     if by == "random" and rng is None:
         raise ValueError("by='random' needs rng, a generator or a seed")
-
-    sign = 1.0 if tail.side == "upper" else -1.0
-    excess = sign * (values - tail.threshold)
-    fitted = tail.is_fitted
-    above = (excess > 0.0) & fitted
-    log_sf = _log_sf(tail, values, excess, above)
-    std = np.where(tail.std <= _TINY_STD, 1.0, tail.std)
-    zscore = sign * (values - tail.mean) / std
-
-    if by in ("pot", "spot-script"):
-        model = tail.gpd if by == "pot" else tail.published
-        score, keys = _tail_keys(tail, model.xi, model.sigma, excess, zscore)
-    else:
-        if by == "zscore":
-            score = zscore
-        elif by == "excess":
-            score = np.where(np.isnan(tail.mean_excess), -np.inf, excess / tail.mean_excess)
-        elif by == "gradient":
-            score = sign * values
-        elif by == "impact":
-            score = sign * values * _surprise(tail, values)
-        else:
-            score = np.random.default_rng(rng).random(values.shape)
-        keys = (-score,)
-    order = np.lexsort(keys, axis=-1)
-    return Ranking(order, score, log_sf, np.exp(log_sf), above, fitted, values, by, labels)
+    above = (channels.excess(values) > 0.0) & channels.fitted
+    log_sf = np.where(channels.fitted, channels.log_sf(values), 0.0)
+    score, keys = SCORES[by](channels, values, rng)
+    return Ranking(np.lexsort(keys, axis=-1), score, log_sf, np.exp(log_sf), above, channels.fitted, values, by, given)
 
 
-def _log_sf(tail: Tail, values: Float, excess: Float, above: NDArray[np.bool_]) -> Float:
-    """log P(X > x) of the POT model; 0 for channels without a fit."""
-    below = np.where(excess > 0.0, tail.threshold, values)  # a level at which sf is empirical
-    out = tail.logsf(below)
-    rate, xi, sigma = (np.broadcast_to(a, values.shape)[above] for a in (tail.n_excess / tail.n, tail.xi, tail.sigma))
-    out[above] = np.log(rate) + gpd.logsf(excess[above], xi, sigma)
-    return np.where(tail.is_fitted, out, 0.0)
-
-
-def _surprise(tail: Tail, values: Float) -> Float:
-    """−log p, at least what it is at the thresholds."""
-    least = np.log((tail.n.max() + 1.0) / (tail.n_excess.max() + 1.0))
-    return np.asarray(np.maximum(-np.asarray(tail.predictive.log_p_value(values)), least))
-
-
-def _tail_keys(tail: Tail, xi: Float, sigma: Float, excess: Float, zscore: Float) -> tuple[Float, tuple[Float, ...]]:
-    """The score −log P and sorting keys, the last one first: above, at or below, unfitted; then log P; then ties."""
-    fitted = tail.is_fitted & np.isfinite(xi) & (sigma > 0.0)
+def _by_tail(channels: Channels, x: Float, xi: Float, sigma: Float) -> tuple[Float, tuple[Float, ...]]:
+    """−log P, and sorting keys, the last one first: above, at or below, unfitted; then log P; then ties."""
+    excess = channels.excess(x)
+    fitted = channels.fitted & np.isfinite(xi) & (sigma > 0.0)
     above = (excess > 0.0) & fitted
     log_p = np.zeros(excess.shape)
-    rate, shape, scale = (np.broadcast_to(a, excess.shape)[above] for a in (tail.n_excess / tail.n, xi, sigma))
+    rate, shape, scale = (np.broadcast_to(a, excess.shape)[above] for a in (channels.rate, xi, sigma))
     log_p[above] = np.log(rate) + gpd.logsf(excess[above], shape, scale)
-    ties = zscore.copy()
+    ties = channels.zscore(x)
     ties[above] = excess[above] / scale
     group = np.where(above, 0.0, np.where(fitted, 1.0, 2.0))
     return np.where(above, -log_p, -np.inf), (-ties, log_p, group)
 
 
-def _probability(log_p: float) -> str:
-    """A probability as text, however small."""
-    if log_p == -np.inf:
-        return "0"
-    if log_p > -690.0:
-        return f"{np.exp(log_p):.3g}"
-    exponent = int(np.floor(log_p / np.log(10.0)))
-    return f"{10.0 ** (log_p / np.log(10.0) - exponent):.2f}e{exponent}"
+def _descending(score: Float) -> tuple[Float, tuple[Float, ...]]:
+    return score, (-score,)
+
+
+def _pot(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    return _by_tail(channels, x, channels.xi, channels.sigma)
+
+
+def _spot_script(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    return _by_tail(channels, x, *channels.spot_script())
+
+
+def _zscore(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    return _descending(channels.zscore(x))
+
+
+def _excess(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    mean = channels.mean_excess
+    return _descending(np.where(np.isnan(mean), -np.inf, channels.excess(x) / mean))
+
+
+def _gradient(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    return _descending(channels.sign * x)
+
+
+def _impact(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
+    return _descending(channels.sign * x * np.maximum(-channels.log_p_value(x), channels.least_surprise))
+
+
+def _random(channels: Channels, x: Float, rng: np.random.Generator | int | None) -> tuple[Float, tuple[Float, ...]]:
+    return _descending(np.random.default_rng(rng).random(x.shape))
+
+
+SCORES: dict[str, Callable[..., tuple[Float, tuple[Float, ...]]]] = {
+    "pot": _pot,
+    "zscore": _zscore,
+    "excess": _excess,
+    "spot-script": _spot_script,
+    "gradient": _gradient,
+    "impact": _impact,
+    "random": _random,
+}
+"""A score a ranking: from channels, values and a generator to the scores, larger first, and keys to sort by."""

@@ -10,6 +10,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
+from evtkit.peaks import Thresholds, how_many, tail_from_largest
 
 if TYPE_CHECKING:
     import os
@@ -240,9 +241,41 @@ class TailSketch:
         ValueError
             If nothing was seen, the fit needs more than `capacity` values of a channel, or as in `fit_tail`.
         """
-        from evtkit.peaks import tail_from_sketch
-
-        return tail_from_sketch(self, quantile=quantile, threshold=threshold, n_excess=n_excess, method=method)
+        if not np.any(self.count > 0):
+            raise ValueError(f"the sketch has seen no observation in any of its {self.n_channels} channels")
+        if (given := frame_labels(threshold)) is not None:
+            check_names(given.channels, self.names, "threshold")
+        rule = how_many(self.count, self.n_channels, quantile, threshold, n_excess, 2)
+        ordered = self.largest()
+        if isinstance(rule, Thresholds):
+            levels = np.array(np.broadcast_to(rule.levels, self.n_channels))
+            with np.errstate(invalid="ignore"):
+                short = (self.count > self.capacity) & (ordered[:, 0] > levels)
+                kept = np.count_nonzero(ordered > levels[:, None], axis=1)
+            if np.any(short):
+                lowest = float(ordered[short, 0].max())
+                raise ValueError(
+                    f"threshold must be at least {lowest:.6g}, the smallest value kept, in {np.count_nonzero(short)} "
+                    "channels; a larger capacity reaches lower"
+                )
+            if not np.any(kept):
+                raise ValueError(
+                    f"threshold {np.asarray(threshold)} leaves no excess; the largest is {np.nanmax(ordered)}"
+                )
+        else:
+            kept = rule
+            if np.any(kept > np.minimum(self.count, self.capacity)):
+                raise ValueError(
+                    f"capacity must be at least {int(kept.max())} for this fit of {int(self.count.max())} "
+                    f"observations, got {self.capacity}"
+                )
+            position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
+            levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
+        width = max(1, int(kept.max()))
+        return tail_from_largest(
+            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, self.mean, self._squares,
+            sample=None, side="upper", method=method, scalar=False, n_threads=self.n_threads, names=self.names,
+        )  # fmt: skip
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -295,7 +328,9 @@ class TailSketch:
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
-            raise ValueError(f"got a {values.dtype} block for a {self.dtype} sketch; cast it, or use dtype=np.float64")
+            raise ValueError(
+                f"a block must be {self.dtype}, as the sketch is, got {values.dtype}; cast it, or use dtype=np.float64"
+            )
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 

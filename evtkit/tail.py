@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
 from evtkit._empirical import order_statistics, share_above
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
+from evtkit.gof import goodness_of_fit
+from evtkit.intervals import Interval, return_level_interval, xi_interval
+from evtkit.predictive import Predictive
+from evtkit.ranking import Channels, rank
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.predictive import Predictive
+    from evtkit.gof import GoodnessOfFit
     from evtkit.ranking import Ranking
 
 __all__ = ["Tail"]
@@ -113,10 +117,10 @@ class Tail:
         out = np.empty(levels.shape)
         above = excess > 0.0
         xi, sigma = (np.broadcast_to(np.where(self.is_fitted, a, np.nan), levels.shape) for a in (self.xi, self.sigma))
-        rate = np.broadcast_to(self.n_excess / self.n, levels.shape)
+        rate = np.broadcast_to(self.exceedance_rate, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            out[~above] = np.log(share_above(self, sign * levels)[~above])
+            out[~above] = np.log(self._share_above(sign * levels)[~above])
         return self._like(x, out)
 
     def sf(self, x: ArrayLike) -> Float:
@@ -158,27 +162,73 @@ class Tail:
         )
         fitted = np.broadcast_to(self.is_fitted, shape)
         out = np.empty(shape)
-        tail = prob * n <= n_excess
+        tail = prob <= n_excess / np.maximum(n, 1)  # so that `isf` of what `sf` says of the threshold is the threshold
         ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
-            out[~tail] = order_statistics(self, prob, ~tail)
+            known = np.atleast_2d(self.largest if self.sample is None else self.sample)
+            channel = np.broadcast_to(np.arange(known.shape[0]) if self.threshold.ndim else 0, shape)
+            out[~tail] = order_statistics(prob, ~tail, channel, known, np.atleast_1d(self.n))
         out *= self._sign
         return self._like(p, out)
 
-    def return_level(self, period: ArrayLike) -> Float:
+    @overload
+    def return_level(self, period: ArrayLike) -> Float: ...
+
+    @overload
+    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+
+    def return_level(
+        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+    ) -> Float | Interval:
         """The level exceeded once in `period` observations, on average: isf(1/period).
 
         Parameters
         ----------
         period : array_like
             Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
+        interval : float in (0, 1), optional
+            Also confidence limits at this level, for tails fitted by maximum likelihood.
+        method : {"profile", "delta"}
+            Of the interval, as in `evtkit.intervals.return_level_interval`.
+
+        Returns
+        -------
+        ndarray of float64, or Interval
+            Shaped as `isf(1/period)`. With `interval` an `evtkit.intervals.Interval` of that shape, whose limits are
+            NaN where there are none: in channels without a fit, and for levels at or below the threshold.
+
+        Raises
+        ------
+        ValueError
+            If a period is not above 1, or an interval is asked of another estimator.
+
+        Examples
+        --------
+        >>> from evtkit import fit_tail, gpd
+        >>> tail = fit_tail(gpd.rvs(0.2, 1.0, size=3650, rng=1), quantile=0.9)
+        >>> hundred_years = tail.return_level(36500, interval=0.95)
+        >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
+        38.4, between 24.1 and 77.5
         """
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        return self._like(period, self.isf(1.0 / m))
+        estimate = self.isf(1.0 / m)
+        if interval is None:
+            return self._like(period, estimate)
+        return self._level_interval(m, np.asarray(estimate), interval, method)
+
+    def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
+        """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
+        self._need_likelihood("an interval")
+        return xi_interval(self.excesses, level=level, method=method)
+
+    def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
+        """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
+        self._need_likelihood("a goodness-of-fit test")
+        return goodness_of_fit(self.excesses, self.gpd_fit, **options)
 
     def rank(
         self,
@@ -206,9 +256,9 @@ class Tail:
         -------
         Ranking
         """
-        from evtkit.ranking import rank
-
-        return rank(self, x, by, rng=rng, names=names)
+        if not self.threshold.ndim:
+            raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
+        return rank(self._channels(), self._numbers(x, "x"), by, rng=rng, names=names)
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -216,6 +266,11 @@ class Tail:
     def is_fitted(self) -> NDArray[np.bool_]:
         """Whether each channel has a fitted tail (status OK or BOUNDARY)."""
         return np.asarray(self.status <= FitStatus.BOUNDARY)
+
+    @property
+    def exceedance_rate(self) -> Float:
+        """N_u/n, the share of the observations beyond the threshold; 0 in a channel without any."""
+        return np.asarray(self.n_excess / np.maximum(self.n, 1))
 
     @property
     def endpoint(self) -> Float:
@@ -235,37 +290,34 @@ class Tail:
         return out if self.threshold.ndim else out[:, 0]
 
     @cached_property
-    def gpd(self) -> GpdFit:
+    def gpd_fit(self) -> GpdFit:
         """The fit as `fit_gpd` returns it."""
         return GpdFit(self.xi, self.sigma, self.loglik, self.n_excess, self.status,
                       self.se_xi, self.se_sigma, self.cov, self.method)  # fmt: skip
 
     @cached_property
-    def published(self) -> GpdFit:
-        """The same excesses fitted by ``method="spot-script"``, for the ranking of that name."""
-        return fit_gpd(self.excesses, method="spot-script")
-
-    @cached_property
     def predictive(self) -> Predictive:
         """Probabilities of the next observation, which allow for the uncertainty of ξ and σ."""
-        from evtkit.predictive import Predictive
-
-        return Predictive(self)
+        known = np.atleast_2d(self.largest if self.sample is None else self.sample)
+        return Predictive(
+            known, np.atleast_1d(self.n), np.atleast_1d(self.n_excess), self._sign * np.atleast_1d(self.threshold),
+            np.atleast_1d(self.is_fitted), side=self.side, scalar=not self.threshold.ndim, names=self.names,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return self.threshold.size
 
     def __getitem__(self, channel: int | str | Sequence[str]) -> Tail:
-        """One channel, by its place or name, as a tail of its own; of a list of names, a tail of those channels."""
+        """One channel, by its position or name, as a tail of its own; of a list of names, a tail of those channels."""
         if not self.threshold.ndim:
             raise TypeError("this tail has one channel already")
         if not isinstance(channel, int | np.integer):
-            places = [self._place(name) for name in ([channel] if isinstance(channel, str) else channel)]
+            positions = [self._position(name) for name in ([channel] if isinstance(channel, str) else channel)]
             if not isinstance(channel, str):
                 arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-                chosen: dict[str, Any] = {n: a[places] for n, a in arrays.items() if isinstance(a, np.ndarray)}
+                chosen: dict[str, Any] = {n: a[positions] for n, a in arrays.items() if isinstance(a, np.ndarray)}
                 return replace(self, **chosen)
-            channel = places[0]
+            channel = positions[0]
         picked = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in picked.items():
             if isinstance(value, np.ndarray):
@@ -308,6 +360,53 @@ class Tail:
     def _sign(self) -> float:
         return 1.0 if self.side == "upper" else -1.0
 
+    def _share_above(self, levels: Float) -> Float:
+        sample = None if self.sample is None else np.atleast_2d(self.sample)
+        return share_above(levels, np.atleast_2d(self.largest), sample, np.atleast_1d(self.n))
+
+    def _channels(self) -> Channels:
+        """What a ranking may look at."""
+
+        def spot_script() -> tuple[Float, Float]:
+            fit = fit_gpd(self.excesses, method="spot-script")
+            return fit.xi, fit.sigma
+
+        return Channels(
+            sign=self._sign, threshold=self.threshold, mean=self.mean, xi=self.xi, sigma=self.sigma,
+            rate=self.exceedance_rate, std=self.std, mean_excess=self.mean_excess, fitted=self.is_fitted,
+            log_sf=self._log_sf_of_fitted, log_p_value=lambda x: np.asarray(self.predictive.log_p_value(x)),
+            spot_script=spot_script, names=self.names,
+            least_surprise=float(np.log((self.n.max() + 1.0) / (self.n_excess.max() + 1.0))),
+        )  # fmt: skip
+
+    def _log_sf_of_fitted(self, x: Float) -> Float:
+        """`logsf`, with 0 where a channel is not fitted, also above its threshold."""
+        known = np.where(self.is_fitted, x, self.threshold)
+        return np.where(self.is_fitted, np.asarray(self.logsf(known)), 0.0)
+
+    def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
+        """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
+        self._need_likelihood("an interval")
+        estimate = estimate.copy()
+        channels = np.atleast_1d(self.threshold).size
+        m = np.broadcast_to(period, estimate.shape).reshape(-1, channels)
+        rate, u = np.atleast_1d(self.exceedance_rate), np.atleast_1d(self.threshold)
+        excesses = self.excesses.reshape(-1, channels)
+        low, high = np.full(m.shape, np.nan), np.full(m.shape, np.nan)
+        for row, periods in enumerate(m):
+            some = np.atleast_1d(self.is_fitted) & (rate * periods > 1.0) & np.isfinite(periods)
+            if not np.any(some):
+                continue
+            found = return_level_interval(excesses[:, some], periods[some], rate=rate[some], level=level, method=method)
+            reach = np.array([found.lower, found.upper])
+            low[row, some], high[row, some] = u[some] + reach if self._sign > 0 else (u[some] - reach)[::-1]
+        shape = estimate.shape
+        return Interval(estimate, low.reshape(shape), high.reshape(shape), level, method, self.status)
+
+    def _need_likelihood(self, what: str) -> None:
+        if self.method != "mle":
+            raise ValueError(f"{what} needs a maximum-likelihood fit, got method {self.method!r}")
+
     def _numbers(self, x: ArrayLike, argument: str) -> Float:
         """Numbers as float64; the columns of a data frame are compared with the channels."""
         if (given := frame_labels(x)) is not None:
@@ -318,7 +417,7 @@ class Tail:
         """A result as NumPy's functions return it, or labelled as x is."""
         return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
 
-    def _place(self, name: str) -> int:
+    def _position(self, name: str) -> int:
         known = [] if self.names is None else self.names.tolist()
         if name not in known:
             raise ValueError(f"no channel {name!r}; there is {', '.join(map(repr, known[:12])) or 'none with a name'}")

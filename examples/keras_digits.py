@@ -17,7 +17,7 @@ from evtkit_keras.input_saliency import input_saliency
 from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 
-from evtkit.plot.networks import input_picture
+from evtkit import plot
 from evtkit.saliency import evaluate, held_out_split, report
 
 layers = keras.layers
@@ -88,9 +88,10 @@ def main() -> None:
 
     one = seen[:1]
     heat = input_saliency(net, turned[one], labels[one], reference, units=ranking.top(10))
-    pictures = [(input_picture(1 - turned[one][0, ..., 0], heat[0]), "A mistake, and the pixels its filters look at.")]
+    picture = plot.input_saliency(1 - turned[one][0, ..., 0], heat[0])
+    pictures = [(picture, "A mistake, and the pixels its filters look at.")]
     page = report(options.output / "digits.html", reference, ranking=ranking, results=results,
-                  families=reference.goodness(), pictures=pictures)  # fmt: skip
+                  families=reference.compare_families(), pictures=pictures)  # fmt: skip
     print(f"\n{page}")
 
 

@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     print(tail)
     print(ranking)
     print(f"channels that survive a false-discovery rate of 5 %: {ranking.select(fdr=0.05).tolist()}")
-    print(f"by their value alone the odd ones stand at {np.flatnonzero(np.isin(np.argsort(-query), odd)) + 1}")
+    by_value = np.argsort(-query, kind="stable")
+    print(f"by their value alone the odd ones stand at {np.flatnonzero(np.isin(by_value, odd)) + 1}")
     plot.ranking(ranking, k=15).figure.savefig(args.output, dpi=120)
     print(f"picture: {args.output}")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from evtkit import demo, fit_tail, plot
-from evtkit.intervals import return_level_interval, xi_interval
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,10 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         x = np.loadtxt(args.file, delimiter=",", skiprows=1, usecols=-1)
     where = {"quantile": 0.9} if args.threshold is None else {"threshold": args.threshold}
     tail = fit_tail(x, **where)
-    shape = xi_interval(tail.excesses)
-    level = return_level_interval(
-        tail.excesses, args.years * args.per, rate=tail.n_excess / tail.n, threshold=tail.threshold
-    )
+    shape = tail.xi_interval()
+    level = tail.return_level(args.years * args.per, interval=0.95)
     print(tail)
     print(f"shape ξ: {shape.estimate:.3f}, between {shape.lower:.3f} and {shape.upper:.3f}")
     print(

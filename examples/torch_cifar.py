@@ -54,7 +54,7 @@ def main() -> None:
     state = options.output / f"calibration-{options.depth}-{reduction}.npz"
     reference = calibrate(net, Batches(x, y, 100), normalize=normalize, checkpoint=state)
     reference.save(options.output / "reference.npz")
-    print(reference, reference.tail, reference.goodness(), sep="\n")
+    print(reference, reference.tail, reference.compare_families(), sep="\n")
 
     x_shift, y_shift = images(options.data, "cifar10_natural_shift", None)
     wrong = np.flatnonzero(net.predict(x_shift).argmax(1) != y_shift)
@@ -86,7 +86,7 @@ def main() -> None:
     results.to_csv(options.output / "repair.csv")
     title = f"ResNet-{options.depth}: CIFAR-10's classes in other pictures"
     page = report(options.output / "cifar.html", reference, ranking=ranking, results=results,
-                  families=reference.goodness(), title=title)  # fmt: skip
+                  families=reference.compare_families(), title=title)  # fmt: skip
     print(f"\n{page}")
 
 

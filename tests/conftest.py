@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ settings.register_profile(
     "evtkit", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("evtkit")
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `rounding`, whichever folder a test is in
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

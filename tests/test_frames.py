@@ -12,7 +12,6 @@ import pytest
 
 from evtkit import Tail, TailSketch, dependence, fit_gpd, fit_tail, gev, gpd, threshold
 from evtkit._common.frames import frame_labels, like, unlabelled
-from evtkit.predictive import Predictive
 
 X = np.random.default_rng(0).standard_t(4, size=(400, 3))
 NAMES = ["north", "south", "west"]
@@ -227,7 +226,7 @@ def test_no_library_is_imported_for_the_sake_of_arguments():
 
 @both
 def test_predictive_probabilities_keep_the_index(frame):
-    model = Predictive(fit_tail(frame(), quantile=0.9))
+    model = fit_tail(frame(), quantile=0.9).predictive
     assert_like(model.p_value(frame()), frame(), model.p_value(X))
     with pytest.raises(ValueError, match="another order"):
         model.p_value(frame()[NAMES[::-1]])

@@ -27,6 +27,13 @@ def test_the_distribution_needs_no_numba():
     assert "numba" not in imported_by("from evtkit import gpd; gpd.sf(1.0, 0.1, 1.0)")
 
 
+@pytest.mark.parametrize("module", ["intervals", "gof", "threshold", "plot", "tail", "spot", "saliency"])
+def test_modules_load_numba_only_when_a_kernel_is_called(module):
+    if module == "plot":
+        pytest.importorskip("matplotlib")
+    assert "numba" not in imported_by(f"import evtkit.{module}")
+
+
 def test_the_core_never_imports_a_neural_framework():
     heavy = {"torch", "tensorflow", "keras", "jax"}
     assert not imported_by("import evtkit; [getattr(evtkit, n) for n in ('fit_tail', 'TailSketch', 'Ranking')]") & heavy

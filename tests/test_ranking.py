@@ -46,6 +46,14 @@ def test_beyond_the_endpoint_comes_first_ordered_by_excess_over_scale(tail, quer
     assert ranking.p_value[[0, 1]].tolist() == [0.0, 0.0]
 
 
+def test_beyond_the_endpoint_a_channels_unit_does_not_matter():
+    scale = np.array([1e-3, 1.0, 1e3, 1e6])
+    tail = fit_tail(gpd.rvs(-0.5, 1.0, (2000, 4), 6) * scale, quantile=0.9)
+    ranking = tail.rank(tail.threshold + np.array([40.0, 10.0, 30.0, 20.0]) * tail.sigma)
+    assert ranking.p_value.tolist() == [0.0] * 4
+    assert ranking.order.tolist() == [0, 2, 3, 1]
+
+
 def test_a_dead_channel_never_outranks_a_fitted_one(tail, query):
     query[7] = 1e30
     ranking = tail.rank(query)
@@ -70,6 +78,8 @@ def test_ties_keep_the_order_of_channels():
     tail = fit_tail(x, quantile=0.9)
     assert tail.rank(np.full(30, 9.0)).order.tolist() == list(range(30))
     assert tail.rank(np.full(30, 0.1)).order.tolist() == list(range(30))
+    by_chance = tail.rank(np.full(30, 9.0), "random", rng=0)
+    assert by_chance.select(0.5).tolist() == by_chance.order.tolist()  # equal probabilities, in the ranking's order
 
 
 def test_ranks_survive_underflow(tail):
@@ -96,11 +106,10 @@ def test_the_other_scores(tail, query, by, score):
 
 
 def test_impact_is_the_value_times_its_surprise(tail, query):
-    from evtkit.predictive import Predictive
 
     query[3], query[30], query[8] = tail.threshold[3] + 1.0, 1e9, -2.0
     ranking = tail.rank(query, "impact")
-    surprise = -Predictive(tail).log_p_value(query)
+    surprise = -tail.predictive.log_p_value(query)
     floor = -np.log(200 / 2001)  # 199 of 2,000 lie above each threshold
     np.testing.assert_allclose(ranking.score, query * np.maximum(surprise, floor), rtol=1e-12)
     assert np.array_equal(ranking.order, np.argsort(-ranking.score, kind="stable"))
@@ -156,6 +165,12 @@ def test_select_is_benjamini_hochberg(seed, fdr):
     chosen = ranking.select(fdr)
     assert len(chosen) == most
     assert np.array_equal(np.exp(log_p[chosen]), ordered[:most])
+
+
+def test_select_takes_what_is_exactly_at_its_limit():
+    log_p = np.log([0.25, 0.5])
+    ranking = Ranking(np.arange(2), -log_p, log_p, np.exp(log_p), np.ones(2, bool), np.ones(2, bool), log_p, "pot")
+    assert ranking.select(0.5).tolist() == [0, 1]
 
 
 def test_false_discovery_rate_is_kept():

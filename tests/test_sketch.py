@@ -128,6 +128,8 @@ def test_thresholds_and_numbers_of_excesses():
     sketch = filled(x)
     assert_same_fit(sketch.fit(n_excess=100), fit_tail(x, n_excess=100))
     assert_same_fit(sketch.fit(threshold=5.0), fit_tail(x, threshold=5.0))
+    smallest = sketch.largest()[:, 0]  # what was dropped is no larger, and so no excess
+    assert np.array_equal(sketch.fit(threshold=smallest).xi, fit_tail(x, threshold=smallest).xi, equal_nan=True)
 
 
 def test_ragged_channels_where_values_are_left_out():
@@ -143,6 +145,19 @@ def test_ragged_channels_where_values_are_left_out():
         assert alone.threshold == fit.threshold[channel]
         assert np.array_equal(alone.xi, fit.xi[channel], equal_nan=True)
         assert np.isclose(alone.std, fit.std[channel], rtol=1e-12)
+
+
+def test_merged_and_loaded_sketches_know_all_that_one_would(tmp_path):
+    x = channels(np.float64)[:, :20].copy()
+    x[5::7, 3], x[900:, 4], x[::2, 5] = np.nan, np.inf, -np.inf
+    whole = filled(x, capacity=250, nonfinite="count")
+    first, second = (filled(part, capacity=250, nonfinite="count") for part in np.split(x, [700]))
+    second.save(tmp_path / "second.npz")
+    first.merge(TailSketch.load(tmp_path / "second.npz"))
+    assert whole.nonfinite_count[3:6].all()
+    for name in ("count", "nonfinite_count", "minimum"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(whole, name), err_msg=name)
+    assert repr(first) == repr(whole)
 
 
 def test_memory_does_not_grow():
@@ -176,10 +191,11 @@ def test_bad_blocks_change_nothing(block, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s: s.fit(quantile=0.1), "capacity is 10"),
-        (lambda s: s.fit(n_excess=10), "capacity is 10"),
+        (lambda s: s.fit(quantile=0.1), "capacity must be at least .* got 10"),
+        (lambda s: s.fit(n_excess=10), "capacity must be at least .* got 10"),
         (lambda s: s.fit(threshold=0.0), "larger capacity"),
         (lambda s: s.fit(threshold=7.0), "leaves no excess"),
+        (lambda s: s.fit(threshold=s.largest()[:, -1]), "leaves no excess"),
         (lambda s: s.fit(), "give one of"),
         (lambda s: TailSketch(2, 10).fit(quantile=0.9), "no observation"),
         (lambda s: s.merge(TailSketch(3, 10)), "must agree"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evtkit import FitStatus, Tail, fit_gpd, fit_tail, gpd
+from evtkit.gof import goodness_of_fit
+from evtkit.intervals import return_level_interval, xi_interval
 
 
 def assert_same(a: Tail, b: Tail, *, skip: tuple[str, ...] = ()) -> None:
@@ -90,6 +94,26 @@ def test_return_level_is_exceeded_once_a_period(x):
     assert np.allclose(tail.sf(tail.return_level(1e5)), 1e-5, rtol=1e-10)
 
 
+def test_an_exponential_tail_has_no_end(x):
+    for side, end in (("upper", np.inf), ("lower", -np.inf)):
+        tail = replace(fit_tail(x, quantile=0.9, side=side), xi=np.zeros(5))
+        assert np.all(tail.endpoint == end)
+
+
+def test_at_the_threshold_the_tail_takes_over(x):
+    """P(X > u) is N_u/n and its level is u, be it an observation or not; without a fit only shares are known."""
+    tail = fit_tail(x[:, 0], threshold=1.2345)
+    rate = tail.n_excess / tail.n
+    assert tail.sf(1.2345) == rate == np.mean(x[:, 0] > 1.2345)
+    assert tail.isf(rate) == 1.2345
+    unfitted = fit_tail(np.repeat([0.0, 1.0, 2.0], [90, 5, 5]), threshold=1.0)
+    assert not unfitted.is_fitted
+    assert unfitted.sf(1.0) == pytest.approx(0.05)
+    assert np.isnan(unfitted.sf(1.5))
+    assert np.isnan(unfitted.isf(0.05))
+    assert unfitted.isf(0.06) == 1.0
+
+
 def test_bounded_tails_end():
     tail = fit_tail(np.random.default_rng(0).random(5000), quantile=0.9)
     assert tail.xi < 0
@@ -104,6 +128,8 @@ def test_lower_side_mirrors_the_upper(x):
     assert np.array_equal(lower.sf(x[:7]), upper.sf(-x[:7]))
     assert np.array_equal(lower.return_level(1e4), -upper.return_level(1e4))
     assert np.array_equal(lower.endpoint, -upper.endpoint)
+    assert np.array_equal(lower.excesses, upper.excesses)
+    assert np.all(lower.excesses > 0.0)
     assert np.allclose(lower.mean, x.mean(axis=0))
 
 
@@ -204,7 +230,7 @@ BAD = [
     ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0]}, "give one of"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
-    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must lie"),
+    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must be an integer in"),
     ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
     ({"x": [1.0, 2.0, 3.0], "threshold": np.nan}, "must be finite"),
     ({"x": [1.0, 2.0, 3.0], "threshold": [1.0, 2.0]}, "one number"),
@@ -228,6 +254,7 @@ def test_bad_input_says_what_was_got_and_wanted(arguments, message):
         (lambda t: t.isf(1.5), r"\[0, 1\]"),
         (lambda t: t.isf(np.nan), r"\[0, 1\]"),
         (lambda t: t.return_level(0.5), "more than one"),
+        (lambda t: t.return_level(1.0), "more than one"),
         (lambda t: t.rank(np.zeros(4)), "shape"),
         (lambda t: t.rank(np.zeros(5), by="nothing"), "by must be"),
         (lambda t: t.rank(np.zeros(5), by="random"), "rng"),
@@ -247,3 +274,64 @@ def test_isf_refuses_what_was_not_kept(x):
 def test_repr_tells_the_essentials(x):
     assert "OK" in repr(fit_tail(x[:, 0], quantile=0.9))
     assert "5 channels" in repr(fit_tail(x, quantile=0.9))
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_a_tails_intervals_are_those_of_its_parts(side):
+    x = np.random.default_rng(5).standard_t(4, size=(2000, 3))
+    tail = fit_tail(x, quantile=0.95, side=side)
+    sign = 1.0 if side == "upper" else -1.0
+    parts = return_level_interval(
+        tail.excesses, 5000, rate=tail.n_excess / tail.n, threshold=sign * tail.threshold, level=0.9
+    )
+    found = tail.return_level(5000, interval=0.9)
+    np.testing.assert_allclose(found.estimate, tail.return_level(5000))
+    low, high = (parts.lower, parts.upper) if side == "upper" else (-parts.upper, -parts.lower)
+    np.testing.assert_allclose([found.lower, found.upper], [low, high], rtol=1e-12)
+    assert np.all((found.lower < found.estimate) & (found.estimate < found.upper))
+    assert np.array_equal(tail.xi_interval(0.9).lower, xi_interval(tail.excesses, level=0.9).lower)
+    assert np.array_equal(tail.goodness_of_fit().a2, goodness_of_fit(tail.excesses).a2)
+
+
+def test_several_periods_of_one_channel_and_levels_without_limits():
+    x = np.random.default_rng(6).standard_exponential((1000, 2))
+    tail = fit_tail(x, quantile=0.9)
+    alone = tail[1].return_level([5.0, 100.0, 1e4], interval=0.95)
+    assert alone.estimate.shape == alone.lower.shape == (3,)
+    assert np.isnan(alone.lower[0])  # once in five observations is below the threshold: an observation
+    together = tail.return_level([[100.0], [1e4]], interval=0.95)
+    assert together.upper.shape == (2, 2)
+    np.testing.assert_array_equal(together.upper[:, 1], alone.upper[1:])
+
+
+def test_an_interval_needs_a_likelihood():
+    tail = fit_tail(np.random.default_rng(7).standard_exponential(500), quantile=0.9, method="pwm")
+    with pytest.raises(ValueError, match="maximum-likelihood"):
+        tail.return_level(1000, interval=0.95)
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+@pytest.mark.parametrize("rule", [{"quantile": 0.9}, {"threshold": 1.0}, {"n_excess": 30}])
+def test_missing_observations_are_as_if_never_made(side, rule):
+    rng = np.random.default_rng(8)
+    x = 2.0 * rng.standard_normal((400, 4)) + 0.5
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[:, 2] = np.nan  # a dead channel
+    whole = fit_tail(x, side=side, missing="drop", **rule)
+    assert whole.n[2] == 0
+    assert FitStatus(int(whole.status[2])) is FitStatus.EMPTY
+    for channel in (0, 1, 3):
+        column = x[~np.isnan(x[:, channel]), channel]
+        alone, one = fit_tail(column, side=side, **rule), whole[channel]
+        for name in ("threshold", "xi", "sigma", "n", "n_excess", "mean", "std", "mean_excess", "loglik"):
+            assert getattr(one, name) == getattr(alone, name), name
+        levels = np.linspace(-4.0, 9.0, 40)
+        np.testing.assert_array_equal(one.sf(levels), alone.sf(levels))
+        np.testing.assert_array_equal(one.isf([0.01, 0.5]), alone.isf([0.01, 0.5]))
+    with pytest.raises(ValueError, match=r"x must be finite, got nan in row .*missing='drop'"):
+        fit_tail(x, side=side, **rule)
+
+
+def test_infinities_are_not_missing():
+    with pytest.raises(ValueError, match="x must be finite, got inf in row 3"):
+        fit_tail(np.array([1.0, 2.0, np.nan, np.inf, 3.0]), n_excess=1, missing="drop")

@@ -223,6 +223,23 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path, number):
     assert sum(b'"begin"' in line for line in told) == Watch.load(state).events.total
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path, number):
+    """As under nohup, or in the background of a script: the next line is judged, and SIGTERM still ends it in order."""
+    path, state = write(tmp_path / "x.csv", LINES[:1200]), tmp_path / "state.json"
+    signal.signal(number, signal.SIG_IGN)  # handed down; the fixture of every test puts it back
+    with start(path, "-f", "--json", "--state", state, "--save-every", "0") as process:
+        until(lambda: state.exists() and Watch.load(state).rows == 1199)
+        process.send_signal(number)
+        with path.open("a") as file:
+            file.write("\n".join(LINES[1200:1900]) + "\n")
+        until(lambda: Watch.load(state).rows == 1899)
+        process.send_signal(signal.SIGTERM)
+        told = process.stdout.readlines()
+        assert process.wait() == 1
+    assert len(told) == Watch.load(state).alarms.sum()
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     path, state = write(tmp_path / "x.csv", [*LINES, *["t,1e9,0"] * 20_000]), tmp_path / "state.json"
     with start(path, "--state", state, "--on-alarm", "ignore") as process:

@@ -9,11 +9,11 @@ try:
 except ImportError as error:
     raise ImportError("evtkit_keras needs Keras 3 and TensorFlow: pip install 'evtkit[tensorflow]'") from error
 
+from evtkit.saliency.adapting import Block
 from evtkit_keras.callback import SaliencyCallback
 from evtkit_keras.layers import register_heads
-from evtkit_keras.model import KerasModel
-from evtkit_keras.patches import KerasUnitGradient, apply_repair
-from evtkit_keras.rules import Block, Diagonal, Use, register
+from evtkit_keras.model import KerasModel, KerasUnitGradient, apply_repair
+from evtkit_keras.rules import Diagonal, Use, register
 from evtkit_keras.samples import batches
 
 __all__ = [

@@ -116,7 +116,7 @@ class SaliencyCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             from evtkit.saliency import report
 
             k = min(self._k, len(self.net.units))
-            families = self.reference.goodness()
+            families = self.reference.compare_families()
             report(self._report, self.reference, ranking=self.ranking, families=families, k=k)
 
     def _rank(self) -> None:

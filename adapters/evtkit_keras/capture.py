@@ -16,12 +16,12 @@ import keras
 import tensorflow as tf
 
 from evtkit_keras.patching import patched
-from evtkit_keras.rules import Entry, Rule, find_entry
+from evtkit_keras.rules import ENTRIES, Entry, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from evtkit_keras.network import Network
+    from evtkit_keras.network import KerasNetwork
 
 __all__ = ["Call", "Capture", "HiddenError"]
 
@@ -46,7 +46,7 @@ class Capture:
 
     Parameters
     ----------
-    network : Network
+    network : KerasNetwork
         The network.
     tracked : mapping of str to Variable
         Weights to follow, by name.
@@ -61,7 +61,7 @@ class Capture:
         For a weight, the batch norms its output goes straight into, by the name of their layer.
     """
 
-    def __init__(self, network: Network, tracked: Mapping[str, Any], tape: Any) -> None:
+    def __init__(self, network: KerasNetwork, tracked: Mapping[str, Any], tape: Any) -> None:
         self.calls: list[Call] = []
         self.followers: dict[str, set[str]] = {}
         self._network = network
@@ -76,7 +76,7 @@ class Capture:
         self._hidden: list[str] = []
         self._twice: list[str] = []
         for layer in network.layers.values():
-            entry = find_entry(layer)
+            entry = ENTRIES.find(layer)
             if entry is None:
                 continue
             held = {attribute: self._names.get(id(getattr(layer, attribute, None))) for attribute in entry.rules}

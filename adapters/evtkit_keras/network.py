@@ -5,48 +5,99 @@ A layer is called by its own name, with those of the models and layers around it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
+import tensorflow as tf
+
+from evtkit.saliency.adapting import Arrays, Candidate, Chooser, Lanes, Network, Plan, resolve
+from evtkit_keras.layers import HOLDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Network"]
+    from numpy.typing import NDArray
+
+    from evtkit.saliency.adapting.lanes import Index
+
+__all__ = ["KerasNetwork", "stage_of"]
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
+def stage_of(layer: str) -> str:
+    """Group a layer belongs to: its name up to the first part that ends in a digit.
+
+    Keras's names have slashes between a model and the layers inside it, and underscores, or dots, within a name.
+
+    Parameters
+    ----------
+    layer : str
+        Full name of a layer.
+
+    Returns
+    -------
+    str
+        The stage; the whole name of a layer that has no number in it.
+
+    Examples
+    --------
+    >>> [stage_of(name) for name in ("conv2_block1_1_conv", "block_3_expand", "encoder/layer_7/query", "dense")]
+    ['conv2', 'block_3', 'encoder/layer_7', 'dense']
+    """
+    numbered = re.match(r".*?[0-9](?=[/_.]|$)", layer)
+    return numbered[0] if numbered else layer
+
+
+class _Tensors(Arrays):
+    """Arithmetic on tensors, through which gradients flow; weights and repairs are NumPy arrays."""
+
+    def reshape(self, x: Any, shape: Sequence[int]) -> Any:
+        return tf.reshape(x, shape) if tf.is_tensor(x) else super().reshape(x, shape)
+
+    def transpose(self, x: Any, order: Sequence[int]) -> Any:
+        return tf.transpose(x, order) if tf.is_tensor(x) else super().transpose(x, order)
+
+    def cast(self, x: Any, dtype: np.dtype[Any]) -> Any:
+        return tf.cast(x, dtype)
+
+    def total(self, x: Any) -> Any:
+        return tf.reduce_sum(x)
+
+    def sums(self, rows: Any, groups: NDArray[np.intp], count: int) -> Any:
+        return tf.math.unsorted_segment_sum(tf.reduce_sum(rows, 1), tf.constant(groups), count)
+
+    def like(self, values: Any, x: Any) -> Any:
+        return tf.cast(tf.constant(values), x.dtype) if tf.is_tensor(x) else super().like(values, x)
+
+
+class KerasNetwork(Network):
     """A model's layers and weights by full name.
 
     Parameters
     ----------
     model : keras.Model
         The model.
+
+    Attributes
+    ----------
     layers : dict of str to Layer
         Every layer once, the model itself first (""), each layer before the layers inside it.
-    weights : dict of str to Variable
+    variables : dict of str to Variable
         The weights that training could change, frozen or not, each once under its first name. Moving averages and the
         states of random generators are none.
-    owners : dict of str to Layer
-        The layer each weight belongs to.
+
+    Raises
+    ------
+    ValueError
+        If it is no Keras 3 model, Keras does not run on TensorFlow, or the model is unbuilt.
     """
 
-    model: Any
-    layers: dict[str, Any]
-    weights: dict[str, Any]
-    owners: dict[str, Any]
+    arrays = _Tensors()
 
-    @classmethod
-    def of(cls, model: Any) -> Network:
-        """Read a model.
-
-        Raises
-        ------
-        ValueError
-            If it is no Keras 3 model, Keras does not run on TensorFlow, or the model is unbuilt.
-        """
+    def __init__(self, model: Any) -> None:
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
                 f"got Keras on {keras.backend.backend()!r}, wanted 'tensorflow' (KERAS_BACKEND=tensorflow, set before "
@@ -56,27 +107,90 @@ class Network:
             raise ValueError(f"got a model of type {type(model).__name__}, wanted a keras.Model of Keras 3")
         if not model.built:
             raise ValueError(f"got an unbuilt model ({type(model).__name__}), wanted one call on data before")
-        layers = dict(_walk(model))
-        weights: dict[str, Any] = {}
-        owners: dict[str, Any] = {}
-        seen: set[int] = set()
-        for name, layer in layers.items():
+        self.model = model
+        self.layers = dict(_walk(model))
+        self.variables: dict[str, Any] = {}
+        self._names: dict[int, str] = {}
+        self._owners: dict[str, Any] = {}
+        for name, layer in self.layers.items():
             for variable in layer._trainable_variables:  # its own, and also where the layer is frozen
-                if id(variable) not in seen:
-                    seen.add(id(variable))
-                    full = _unique(f"{name}/{variable.name}".lstrip("/"), weights)
-                    weights[full], owners[full] = variable, layer
-        return cls(model, layers, weights, owners)
+                if id(variable) not in self._names:
+                    full = _unique(f"{name}/{variable.name}".lstrip("/"), self.variables)
+                    self.variables[full], self._owners[full], self._names[id(variable)] = variable, layer, full
 
-    def name_of(self, variable: Any) -> str | None:
-        """Full name of a weight, or None for anything else."""
-        name: str | None = self._names.get(id(variable))
-        return name
+    @property
+    def kinds(self) -> Sequence[str]:
+        """Every kind of unit declared so far."""
+        return HOLDERS.kinds()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_names", {id(variable): name for name, variable in self.weights.items()})
+    def names(self) -> Iterable[str]:
+        """Full names of all weights."""
+        return self.variables
 
-    _names: Any = None
+    def candidates(self) -> Iterator[Candidate]:
+        """Layers of the declared types, or their parts."""
+        for name, layer in self.layers.items():
+            kind, holder = HOLDERS.find(layer) or ("", None)
+            if holder is None:
+                continue
+            if not layer.built:  # a layer that no call has used has no weights yet
+                warnings.warn(
+                    f"{name} ({type(layer).__name__}) is unbuilt and has no units: nothing has used it", stacklevel=5
+                )
+                continue
+            for part, local in holder(layer).items():
+                reasons: dict[str, str] = {}
+                lanes = list(self._named(layer, local, reasons))
+                yield Candidate(f"{name}/{part}" if part else name, kind, layer, lanes, reasons)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A weight's value as an array."""
+        value: NDArray[Any] = self.variables[name].value.numpy()
+        return value
+
+    def write(self, name: str, changes: Iterable[tuple[Index, Any]]) -> None:
+        """Put values at some indices of a weight."""
+        weights = self.read(name).copy()
+        for index, values in changes:
+            weights[index] = values
+        self.variables[name].assign(weights)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a weight."""
+        return tuple(self.variables[name].shape)
+
+    def no_units(self, name: str) -> str:
+        """Why no unit would hold a weight."""
+        bias = name.rpartition("/")[2].partition("#")[0] in ("bias", "beta")
+        return "bias" if bias else f"in {type(self._owners[name]).__name__}, for which no units are defined"
+
+    def has_batch_norm(self) -> bool:
+        """Whether there is a batch norm."""
+        return any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.layers.values())
+
+    def scale_and_shift(self, follower: str) -> list[str]:
+        """Weights of the batch norm of this name, if it has a scale."""
+        layer = self.layers[follower]
+        return [self._names[id(variable)] for variable in layer._trainable_variables] if layer.scale else []
+
+    def plan(self, choose: Chooser | Sequence[Chooser], stage: Callable[[str], str] = stage_of) -> Plan:
+        """Choose units; stages are named without the nested models that all units share."""
+        plan = super().plan(choose, stage)
+        prefix = _common(self, plan.units.module.tolist())
+        stages = [prefix + stage(name[len(prefix) :]) for name in plan.units.module.tolist()]
+        return replace(plan, units=replace(plan.units, stage=np.array(stages))) if prefix else plan
+
+    def _named(self, layer: Any, local: Sequence[Lanes], reasons: dict[str, str]) -> Iterator[Lanes]:
+        """Lanes under their weights' full names, without those whose weight is recomputed from others."""
+        for lanes in local:
+            name = self._names.get(id(resolve(layer, lanes.parameter)))
+            if name is not None:
+                yield replace(lanes, parameter=name)
+                continue
+            owner = resolve(layer, lanes.parameter.rpartition(".")[0]) if "." in lanes.parameter else layer
+            for own in owner._trainable_variables:
+                if (known := self._names.get(id(own))) and not known.endswith("bias"):
+                    reasons.setdefault(known, "the weight is recomputed from it (LoRA, quantization)")
 
 
 def _walk(model: Any) -> Iterator[tuple[str, Any]]:
@@ -105,3 +219,15 @@ def _unique(name: str, taken: dict[str, Any]) -> str:
         number += 1
         unique = f"{name}#{number}"
     return unique
+
+
+def _common(network: KerasNetwork, names: Sequence[str]) -> str:
+    """Name of the nested model that all units are in, with its slash: as a stage it would tell none from another."""
+    prefix = ""
+    while True:
+        head, slash, _ = names[0][len(prefix) :].partition("/")
+        inner = f"{prefix}{head}{slash}"
+        nested = isinstance(network.layers.get(inner.rstrip("/")), keras.Model)
+        if not slash or not nested or not all(name.startswith(inner) for name in names):
+            return prefix
+        prefix = inner

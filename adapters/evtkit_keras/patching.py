@@ -16,7 +16,7 @@ import keras
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from evtkit_keras.network import Network
+    from evtkit_keras.network import KerasNetwork
 
 __all__ = ["inference", "patched"]
 
@@ -48,7 +48,7 @@ def patched(layer_type: type, compute: Callable[[Callable[..., Any], Any, Any, A
 
 
 @contextmanager
-def inference(network: Network) -> Iterator[None]:
+def inference(network: KerasNetwork) -> Iterator[None]:
     """Refuse, at the end, a forward pass in which a batch norm was to normalise by its batch: samples would mix.
 
     It normalises by its moving statistics meanwhile, which stay what they are.

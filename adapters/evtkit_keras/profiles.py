@@ -6,76 +6,58 @@ first, so that the memory of one at a time is in use beside the backward pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from evtkit.saliency.adapting import Batch, Profiler, finish
 from evtkit_keras.capture import Call, Capture, HiddenError
-from evtkit_keras.inputs import class_labels
+from evtkit_keras.input_saliency import input_slope
+from evtkit_keras.inputs import class_labels, placed
+from evtkit_keras.network import KerasNetwork  # noqa: TC001 (a field of a dataclass)
 from evtkit_keras.outputs import Head, Loss, per_sample_losses
 from evtkit_keras.patching import inference
-from evtkit_keras.reduce import Power, Workspace, lane_sums
+from evtkit_keras.reduce import Workspace, lane_sums
 from evtkit_keras.rules import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from evtkit.saliency.adapting import Reduction
-    from evtkit_keras.inputs import Batch
-    from evtkit_keras.network import Network
-    from evtkit_keras.plan import Plan
+__all__ = ["KerasProfiler"]
 
-__all__ = ["Profiler"]
-
-POWER: dict[str, Power] = {"mean-abs": 1, "l2": 2, "taylor": 0}
 _PROBED = 2  # samples by which an output is recognised
 
 
-@dataclass(eq=False, repr=False)
-class Profiler:
+@dataclass(eq=False, repr=False, kw_only=True)
+class KerasProfiler(Profiler):
     """Everything that stays the same from one batch to the next.
 
     Parameters
     ----------
-    network : Network
-        The network.
-    plan : Plan
-        Its units.
+    network, plan, reduction
+        As in `Profiler`.
     loss : callable or None
         Per-sample loss; None for cross-entropy.
     head : Head
         What the network's output is.
-    reduction : {"mean-abs", "l2", "taylor"}
-        As in `evtkit_keras.KerasModel`.
     workspace_mib : float
         Bound of the memory used beyond the activations.
     loss_scale : float
         The losses are multiplied by it and the profile divided, so that float16 gradients do not underflow.
     run_eagerly : bool
         Run without a graph.
-
-    Attributes
-    ----------
-    followers : dict
-        For each weight, the batch norms its output goes straight into.
-    used : set
-        Weights that a layer has used in some pass.
     """
 
-    network: Network
-    plan: Plan
+    network: KerasNetwork
     loss: Loss | None
     head: Head
-    reduction: Reduction
     workspace_mib: float
     loss_scale: float = 1.0
     run_eagerly: bool = False
-    followers: dict[str, set[str]] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
@@ -85,7 +67,7 @@ class Profiler:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of a profile: float64 if a weight with units is, else float32."""
-        wide = any(self.network.weights[name].dtype == "float64" for name in self.plan.parameters)
+        wide = any(self.network.variables[name].dtype == "float64" for name in self.plan.parameters)
         return np.dtype(np.float64 if wide else np.float32)
 
     def forward(self, inputs: Any) -> Any:
@@ -93,49 +75,61 @@ class Profiler:
         with inference(self.network):
             return self.network.model(inputs, training=False)
 
-    def logits(self, batch: Batch) -> Any:
-        """Class scores."""
-        self._look(batch)
-        return self._run_logits(batch.inputs)
+    def is_tensor(self, x: Any) -> bool:
+        """Whether something is a tensor."""
+        return bool(tf.is_tensor(x))
 
-    def probabilities(self, batch: Batch) -> Any:
-        """Class probabilities."""
-        self._look(batch)
-        return self._run_probabilities(batch.inputs)
+    def place(self, x: Any) -> Any:
+        """Return an array or tensor as a tensor, floating numbers in the weights' dtype."""
+        return placed(x, self.network.variables[self.plan.parameters[0]].dtype)
 
-    def target(self, batch: Batch, target: Any) -> Any:
-        """Targets as the loss takes them, checked: integer labels for the default loss."""
-        if self.loss is not None:
-            return target
+    def computes_in(self) -> set[str]:
+        """The dtypes that layers with weights compute in."""
+        return {layer.compute_dtype for layer in self.network.layers.values() if layer._trainable_variables}
+
+    def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class scores; of a softmax, what went into it."""
         self._look(batch)
-        return class_labels(target, self.head.classes)
+        scores: NDArray[np.floating[Any]] = self._run_logits(batch.inputs).numpy()
+        return scores
+
+    def probabilities(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class probabilities; the output itself where it has them."""
+        self._look(batch)
+        shares: NDArray[np.floating[Any]] = self._run_probabilities(batch.inputs).numpy()
+        return shares
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
-        """Return the profile of a batch that fits in memory, shape (batch, units).
-
-        Raises
-        ------
-        ValueError
-            If the loss is not one finite number a sample.
-        RuntimeError
-            If a weight is used in a way without a rule.
-        """
-        parts, losses = self._run_profile(batch.inputs, target)
+        """Profile of a batch that fits in memory, shape (batch, units)."""
+        parts, losses = self._run_profile(batch.inputs, self._target(batch, target))
         self._check_losses(losses)
         sums = np.zeros((len(self.plan.units), batch.size), self.dtype)
         for lanes, part in zip(self.plan.lanes, parts, strict=True):
             np.add.at(sums, lanes.units, part.numpy().T)
-        if self.reduction == "l2":
-            sums = np.sqrt(sums)
-        elif self.reduction == "mean-abs":
-            sums /= self.plan.units.size.astype(self.dtype)[:, None]
-        return np.ascontiguousarray(sums.T / self.dtype.type(self.loss_scale))
+        profile = finish(sums.T, self.reduction, self.plan.units.size.astype(self.dtype))
+        return np.ascontiguousarray(profile / self.dtype.type(self.loss_scale))
 
-    def gradient(self, batch: Batch, target: Any) -> dict[str, NDArray[Any]]:
-        """Gradient of the batch's summed loss with respect to all weights that hold units, the ordinary way."""
-        gradients, losses = self._run_gradient(batch.inputs, target)
+    def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Gradient of the batch's summed loss with respect to some weights, the ordinary way."""
+        gradients, losses = self._run_gradient(batch.inputs, self._target(batch, target))
         self._check_losses(losses)
-        return {name: part.numpy() for name, part in zip(self.plan.parameters, gradients, strict=True)}
+        found = dict(zip(self.plan.parameters, gradients, strict=True))
+        return {name: found[name].numpy() for name in names}
+
+    def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
+        """Absolute slope of a measure of one sample's ordinary gradient along the input."""
+        weights = {name: self.network.variables[name].value for name in self.plan.parameters}
+        label = self._target(batch, target)
+        return input_slope(batch, lambda one: self.losses(one.inputs, label), weights, measure)
+
+    def _target(self, batch: Batch, target: Any) -> Any:
+        """Targets as the loss takes them, checked: integer labels for the default loss."""
+        if isinstance(target, str):
+            target = self.logits(batch).argmax(1)
+        if self.loss is not None:
+            return target
+        self._look(batch)
+        return class_labels(target, self.head.classes)
 
     def losses(self, inputs: Any, target: Any) -> Any:
         """One loss a sample."""
@@ -159,7 +153,7 @@ class Profiler:
         return self.head.probabilities(self.forward(inputs))
 
     def _gradient(self, inputs: Any, target: Any) -> tuple[list[Any], Any]:
-        weights = [self.network.weights[name].value for name in self.plan.parameters]
+        weights = [self.network.variables[name].value for name in self.plan.parameters]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for weight in weights:
                 tape.watch(weight)
@@ -186,7 +180,7 @@ class Profiler:
             tf.config.run_functions_eagerly(eagerly)
 
     def _profile_seen(self, inputs: Any, target: Any, again: bool = False) -> tuple[list[Any], Any]:
-        tracked = {name: self.network.weights[name] for name in self.plan.parameters}
+        tracked = {name: self.network.variables[name] for name in self.plan.parameters}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             capture = Capture(self.network, tracked, tape)
             with capture.following():
@@ -210,20 +204,22 @@ class Profiler:
         """One tensor (samples, lanes) for each of the plan's lanes."""
         last = {call.parameter: place for place, (call, _) in enumerate(found)}
         order = sorted(range(len(self.plan.lanes)), key=lambda i: -last.get(self.plan.lanes[i].parameter, -1))
-        power = POWER[self.reduction]
         workspace = Workspace(self.workspace_mib)
         parts: list[Any] = [None] * len(order)
         before: list[Any] = []
         for place in order:
             lanes = self.plan.lanes[place]
-            weight = self.network.weights[lanes.parameter]
-            shape, value = tuple(weight.shape), tf.convert_to_tensor(weight.value) if power == 0 else None
+            weight = self.network.variables[lanes.parameter]
+            shape, value = (
+                tuple(weight.shape),
+                tf.convert_to_tensor(weight.value) if self.reduction == "taylor" else None,
+            )
             mine = [(call, slope) for call, slope in found if call.parameter == lanes.parameter]
             uses = [Use(shape, *_batched(call, slope, samples), call.layer, lanes.axes, value) for call, slope in mine]
             rules = [call.rule for call, _ in mine]
             with tf.control_dependencies(before):
                 if uses:
-                    part = lane_sums(rules, uses, samples, len(lanes.units), power, workspace)
+                    part = lane_sums(rules, uses, samples, len(lanes.units), self.reduction, workspace)
                 else:
                     part = tf.zeros((samples, len(lanes.units)), tf.float32)
             parts[place] = part

@@ -8,21 +8,20 @@ This is the seam at which a fused kernel would go: `row_sums` is all that it wou
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from evtkit_keras.rules import Block, Diagonal, Whole
+from evtkit.saliency.adapting import Block
+from evtkit_keras.rules import Diagonal, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from evtkit.saliency.adapting import Reduction
     from evtkit_keras.rules import Factors, Rule, Use
 
-__all__ = ["Power", "Workspace", "lane_sums"]
-
-Power = Literal[0, 1, 2]
-"""1: absolute values, 2: squares, 0: the signed product with the weight itself."""
+__all__ = ["Workspace", "lane_sums"]
 
 _CPU_BYTES = 1 << 25  # factors and products at a time on a CPU; measured flat from 16 to 64 MiB, slower beyond
 
@@ -38,7 +37,7 @@ class Workspace:
     ----------
     mib : float
         Bound in MiB. A CPU stays at 32 at most. One sample's factors and one row of one sample's product are the
-        least that is ever made. The copy of a weight in the order of its product, for power 0, is not counted.
+        least that is ever made. The copy of a weight in the order of its product, for Taylor, is not counted.
     """
 
     def __init__(self, mib: float) -> None:
@@ -57,31 +56,18 @@ class Workspace:
 
 
 def lane_sums(
-    rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, power: Power, workspace: Workspace
+    rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, reduction: Reduction, workspace: Workspace
 ) -> Any:
-    """Sum of absolute values (or squares, or products with the weight) of every lane's per-sample gradient.
+    """Sum of every lane's absolute gradient, or its square, or its product with the weight: (samples, lanes).
 
-    Parameters
-    ----------
-    rules, uses : sequences of Rule, of Use
-        All uses of one weight, each with its rule; their gradients are added before the absolute value.
-    samples, lanes : int
-        Shape of the result.
-    power : {0, 1, 2}
-        1 for absolute values, 2 for squares, 0 for products with the weight.
-    workspace : Workspace
-        Bounds what is held at a time.
-
-    Returns
-    -------
-    tensor, shape (samples, lanes)
-        In the dtype that the products accumulate in.
+    The uses are all those of one weight, each with its rule, and are added before anything else. What comes back has
+    the dtype that they are added in.
     """
     dtype = tf.float64 if any(use.g.dtype == tf.float64 for use in uses) else tf.float32
 
     def some(start: Any, count: int) -> Any:
         blocks = [_blocks(rule, use, start, count, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
-        rows = row_sums(blocks, power, workspace.bytes)
+        rows = row_sums(blocks, reduction, workspace.bytes)
         return tf.reduce_sum(tf.reshape(rows, (count, lanes, -1)), -1)
 
     one = sum(workspace.of_one_sample(rule, use, samples, dtype) for rule, use in zip(rules, uses, strict=True))
@@ -106,7 +92,7 @@ def lane_sums(
     return sums[0] if len(sums) == 1 else tf.concat(sums, 0)
 
 
-def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> Any:
+def row_sums(uses: Sequence[tuple[Factors, ...]], reduction: Reduction, limit: int) -> Any:
     """Σ_k |Σ_use left @ right| (or its square, or w · it) for every sample, group and row; shape (n, groups · rows).
 
     Letters: n sample, G group, r row, q position, k column. Of a product larger than the limit in bytes, some rows are
@@ -114,27 +100,27 @@ def row_sums(uses: Sequence[tuple[Factors, ...]], power: Power, limit: int) -> A
     """
     total: Any = 0
     for factors in zip(*uses, strict=True):  # the uses of one part of the weight
-        if power == 0:
+        if reduction == "taylor":
             total += sum(_along_weight(part, limit) for part in factors)
             continue
         if isinstance(factors[0], Diagonal):
-            total += _power(sum(tf.reduce_sum(left * right, 1) for left, right, _ in factors), power)
+            total += _measured(sum(tf.reduce_sum(left * right, 1) for left, right, _ in factors), reduction)
             continue
         if isinstance(factors[0], Whole):
-            total += tf.reduce_sum(_power(sum(part.gradient for part in factors), power), 2)
+            total += tf.reduce_sum(_measured(sum(part.gradient for part in factors), reduction), 2)
             continue
         assert all(isinstance(block, Block) for block in factors)
         left, right, _ = factors[0]
         n, groups, rows, positions = left.shape
         if len(factors) == 1 and positions == 1:  # rank one: |g| · Σ|a|
-            sums = _power(left[..., 0], power) * tf.reduce_sum(_power(right, power), 3)
+            sums = _measured(left[..., 0], reduction) * tf.reduce_sum(_measured(right, reduction), 3)
         else:
             tall = max(1, limit // max(1, n * groups * right.shape[3] * left.dtype.size))
             pieces = []
             for start in range(0, rows, tall):
                 here = slice(start, start + tall)
                 product = sum(tf.matmul(lh[:, :, here] if tall < rows else lh, rh) for lh, rh, _ in factors)
-                pieces.append(tf.reduce_sum(_power(product, power), 3))
+                pieces.append(tf.reduce_sum(_measured(product, reduction), 3))
             sums = pieces[0] if len(pieces) == 1 else tf.concat(pieces, 2)
         total += tf.reshape(sums, (n, groups * rows))
     return total
@@ -171,8 +157,8 @@ def _along_weight(part: Factors, limit: int) -> Any:
     return tf.reshape(pieces[0] if len(pieces) == 1 else tf.concat(pieces, 2), (n, groups * rows))
 
 
-def _power(x: Any, power: Power) -> Any:
-    return tf.abs(x) if power == 1 else tf.square(x)
+def _measured(x: Any, reduction: Reduction) -> Any:
+    return tf.abs(x) if reduction == "mean-abs" else tf.square(x)
 
 
 def _blocks(rule: Rule, use: Use, start: Any, count: int, samples: int, dtype: Any) -> tuple[Factors, ...]:

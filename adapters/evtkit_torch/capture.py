@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from evtkit_torch.rules import DECOMPOSITIONS, Operation, Rule, find_module_rule, find_operation
+from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, Operation, Rule, find_operation
 
 __all__ = ["Call", "Capture"]
 
@@ -135,7 +135,7 @@ class Capture(TorchFunctionMode):
         """Follow within this context; hooks on layers whose type has a rule of its own go when it ends."""
         with ExitStack() as stack:
             for module in self._model.modules():
-                found = find_module_rule(module)
+                found = MODULE_RULES.find(module)
                 name = self._names.get(id(getattr(module, found[0], None))) if found else None
                 if found and name:
                     before = module.register_forward_pre_hook(partial(self._enter_layer, name))

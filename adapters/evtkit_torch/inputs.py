@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,90 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Batch", "Loss", "labels_of", "logits_of", "make_batch", "per_sample_losses"]
+__all__ = ["Loss", "logits_of", "per_sample_losses", "placed"]
 
 Loss = Callable[[Tensor, Any], Tensor]
 """From output and target to one loss a sample, shape (batch,)."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A network's arguments: tensors with samples along axis 0."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    size: int
-
-    def parts(self, micro_batch: int | None, target: Any = None) -> Iterator[tuple[Batch, Any]]:
-        """Consecutive parts of at most ``micro_batch`` samples, with their targets."""
-        step = micro_batch or self.size
-        for start in range(0, self.size, step):
-            some = slice(start, start + step)
-            yield self[some], target[some] if isinstance(target, Tensor) else target
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Every tensor changed."""
-        args = tuple(change(value) if isinstance(value, Tensor) else value for value in self.args)
-        kwargs = {key: change(value) if isinstance(value, Tensor) else value for key, value in self.kwargs.items()}
-        return Batch(args, kwargs, self.size)
-
-    def __getitem__(self, some: slice | list[int]) -> Batch:
-        cut = [value[some] if _is_batched(value) else value for value in self.args]
-        named = {key: value[some] if _is_batched(value) else value for key, value in self.kwargs.items()}
-        return Batch(tuple(cut), named, len(some) if isinstance(some, list) else len(range(self.size)[some]))
-
-
-def make_batch(x: Any, device: torch.device, dtype: torch.dtype) -> Batch:
-    """Arguments for the network, on its device; floating numbers in its dtype.
-
-    Parameters
-    ----------
-    x : tensor, array, tuple or dict
-        A tuple becomes positional arguments, a dict keyword arguments. Everything with an axis has samples along axis
-        0.
-    device, dtype
-        The network's.
-
-    Raises
-    ------
-    ValueError
-        If there is no tensor, no sample, or the tensors disagree on their number.
-    """
-    place = _Placer(device, dtype)
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if isinstance(x, Mapping):
-        kwargs = {str(key): place(value) for key, value in x.items()}
-    else:
-        args = tuple(place(value) for value in (x if isinstance(x, (tuple, list)) else (x,)))
-    sizes = [len(value) for value in (*args, *kwargs.values()) if _is_batched(value)]
-    if not sizes:
-        raise ValueError(
-            f"got x of type {type(x).__name__} without an array, wanted a tensor, an array, a tuple or a dict of them"
-        )
-    if min(sizes) == 0 or len(set(sizes)) > 1:
-        raise ValueError(f"got {sizes} samples along axis 0 of the inputs, wanted one number above 0 for all")
-    return Batch(args, kwargs, sizes[0])
-
-
-@dataclass(frozen=True)
-class _Placer:
-    device: torch.device
-    dtype: torch.dtype
-
-    def __call__(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            value = torch.from_numpy(np.array(value))  # a copy: NumPy's memory may be read-only
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach().to(self.device)
-        if value.is_floating_point() and value.dtype != self.dtype:
-            value = value.to(self.dtype)
-        return value.clone() if value.is_inference() else value
-
-
-def _is_batched(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 0
+def placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """An array or tensor on a device, floating numbers in a dtype; anything else as it is."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))  # a copy: NumPy's memory may be read-only
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().to(device)
+    if value.is_floating_point() and value.dtype != dtype:
+        value = value.to(dtype)
+    return value.clone() if value.is_inference() else value
 
 
 def logits_of(output: Any) -> Tensor:
@@ -111,25 +42,6 @@ def logits_of(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise ValueError(f"got an output of type {type(output).__name__}, wanted a tensor or an object with `logits`")
     return output
-
-
-def labels_of(y: Any, size: int, device: torch.device) -> Any:
-    """Targets on the network's device; None and "predicted" are left as they are.
-
-    Raises
-    ------
-    ValueError
-        If there is not one target a sample.
-    """
-    if y is None or (isinstance(y, str) and y == "predicted"):
-        return y
-    if isinstance(y, (Mapping, tuple, str)):
-        raise ValueError(f"got y of type {type(y).__name__}, wanted an array with one target a sample, or 'predicted'")
-    target = y.detach().to(device) if isinstance(y, Tensor) else torch.as_tensor(np.array(y), device=device)
-    target = target.reshape(1) if target.ndim == 0 else target
-    if len(target) != size:
-        raise ValueError(f"got {len(target)} targets, wanted {size}: one a sample")
-    return target
 
 
 def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) -> Tensor:
@@ -179,8 +91,3 @@ def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
         raise ValueError(f"got labels from {low} to {high}, wanted 0 to {logits.shape[1] - 1}")
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return functional.cross_entropy(wide, target.long(), reduction="none")
-
-
-def stack_numpy(parts: Iterable[Tensor]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Concatenate along the samples, on the CPU, as an array."""
-    return torch.cat([part.detach().cpu() for part in parts]).numpy()

@@ -7,20 +7,20 @@ This is the seam at which a fused kernel would go: `row_sums` is all that it wou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from evtkit_torch.rules import Block, Rule, Use
+from evtkit.saliency.adapting import Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Power", "Workspace", "lane_sums"]
+    from evtkit.saliency.adapting import Reduction
+    from evtkit_torch.rules import Rule, Use
 
-Power = Literal[0, 1, 2]
-"""1: absolute values, 2: squares, 0: the signed product with the weight itself."""
+__all__ = ["Workspace", "lane_sums"]
 
 _CACHE_BYTES = 1 << 20  # a block of the product that stays in a core's second-level cache while it is summed
 _FACTOR_BYTES = 1 << 22  # factors (patches) made at a time on a CPU; measured flat from 2 to 8 MiB
@@ -59,25 +59,12 @@ class Workspace:
 
 
 def lane_sums(
-    rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, power: Power, workspace: Workspace
+    rules: Sequence[Rule], uses: Sequence[Use], samples: int, lanes: int, reduction: Reduction, workspace: Workspace
 ) -> Tensor:
-    """Sum of absolute values (or squares, or products with the weight) of every lane's per-sample gradient.
+    """Every lane's sum of absolute values (or squares, or products with the weight), shape (samples, lanes).
 
-    Parameters
-    ----------
-    rules, uses : sequences of Rule, of Use
-        All uses of one weight, each with its rule; their gradients are added before the absolute value.
-    samples, lanes : int
-        Shape of the result.
-    power : {0, 1, 2}
-        1 for absolute values, 2 for squares, 0 for products with the weight.
-    workspace : Workspace
-        Bounds what is held at a time.
-
-    Returns
-    -------
-    Tensor, shape (samples, lanes)
-        In the dtype that the products accumulate in.
+    Of all uses of one weight, each with its rule: their gradients are added before the absolute value is taken. The
+    result is in the dtype that the products accumulate in.
     """
     dtype = torch.float64 if uses[0].g.dtype == torch.float64 else torch.float32
     result = torch.empty(samples, lanes, dtype=dtype, device=uses[0].g.device)
@@ -85,7 +72,7 @@ def lane_sums(
     while start < samples:
         stop = min(samples, start + count)
         blocks = [_blocks(rule, use, start, stop, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
-        rows = row_sums(blocks, power, workspace)
+        rows = row_sums(blocks, reduction, workspace)
         result[start:stop] = rows.view(stop - start, lanes, -1).sum(-1)
         if start == 0:
             held = sum(_new_bytes(made, use) for made, use in zip(blocks, uses, strict=True))
@@ -94,19 +81,19 @@ def lane_sums(
     return result
 
 
-def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspace) -> Tensor:
+def row_sums(uses: Sequence[tuple[Block, ...]], reduction: Reduction, workspace: Workspace) -> Tensor:
     """Σ_k |Σ_use left @ right| (or its square, or w · it) for every sample, group and row; shape (n, groups · rows).
 
     Letters: n sample, G group, r row, q position, k column.
     """
     parts = list(zip(*uses, strict=True))  # for every block of the weight, its uses
     left, right, _ = parts[0][0]
-    if power == 0:
+    if reduction == "taylor":
         return torch.stack([_along_weight(block, workspace) for blocks in parts for block in blocks]).sum(0)
     if len(uses) == 1 and left.shape[3] == 1:  # rank one: |g| · Σ|a|
-        return torch.stack([_rank_one(block, power) for (block,) in parts]).sum(0)
+        return torch.stack([_rank_one(block, reduction) for (block,) in parts]).sum(0)
     if left.shape[2] == right.shape[3] == 1:  # one number a group, as the scales of a normalisation
-        return torch.stack([_scales(blocks, power) for blocks in parts]).sum(0)
+        return torch.stack([_scales(blocks, reduction) for blocks in parts]).sum(0)
     n, groups, rows, _ = left.shape
     columns = right.shape[3]
     flat = [[(block.left.flatten(0, 1), block.right.flatten(0, 1)) for block in blocks] for blocks in parts]
@@ -123,7 +110,7 @@ def row_sums(uses: Sequence[tuple[Block, ...]], power: Power, workspace: Workspa
                 for use, (lh, rh) in enumerate(blocks):
                     lh, rh = lh[i : i + wide, r : r + tall], rh[i : i + wide]
                     torch.baddbmm(product, lh, rh, beta=int(use > 0), out=product)
-                here += _power_(product, power).sum(-1)
+                here += _measured_(product, reduction).sum(-1)
     return sums.view(n, groups * rows)
 
 
@@ -147,18 +134,18 @@ def _along_weight(block: Block, workspace: Workspace) -> Tensor:
     return sums.flatten(1)
 
 
-def _rank_one(block: Block, power: Power) -> Tensor:
+def _rank_one(block: Block, reduction: Reduction) -> Tensor:
     left, right, _ = block
-    return (_power_(left.clone(), power) * _power_(right.clone(), power).sum(3, keepdim=True)).flatten(1)
+    return (_measured_(left.clone(), reduction) * _measured_(right.clone(), reduction).sum(3, keepdim=True)).flatten(1)
 
 
-def _scales(blocks: Sequence[Block], power: Power) -> Tensor:
+def _scales(blocks: Sequence[Block], reduction: Reduction) -> Tensor:
     whole = torch.stack([(left[:, :, 0, :] * right[:, :, :, 0]).sum(-1) for left, right, _ in blocks]).sum(0)
-    return _power_(whole, power)
+    return _measured_(whole, reduction)
 
 
-def _power_(x: Tensor, power: Power) -> Tensor:
-    return x.abs_() if power == 1 else x.square_()
+def _measured_(x: Tensor, reduction: Reduction) -> Tensor:
+    return x.abs_() if reduction == "mean-abs" else x.square_()
 
 
 def _blocks(rule: Rule, use: Use, start: int, stop: int, samples: int, dtype: torch.dtype) -> tuple[Block, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["aligned"]
+__all__ = ["aligned", "probability"]
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
@@ -29,3 +30,19 @@ def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
     lines = ("  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def probability(log_p: float) -> str:
+    """A probability as text, however small, from its logarithm.
+
+    Examples
+    --------
+    >>> probability(-1000.0)
+    '5.08e-435'
+    """
+    if log_p == -math.inf:
+        return "0"
+    if log_p > -690.0:
+        return f"{math.exp(log_p):.3g}"
+    exponent = math.floor(log_p / math.log(10.0))
+    return f"{10.0 ** (log_p / math.log(10.0) - exponent):.2f}e{exponent}"

@@ -54,7 +54,7 @@ def _sum_of_shares(y, n, y_max):
 
 
 @kernel("float64(float64[::1], intp, float64)")
-def _mean(y, n, y_max):
+def mean_of(y, n, y_max):
     """The mean, without overflow; apart from the sum, lest the product be taken first."""
     return y_max * (_sum_of_shares(y, n, y_max) / n)
 
@@ -126,7 +126,7 @@ def _starts(y, n, y_max, few, found, work):
     for i in range(size):
         sample[i] = y[i * n // size]
     sample[size - 1] = y_max
-    mean = _mean(sample, size, y_max)
+    mean = mean_of(sample, size, y_max)
     store(sample, size, mean, few)
     z_max, z_min = y_max / mean, sample.min() / mean
     q0, dq0 = moments(few, size)
@@ -188,7 +188,7 @@ def fit_one(y, n, chunks, few, work, found):
         return TOO_FEW, nan, nan, nan, nan, nan, nan
     if low == high:
         return CONSTANT, -1.0, high, -n * math.log(high), nan, nan, nan
-    mean = _mean(y, n, high)
+    mean = mean_of(y, n, high)
     z = chunks[: (n + CHUNK - 1) // CHUNK]
     store(y, n, mean, z)
     z_max, z_min = high / mean, low / mean

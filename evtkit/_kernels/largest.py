@@ -27,19 +27,19 @@ def first_above(ordered, level):
     "void(float32[:, ::1], float64[::1], float64[:, ::1], int64[::1], float64[::1])",
     "void(float64[:, ::1], float64[::1], float64[:, ::1], int64[::1], float64[::1])",
 )
-def fit_tops(tops, thresholds, result, counts, means):
+def fit_largest(largest, thresholds, result, counts, means):
     """Fit the excesses of every row of ascending values over its threshold; also their numbers and means."""
-    width = tops.shape[1]
+    width = largest.shape[1]
     deep = max(2, (width + CHUNK - 1) // CHUNK)
     chunks, work = np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
     few, found = np.empty((2, ROWS, LANES)), np.empty((CANDIDATES + 1, 3))
     y = np.empty(width + 1)
-    for i in range(tops.shape[0]):
-        first = first_above(tops[i], thresholds[i])
+    for i in range(largest.shape[0]):
+        first = first_above(largest[i], thresholds[i])
         n = width - first
         total = 0.0
         for j in range(n):
-            y[j] = np.float64(tops[i, first + j]) - thresholds[i]
+            y[j] = np.float64(largest[i, first + j]) - thresholds[i]
             total += y[j]
         counts[i] = n
         means[i] = total / n if n else np.nan
@@ -52,13 +52,13 @@ def fit_tops(tops, thresholds, result, counts, means):
     "void(float32[:, ::1], float32[:, ::1], float64[:, ::1], int64[:, ::1])",
     "void(float64[:, ::1], float64[:, ::1], float64[:, ::1], int64[:, ::1])",
 )
-def count_above(tops, samples, levels, counts):
+def count_above(largest, samples, levels, counts):
     """How many values of each channel lie above its levels (queries, channels), in the whole sample if there is one."""
-    for c in range(tops.shape[0]):
+    for c in range(largest.shape[0]):
         for q in range(levels.shape[0]):
             level = levels[q, c]
-            count = tops.shape[1] - first_above(tops[c], level)
-            if count == tops.shape[1] and samples.shape[1] > 0:
+            count = largest.shape[1] - first_above(largest[c], level)
+            if count == largest.shape[1] and samples.shape[1] > 0:
                 count = 0
                 for j in range(samples.shape[1]):
                     count += samples[c, j] > level

@@ -29,7 +29,7 @@ def slope(t, xi, m, m2):
 
 
 @kernel("float64(float64[:, :, ::1], intp, float64, float64, float64[:, :, ::1])")
-def _sign(z, n, z_max, t, work):
+def sign_of_slope(z, n, z_max, t, work):
     """A number of q's sign."""
     if abs(t) < _NEAR:
         a, b = near_zero(z, n, z_max, t, work)
@@ -76,7 +76,7 @@ def _march(z, n, z_max, right, right_sign, best, work):
     while v > v_min:
         left = (v * ratio - 1.0) / z_max
         xi_left, m, _ = sums(z, n, z_max, left)
-        sign = (1.0 + xi_left) * m - 1.0 if left < -_NEAR else _sign(z, n, z_max, left, work)
+        sign = (1.0 + xi_left) * m - 1.0 if left < -_NEAR else sign_of_slope(z, n, z_max, left, work)
         if sign > 0.0 and right_sign <= 0.0:
             return left, right
         hidden = sign <= 0.0 and right_sign <= 0.0 and -math.log(sigma) - xi_left - 1.0 > best and (1.0 + xi) * m > 1.0
@@ -94,12 +94,12 @@ def enclose(z, n, z_max, right_end, q0, t, work):
     """A bracket around a local maximum near t, or (nan, nan) where there is none; right_end bounds it on the right."""
     if t > 0.0 and q0 > 0.0:
         return 0.0, right_end
-    if _sign(z, n, z_max, t, work) > 0.0:
+    if sign_of_slope(z, n, z_max, t, work) > 0.0:
         return t, (0.0 if t < 0.0 and q0 <= 0.0 else right_end)
     right = t
     while right > 0.5 / z_max:  # a maximum between 0 and t, where samples of many scales may have one
         left = 0.7 * right
-        if _sign(z, n, z_max, left, work) > 0.0:
+        if sign_of_slope(z, n, z_max, left, work) > 0.0:
             return left, right
         right = left
     return _march(z, n, z_max, min(t, 0.0), min(q0, 0.0) if t > 0.0 else -1.0, max(-math.log(z_max), -1.0), work)
@@ -168,7 +168,7 @@ def maxima(z, n, z_max, z_min, q0, dq0, found, work):
     left, left_sign = 0.0, q0
     right, end = 0.5 / z_max, right_end(z, n, z_min)
     while left < end and count < CANDIDATES:
-        sign = _sign(z, n, z_max, right, work) if right < end else -1.0
+        sign = sign_of_slope(z, n, z_max, right, work) if right < end else -1.0
         if left_sign >= 0.0 and sign < 0.0:
             start = _start(left, min(right, end), z_max, newton)
             found[count, 0], found[count, 1], found[count, 2] = solve(

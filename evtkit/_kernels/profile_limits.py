@@ -15,9 +15,9 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.estimates import mean_log, mean_loglik
-from evtkit._kernels.grimshaw import _mean, pack, store
+from evtkit._kernels.grimshaw import mean_of, pack, store
 from evtkit._kernels.jit import kernel
+from evtkit._kernels.likelihood import mean_log, mean_loglik
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums, sums_near_zero
 
 _NEAR = 0.01
@@ -169,7 +169,7 @@ def limits_rows(rows, fits, result, drop):
         if n < 2 or math.isnan(xi):
             continue
         high = y[:n].max()
-        mean = _mean(y, n, high)
+        mean = mean_of(y, n, high)
         z, z_max, sigma = chunks[: (n + CHUNK - 1) // CHUNK], high / mean, scale / mean
         store(y, n, mean, z)
         best = -math.log(sigma) if xi == -1.0 else mean_loglik(z, n, z_max, xi, sigma, work)

@@ -21,11 +21,12 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.estimates import mean_log, mean_loglik
-from evtkit._kernels.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, _mean, moments, pack, store
+from evtkit._kernels.frame import FIT_ROWS, prepare, room
+from evtkit._kernels.grimshaw import OK, moments
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.maxima import _sign, right_end
-from evtkit._kernels.sums import CHUNK, LANES, ROWS
+from evtkit._kernels.likelihood import mean_log, mean_loglik
+from evtkit._kernels.maxima import right_end, sign_of_slope
+from evtkit._kernels.sums import CHUNK
 
 _STEPS = 48  # halvings towards either end of the left bracket
 
@@ -37,7 +38,7 @@ def _bisect(z, n, z_max, left, right, left_sign, work):
         t = 0.5 * (left + right)
         if t in (left, right):
             return t
-        if (_sign(z, n, z_max, t, work) > 0.0) == (left_sign > 0.0):
+        if (sign_of_slope(z, n, z_max, t, work) > 0.0) == (left_sign > 0.0):
             left = t
         else:
             right = t
@@ -54,7 +55,7 @@ def _best_root(z, n, z_max, z_min, work):
         left = (2.0**-_STEPS - 1.0) / z_max if side == 0 else start
         if side == 1 and not left < end:
             break
-        left_sign = _sign(z, n, z_max, left, work)
+        left_sign = sign_of_slope(z, n, z_max, left, work)
         k = 1
         while left < 0.0 if side == 0 else left < end:
             if side == 1:
@@ -63,7 +64,7 @@ def _best_root(z, n, z_max, z_min, work):
                 right = (2.0 ** (k - _STEPS) - 1.0) / z_max
             else:
                 right = -(2.0 ** (_STEPS - 1 - k)) / z_max if k < 2 * _STEPS else 0.0
-            right_sign = q0 if right == 0.0 else _sign(z, n, z_max, right, work)
+            right_sign = q0 if right == 0.0 else sign_of_slope(z, n, z_max, right, work)
             if (left_sign > 0.0) != (right_sign > 0.0):
                 t = _bisect(z, n, z_max, left, right, left_sign, work)
                 sigma = mean_log(z, n, z_max, t, work)
@@ -75,28 +76,16 @@ def _best_root(z, n, z_max, z_min, work):
     return best_xi, best_sigma, best
 
 
-@kernel("void(float64[:, ::1], float64[:, ::1], int64[::1])")
+@kernel(FIT_ROWS)
 def fit_rows(rows, result, counts):
-    """As `evtkit._kernels.grimshaw.fit_rows`; the log-likelihood is the true one of the estimates."""
-    deep = max(2, (rows.shape[1] + CHUNK - 1) // CHUNK)
-    chunks, work = np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
-    y = np.empty(rows.shape[1] + 1)
+    """As `grimshaw.fit_rows`; the log-likelihood is the true one of the estimates."""
+    y, chunks, work = room(rows.shape[1])
     for i in range(rows.shape[0]):
-        n = pack(rows[i], y)
+        n, mean, z_min, z_max = prepare(rows[i], y, chunks, result[i])
         counts[i] = n
-        result[i, 0] = -1.0 if n < 0 else EMPTY if n == 0 else TOO_FEW
-        result[i, 1:] = np.nan
-        if n < 2:
-            continue
-        low, high = y[:n].min(), y[:n].max()
-        if low == high:
-            result[i, 0], result[i, 1], result[i, 2], result[i, 3] = CONSTANT, -1.0, high, -n * math.log(high)
-            continue
-        mean = _mean(y, n, high)
-        z = chunks[: (n + CHUNK - 1) // CHUNK]
-        store(y, n, mean, z)
-        xi, sigma, value = _best_root(z, n, high / mean, low / mean, work)
-        if not value - math.log(mean) > 1.0 + math.log(mean):  # the sign is theirs
-            xi, sigma, value = 0.0, 1.0, -1.0
-        result[i, 0], result[i, 1], result[i, 2] = OK, xi, sigma * mean
-        result[i, 3] = n * (value - math.log(mean))
+        if mean > 0.0:
+            xi, sigma, value = _best_root(chunks[: (n + CHUNK - 1) // CHUNK], n, z_max, z_min, work)
+            if not value - math.log(mean) > 1.0 + math.log(mean):  # the sign is theirs
+                xi, sigma, value = 0.0, 1.0, -1.0
+            result[i, 0], result[i, 1], result[i, 2] = OK, xi, sigma * mean
+            result[i, 3] = n * (value - math.log(mean))

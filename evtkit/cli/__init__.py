@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from evtkit import __version__
+from evtkit._common.version import __version__
 from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
@@ -75,4 +75,4 @@ def main() -> None:
 
 for _command in (fit_command, score_command, watch_command, plot_command, demo_command):
     main.add_command(_command)
-main.add_command(_Elsewhere("saliency", "evtkit.saliency.command", "Which filters are behind a network's mistakes?"))
+main.add_command(_Elsewhere("saliency", "evtkit.cli.saliency", "Which filters are behind a network's mistakes?"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.sketch import TailSketch
+from evtkit.peaks import fit_tail
 from evtkit.tail import Tail
 
 if TYPE_CHECKING:
@@ -22,25 +22,14 @@ __all__ = ["fit_columns", "load", "return_level"]
 def fit_columns(
     values: Float, columns: Sequence[str], *, side: str = "upper", method: str = "mle", **rule: Any
 ) -> Tail:
-    """Fit every column of (rows, columns) to the values it has: NaN is missing. `rule` is as in `evtkit.fit_tail`.
-
-    All values are kept in order, so probabilities are known below the threshold too.
-    """
+    """Fit every column of (rows, columns) to the values it has: NaN is missing. `rule` is as in `evtkit.fit_tail`."""
     if len(values) == 0:
         raise ValueError("there are no rows to fit")
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"column {name!r} has no values, all {len(values)} are missing")
-    sketch = TailSketch(len(columns), len(values), nonfinite="count")
-    sign = 1.0 if side == "upper" else -1.0
-    sketch.update(sign * values)
-    if rule.get("threshold") is not None:
-        rule["threshold"] = sign * rule["threshold"]
-    tail = sketch.fit(method=method, **rule)
-    return replace(
-        tail, threshold=sign * tail.threshold, mean=sign * tail.mean, largest=sketch.largest(), side=side,
-        names=np.array(columns, dtype=np.str_),
-    )  # fmt: skip
+    tail = fit_tail(values, side=side, method=method, missing="drop", **rule)
+    return replace(tail, names=np.array(columns, dtype=np.str_))
 
 
 def return_level(tail: Tail, period: float, confidence: float) -> tuple[Float, Float, Float]:
@@ -49,16 +38,11 @@ def return_level(tail: Tail, period: float, confidence: float) -> tuple[Float, F
     Limits are NaN where there are none: a level below the threshold is an observation, and only maximum-likelihood fits
     have a profile.
     """
-    from evtkit.intervals import return_level_interval
-
-    limits = np.full((2, len(tail)), np.nan)
-    rate = tail.n_excess / tail.n
-    bounded = tail.is_fitted & (rate * period > 1.0) & (tail.method == "mle")
-    if bounded.any():
-        interval = return_level_interval(tail.excesses[:, bounded], period, rate=rate[bounded], level=confidence)
-        reach, u = np.array([interval.lower, interval.upper]), tail.threshold[bounded]
-        limits[:, bounded] = u + reach if tail.side == "upper" else (u - reach)[::-1]
-    return tail.return_level(period), limits[0], limits[1]
+    if tail.method != "mle":
+        none = np.full(len(tail), np.nan)
+        return tail.return_level(period), none, none
+    found = tail.return_level(period, interval=confidence)
+    return found.estimate, found.lower, found.upper
 
 
 def load(path: str | os.PathLike[str], columns: Sequence[str] = ()) -> Tail:

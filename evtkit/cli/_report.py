@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evtkit._common.text import probability
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -78,16 +80,6 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:,.{max(digits, 1)}g}" if abs(value) < 10.0**digits else _large(value, digits)
 
 
-def probability(log_p: float) -> str:
-    """A probability for reading, however small, from its logarithm."""
-    if log_p == -math.inf:
-        return "0"
-    if log_p > -690.0:
-        return f"{math.exp(log_p):.3g}"
-    exponent = math.floor(log_p / math.log(10.0))
-    return f"{10.0 ** (log_p / math.log(10.0) - exponent):.2f}e{exponent}"
-
-
 def period(log_p: float) -> str:
     """How many observations to one beyond, for reading."""
     if log_p == -math.inf:
@@ -102,7 +94,7 @@ def _large(value: float, digits: int) -> str:
 
 
 def _dumps(command: str, content: Mapping[str, Any]) -> str:
-    from evtkit import __version__
+    from evtkit._common.version import __version__
 
     document = {"evtkit": __version__, "schema": SCHEMA, "command": command, **content}
     return json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=False)

@@ -49,16 +49,16 @@ class Scores:
         """The same, most improbable first; beyond an endpoint, where all have probability 0, by excess/σ."""
         with np.errstate(invalid="ignore"):
             reach = np.where(np.isneginf(self._log_sf), self._excess / self._tail.sigma, 0.0)
-        places = np.lexsort((-reach.ravel()[self.scored], self._log_sf.ravel()[self.scored]))
-        return self.scored[places]
+        order = np.lexsort((-reach.ravel()[self.scored], self._log_sf.ravel()[self.scored]))
+        return self.scored[order]
 
     def alarms(self, p: float) -> int:
         """How many values are more improbable than p."""
         return int(np.count_nonzero(self._log_sf.ravel()[self.scored] < math.log(p)))
 
-    def record(self, place: int) -> dict[str, Any]:
+    def record(self, index: int) -> dict[str, Any]:
         """One value, as in the JSON document."""
-        row, channel = divmod(int(place), len(self._columns))
+        row, channel = divmod(int(index), len(self._columns))
         log_sf = float(self._log_sf[row, channel])
         return {
             "row": self._first + row + 1,

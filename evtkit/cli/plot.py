@@ -153,7 +153,7 @@ def _stream(
     given.pop("label", None)
     n = given.pop("calibrate", _options.CALIBRATE)
     if not n < x.size:
-        raise ValueError(f"got {x.size} rows, wanted more than the {n} that calibrate (--calibrate)")
+        raise ValueError(f"rows must be more than the {n} that calibrate (--calibrate), got {x.size}")
     spot = detector(given | {"nonfinite": "skip" if missing == "drop" else "raise"}).fit(x[:n])
     time = None if labels is None else _times(labels)
     ax = plot.stream(x[n:], spot.trace(x[n:]), calibration=x[:n], time=time, label=name, unit=unit)

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from evtkit._common.text import probability
 from evtkit.cli import _options
-from evtkit.cli._report import check_output, number, period, print_json, print_table, probability, write_records
+from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
 
 __all__ = ["score_command"]
 

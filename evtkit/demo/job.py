@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.intervals import return_level_interval
 from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def one_share(folder: Path) -> Part:
     tail = fit_tail(loss, quantile=0.9)
     worst = int(np.argmax(loss))
     p = float(tail.sf(loss[worst]))
-    once = return_level_interval(tail.excesses, 1000, rate=tail.n_excess / tail.n, threshold=tail.threshold)
+    once = tail.return_level(1000, interval=0.95)
     look: dict[str, Any] = {"label": "daily loss", "unit": "%", "per": TRADING_DAYS, "period_unit": "years"}
     pictures = (folder / "google-diagnostics.png", folder / "google-return-level.png")
     plot.diagnostics(tail, **look).savefig(pictures[0], dpi=100)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from evtkit.saliency.reporting import report
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from evtkit.saliency.protocol import SaliencyModel
@@ -66,6 +67,8 @@ def run(output: Path, progress: bool = True) -> str:
 
 
 def _run(output: Path, progress: bool) -> str:
+    from evtkit import plot
+
     output.mkdir(parents=True, exist_ok=True)
     digits = _Digits.make()
     net = _trained(digits.x[digits.train], digits.y[digits.train])
@@ -85,10 +88,14 @@ def _run(output: Path, progress: bool) -> str:
         net, reference, (rotated[some], labels[some]), held_out=(clean[:_HELD_OUT], labels[:_HELD_OUT]), prune=_PRUNE,
         tune=_TUNE, step=_STEP, equal_norm=True, collateral_k=(5, 25), batch_size=256, progress=progress,
     )  # fmt: skip
-    families = reference.goodness()
+    families = reference.compare_families()
     results.to_csv(output / "repair.csv")
-    for name, figure in (("depth", ranking.plot().figure), ("repair", results.plot()), ("families", families.plot())):
-        figure.savefig(output / f"saliency-{name}.png", dpi=150)
+    pictures = {
+        "depth": plot.unit_depth(ranking).get_figure(root=True), "repair": plot.repair_curves(results),
+        "families": plot.families(families),
+    }  # fmt: skip
+    for name, figure in pictures.items():
+        cast("Figure", figure).savefig(output / f"saliency-{name}.png", dpi=150)
     once = _repaired_at_once(net, ranking.top(25), rotated, clean, labels, seen, unseen, right)
     page = report(
         output / "saliency.html", reference, ranking=ranking, results=results, families=families,

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from evtkit._common.frames import like
 from evtkit.peaks import fit_tail
-from evtkit.predictive import Predictive
 from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             fit_tail(values, n_excess=max(n_excess, 1), side=side, n_threads=self.n_threads)
             for side in _SIDES[self.side]
         ]
-        self.predictive_ = tuple(Predictive(tail) for tail in tails)
+        self.predictive_ = tuple(tail.predictive for tail in tails)
         self.tails_ = tuple(replace(tail, sample=None) for tail in tails)
         self.offset_ = float(np.log(self.risk))
         return self

@@ -16,6 +16,10 @@ style in force, and the other colours hold on light and dark.
 `stability`                  shape and modified scale against threshold: where do they become constant?
 `ranking`                    the most improbable channels
 `stream`                     a stream with its moving alarm levels, and its alarms
+`families`                   do other distributions describe the excesses better?
+`unit_depth`                 improbability of a network's units over depth
+`repair_curves`              what a repair corrects and costs, over the number of units changed
+`input_saliency`             an image, and where the first units look
 ============================ ===========================================================================================
 """
 
@@ -27,6 +31,7 @@ except ImportError as error:
     raise ImportError("evtkit.plot needs Matplotlib; install it with: pip install 'evtkit[plot]'") from error
 
 from evtkit.plot.fitted import density, probability, quantile
+from evtkit.plot.networks import families, input_saliency, repair_curves, unit_depth
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
 from evtkit.plot.returns import return_level
@@ -36,12 +41,16 @@ from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choi
 __all__ = [
     "density",
     "diagnostics",
+    "families",
+    "input_saliency",
     "mean_residual_life",
     "probability",
     "quantile",
     "ranking",
+    "repair_curves",
     "return_level",
     "stability",
     "stream",
     "threshold_choice",
+    "unit_depth",
 ]

@@ -1,28 +1,59 @@
-"""Pictures of saliency with Matplotlib (``pip install 'evtkit[plot]'``), in the manner of `evtkit.plot`."""
+"""Pictures of networks: units over depth, repairs, families, inputs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-try:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
-except ImportError as error:
-    raise ImportError("pictures need Matplotlib; install it with: pip install 'evtkit[plot]'") from error
+from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from evtkit.families import FamilyComparison
-    from evtkit.saliency.rankings import UnitRanking
-    from evtkit.saliency.results import Results
 
-__all__ = ["depth_picture", "families_picture", "input_picture", "repair_picture"]
+    class _Staged(Protocol):
+        """A network's units, in order of depth."""
+
+        @property
+        def stage(self) -> NDArray[np.str_]: ...
+
+        def __len__(self) -> int: ...
+
+    class _UnitRanking(Protocol):
+        """What is drawn of a ranking of units, which `evtkit.saliency` makes."""
+
+        @property
+        def units(self) -> _Staged: ...
+        @property
+        def by(self) -> str: ...
+        @property
+        def n_samples(self) -> int: ...
+        @property
+        def order(self) -> NDArray[np.int64]: ...
+        @property
+        def log_sf(self) -> NDArray[np.float64]: ...
+
+        def top(self, k: int) -> NDArray[np.int64]: ...
+
+    class _RepairResults(Protocol):
+        """What is drawn of a repair's outcome, which `evtkit.saliency.evaluate` measures."""
+
+        @property
+        def by(self) -> tuple[str, ...]: ...
+        @property
+        def curves(self) -> Mapping[str, Any]: ...
+        @property
+        def summary(self) -> dict[str, NDArray[Any]]: ...
+
+
+__all__ = ["families", "input_saliency", "repair_curves", "unit_depth"]
 
 COLOURS = {
     "pot": MODEL,
@@ -44,8 +75,29 @@ _METRICS = {
 }
 
 
-def depth_picture(ranking: UnitRanking, k: int = 25, ax: Axes | None = None) -> Axes:
-    """Improbability −log₁₀ p of every unit over its depth in the network; see `UnitRanking.plot`."""
+def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Axes:
+    """Improbability −log₁₀ p of every unit over its depth in the network, stage by stage, the first k marked.
+
+    Parameters
+    ----------
+    ranking : evtkit.saliency.UnitRanking
+        Of one sample, or of a set combined.
+    k : int
+        How many of the first units to mark.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If the ranking is of several samples apart.
+    """
+    if ranking.order.ndim > 1:
+        raise ValueError(f"ranking must be of one sample or set, got {len(ranking.order)} ranked apart; index it")
     ax = axes(ax, 8.6, 3.6)
     units = ranking.units
     n_units = len(units)
@@ -83,8 +135,21 @@ def depth_picture(ranking: UnitRanking, k: int = 25, ax: Axes | None = None) -> 
     return ax
 
 
-def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
-    """Curves over k, a row a repair, a column a metric, with the band of the first ranking; see `Results.plot`."""
+def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figure:
+    """What repairs correct and cost over the number of units changed: a row a repair, a column a metric.
+
+    Parameters
+    ----------
+    results : evtkit.saliency.RepairResults
+        What `evtkit.saliency.evaluate` found.
+    figure : matplotlib Figure, optional
+        Where to draw; by default a new one, which pyplot does not know of.
+
+    Returns
+    -------
+    matplotlib Figure
+        The first ranking has its band of 95 %.
+    """
     s = results.summary
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
     if figure is None:
@@ -118,8 +183,20 @@ def repair_picture(results: Results, figure: Figure | None = None) -> Figure:
     return figure
 
 
-def families_picture(comparison: FamilyComparison, figure: Figure | None = None) -> Figure:
-    """How the families compare over the units; see `FamilyComparison.plot`."""
+def families(comparison: FamilyComparison, figure: Figure | None = None) -> Figure:
+    """How much worse or better other families describe the excesses, unit by unit, and how often each is best.
+
+    Parameters
+    ----------
+    comparison : evtkit.families.FamilyComparison
+        What `evtkit.families.compare_families` found.
+    figure : matplotlib Figure, optional
+        Where to draw; by default a new one, which pyplot does not know of.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
     if figure is None:
         figure = Figure(figsize=(8.6, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
@@ -144,7 +221,7 @@ def families_picture(comparison: FamilyComparison, figure: Figure | None = None)
     return figure
 
 
-def input_picture(image: ArrayLike, saliency: ArrayLike, figure: Figure | None = None) -> Figure:
+def input_saliency(image: ArrayLike, saliency: ArrayLike, figure: Figure | None = None) -> Figure:
     """An image, and its input-space saliency between the 90th and the 99th percentile (Levin et al. 2021).
 
     Parameters
@@ -152,7 +229,7 @@ def input_picture(image: ArrayLike, saliency: ArrayLike, figure: Figure | None =
     image : array_like, shape (height, width) or (height, width, 3)
         In [0, 1] or [0, 255].
     saliency : array_like, shape (height, width)
-        From `evtkit_torch.input_saliency.input_saliency`.
+        From an adapter, such as `evtkit_torch.input_saliency.input_saliency`.
     figure : matplotlib Figure, optional
         Where to draw; by default a new one.
 
@@ -168,7 +245,7 @@ def input_picture(image: ArrayLike, saliency: ArrayLike, figure: Figure | None =
     picture, heat = np.squeeze(np.asarray(image, dtype=np.float64)), np.squeeze(np.asarray(saliency, dtype=np.float64))
     if heat.ndim != 2 or picture.shape[:2] != heat.shape:
         raise ValueError(
-            f"got an image of shape {picture.shape}, saliency of {heat.shape}, wanted the same height and width"
+            f"image and saliency must have the same height and width, got {picture.shape} and {heat.shape}"
         )
     if picture.max() > 1.0:
         picture = picture / 255.0

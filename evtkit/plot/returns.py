@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit.intervals import return_level_interval
 from evtkit.plot._axes import BAND, MODEL, axes, points, quantity, quiet
 from evtkit.plot._sample import excesses, observations, one_channel, thinned
 
@@ -105,10 +104,8 @@ def return_level(
 
 def _band(tail: Tail, periods: Float, method: str, level: float) -> tuple[Float, Float]:
     """Confidence limits at each period, on the side of the tail."""
-    sample, rate = excesses(tail), float(tail.n_excess / tail.n)
-    intervals = [return_level_interval(sample, m, rate=rate, level=level, method=method) for m in periods]
-    lower, upper = (np.array([getattr(i, side) for i in intervals]) for side in ("lower", "upper"))
-    return observations(tail, lower), observations(tail, upper)
+    found = tail.return_level(periods, interval=level, method=method)
+    return found.lower, found.upper
 
 
 def _period(m: float, _: float) -> str:

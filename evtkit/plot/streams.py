@@ -128,8 +128,8 @@ def _ends(y: Float) -> NDArray[np.int64]:
     cuts = np.linspace(0, y.size, _PARTS + 1).astype(np.int64)
     low = np.where(np.isnan(y), np.inf, y)
     high = np.where(np.isnan(y), -np.inf, y)
-    places = [(a + low[a:b].argmin(), a + high[a:b].argmax()) for a, b in pairwise(cuts)]
-    return np.unique(places)
+    shown = [(a + low[a:b].argmin(), a + high[a:b].argmax()) for a, b in pairwise(cuts)]
+    return np.unique(shown)
 
 
 def _limits(ordinary: Float, levels: Float, alarms: Float) -> tuple[float, float]:

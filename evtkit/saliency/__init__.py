@@ -3,8 +3,8 @@
 Framework-free: a network is known through the few methods of `SaliencyModel`, which `evtkit_torch.TorchModel` provides
 for PyTorch and `evtkit_keras.KerasModel` for Keras. The way data takes::
 
-    calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .plot() .enrichment()
-                                      └──► evaluate(model, reference, mistakes) ──► Results ──► .table() .plot()
+    calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .enrichment()
+                                      └──► evaluate(model, reference, mistakes) ──► RepairResults ──► .table()
 
 The names below are loaded when first used.
 """
@@ -15,12 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evtkit.families import FamilyComparison as FamilyComparison
-    from evtkit.families import compare_families as compare_families
     from evtkit.saliency.batches import Batches as Batches
     from evtkit.saliency.batches import held_out_split as held_out_split
     from evtkit.saliency.calibration import calibrate as calibrate
-    from evtkit.saliency.combine import combine_p_values as combine_p_values
     from evtkit.saliency.evaluation import evaluate as evaluate
     from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
     from evtkit.saliency.protocol import UnitGradient as UnitGradient
@@ -29,37 +26,34 @@ if TYPE_CHECKING:
     from evtkit.saliency.reference import Reference as Reference
     from evtkit.saliency.reporting import report as report
     from evtkit.saliency.results import RepairCurves as RepairCurves
-    from evtkit.saliency.results import Results as Results
+    from evtkit.saliency.results import RepairResults as RepairResults
     from evtkit.saliency.units import Coverage as Coverage
     from evtkit.saliency.units import Units as Units
 
-_HOME = {
+_DEFINED_IN = {
     "Batches": "batches",
     "Coverage": "units",
     "Enrichment": "rankings",
-    "FamilyComparison": "families",
     "Reference": "reference",
     "RepairCurves": "results",
-    "Results": "results",
+    "RepairResults": "results",
     "SaliencyModel": "protocol",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
     "Units": "units",
     "calibrate": "calibration",
-    "combine_p_values": "combine",
-    "compare_families": "families",
     "evaluate": "evaluation",
     "held_out_split": "batches",
     "report": "reporting",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_DEFINED_IN)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _DEFINED_IN:
         raise AttributeError(f"module 'evtkit.saliency' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"evtkit.saliency.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"evtkit.saliency.{_DEFINED_IN[name]}"), name)
     globals()[name] = value
     return value
 

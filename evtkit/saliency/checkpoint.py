@@ -64,10 +64,14 @@ class Checkpoint:
             return fresh
         arrays, found = read_arrays(path, "Checkpoint")
         if found["settings"] != settings:
-            raise ValueError(f"got checkpoint {path} made with {found['settings']}, wanted {settings} or another file")
+            raise ValueError(
+                f"checkpoint {path} must be made with {settings}, got {found['settings']}; or name another file"
+            )
         same = np.array_equal(arrays["names"], fresh.names)
         if not same or not np.allclose(arrays["norms"], fresh.norms, rtol=1e-6, atol=0.0):
-            raise ValueError(f"got checkpoint {path} of other {'weights' if same else 'units'}, wanted this network's")
+            raise ValueError(
+                f"checkpoint {path} must be of this network's {'weights' if same else 'units'}, got others"
+            )
         stored = arrays["sketch"]
         if stored.size:
             with tempfile.TemporaryDirectory() as folder:
@@ -94,6 +98,6 @@ class Checkpoint:
         """Refuse to go on with other batches than those that are in already."""
         if (digest, seen) != (self.digest, self.seen):
             raise ValueError(
-                f"got other labels or sizes in the first {self.batches} batches than those behind the checkpoint, "
-                "wanted the same batches in the same order (a loader that shuffles?)"
+                f"the first {self.batches} batches must be those behind the checkpoint, in their order, got other "
+                "labels or sizes (a loader that shuffles?)"
             )

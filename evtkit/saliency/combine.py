@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from evtkit.pvalues import combine_p_values
-from evtkit.ranking import rank
 from evtkit.saliency.rankings import UnitRanking
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from evtkit.saliency.units import Units
     from evtkit.tail import Tail
 
-__all__ = ["COMBINE", "combine_p_values", "rank_set", "usual_combine"]
+__all__ = ["COMBINE", "rank_set", "usual_combine"]
 
 COMBINE = ("mean-rank", "mean", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
@@ -54,50 +53,50 @@ def rank_set(
     """
     combine = usual_combine(by) if combine is None else combine
     if combine not in COMBINE:
-        raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+        raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
     if combine in (*_P_METHODS, "exceedance") and by != "pot":
-        raise ValueError(f"got combine={combine!r} with by={by!r}, wanted by='pot': it works on its probabilities")
+        raise ValueError(f"by must be 'pot' for combine={combine!r}, which works on its probabilities, got {by!r}")
     if combine == "mean" and by not in _FINITE:
-        raise ValueError(f"got combine='mean' with by={by!r}, wanted by one of {', '.join(map(repr, _FINITE))}")
+        raise ValueError(f"by must be one of {', '.join(map(repr, _FINITE))} for combine='mean', got {by!r}")
     if correct is not None and combine != "exceedance":
-        raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
+        raise ValueError(f"combine must be 'exceedance' where correct samples are given, got {combine!r}")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
     if combine == "each":
-        return UnitRanking.of(rank(tail, profiles, by, rng=generator), units)
+        return UnitRanking.of(tail.rank(profiles, by, rng=generator), units)
 
     n, n_units = profiles.shape
-    places, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
+    rank_sum, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     rate = tail.n_excess / tail.n
     log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
     for rows in _chunks(n, n_units):
-        each = rank(tail, profiles[rows], by, rng=generator)
-        place = np.empty(each.order.shape)
-        np.put_along_axis(place, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
-        places += place.sum(axis=0)
+        each = tail.rank(profiles[rows], by, rng=generator)
+        rank = np.empty(each.order.shape)
+        np.put_along_axis(rank, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
+        rank_sum += rank.sum(axis=0)
         above += np.count_nonzero(each.above, axis=0)
         total += each.score.sum(axis=0) if combine == "mean" else 0.0
         if combine in _P_METHODS:  # at or below the threshold p is only known to lie between the rate and 1
             log_p[rows] = np.where(each.above, each.log_sf, np.log(0.5 * (rate + 1.0)))
     fitted = tail.is_fitted
-    mean_place = places / n
+    mean_rank = rank_sum / n
     share = above / n
     if combine == "mean-rank":
-        score = (n_units - mean_place) / max(n_units - 1, 1)
+        score = (n_units - mean_rank) / max(n_units - 1, 1)
         spread = np.sqrt((n_units**2 - 1.0) / (12.0 * n))
-        log_sf = log_ndtr((mean_place - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
-        keys: tuple[Float, ...] = (mean_place,)
+        log_sf = log_ndtr((mean_rank - 0.5 * (n_units + 1.0)) / spread) if n_units > 1 else np.zeros(1)
+        keys: tuple[Float, ...] = (mean_rank,)
     elif combine == "mean":
         score = total / n
         log_sf = _exceedance(tail, above, n, None)[1]
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     elif combine == "exceedance":
         other, log_sf = _exceedance(tail, above, n, correct)
         score = np.where(fitted, share - other, -np.inf)
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     else:
         log_sf = combine_p_values(log_p, combine)
         score = np.where(fitted, -log_sf, -np.inf)
-        keys = (mean_place, -score)
+        keys = (mean_rank, -score)
     log_sf = np.where(fitted, log_sf, 0.0)
     return UnitRanking(
         order=np.lexsort(keys), score=score, log_sf=log_sf, p_value=np.exp(log_sf), above=(share > rate) & fitted,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.text import aligned
-from evtkit.ranking import Ranking, _probability
+from evtkit._common.text import aligned, probability
+from evtkit.ranking import Ranking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class UnitRanking(Ranking):
         for place, unit in enumerate(self.top(min(k, len(self))), start=1):
             share = f"{100 * self.exceedance[unit]:.0f} %" if self.fitted[unit] else "no fit"
             rows.append((f"{place}", str(self.units.names[unit]), f"{self.value[unit]:.4g}", f"{self.score[unit]:.4g}",
-                         _probability(self.log_sf[unit]), share))  # fmt: skip
+                         probability(self.log_sf[unit]), share))  # fmt: skip
         return aligned(rows, "><>>>>")
 
     def enrichment(self, k: int = 25, by: str = "stage") -> Enrichment:
@@ -107,10 +107,10 @@ class UnitRanking(Ranking):
         """
         self._single("enrichment")
         if by not in ("stage", "module", "kind"):
-            raise ValueError(f"got by={by!r}, wanted 'stage', 'module' or 'kind'")
+            raise ValueError(f"by must be 'stage', 'module' or 'kind', got {by!r}")
         n_units = len(self.units)
         if not 1 <= k <= n_units:
-            raise ValueError(f"got k={k}, wanted 1 to {n_units}")
+            raise ValueError(f"k must lie in [1, {n_units}], got {k}")
         column = getattr(self.units, by)
         groups = list(dict.fromkeys(column.tolist()))  # in order of depth
         position = {group: i for i, group in enumerate(groups)}
@@ -122,33 +122,9 @@ class UnitRanking(Ranking):
         chance = np.minimum(hypergeom.sf(n_top - 1, n_units, n_all, k), 1.0)
         return Enrichment(by, k, tuple(groups), n_all, n_top, (n_top / k) / (n_all / n_units), chance)
 
-    def plot(self, k: int = 25, ax: Any = None) -> Any:
-        """Improbability over depth, stage by stage, with the first k units marked.
-
-        Parameters
-        ----------
-        k : int
-            How many of the first units to mark.
-        ax : matplotlib Axes, optional
-            Where to draw; by default a new one, which pyplot does not know of.
-
-        Returns
-        -------
-        matplotlib Axes
-
-        Raises
-        ------
-        ValueError
-            If the ranking is of several samples apart.
-        """
-        self._single("plot")
-        from evtkit.plot.networks import depth_picture
-
-        return depth_picture(self, k, ax)
-
     def _single(self, what: str) -> None:
         if self.order.ndim > 1:
-            raise ValueError(f"got {len(self.order)} samples ranked apart, wanted one: index the ranking for {what}")
+            raise ValueError(f"{what} needs one ranking, got {len(self.order)} samples ranked apart; index them")
 
 
 @dataclass(frozen=True, eq=False)

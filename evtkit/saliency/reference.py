@@ -32,7 +32,7 @@ def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
     if how is None:
         return profiles
     if how not in NORMALIZE:
-        raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
+        raise ValueError(f"normalize must be None or 'sample', got {how!r}")
     mean = np.abs(profiles).mean(axis=1, dtype=np.float64, keepdims=True)
     with np.errstate(invalid="ignore"):  # inf/inf: what is not finite stays so, to be refused
         scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean != 0.0)
@@ -87,7 +87,9 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
-            raise ValueError(f"got a tail of {len(self.tail)} channels for {len(self.units)} units, wanted one a unit")
+            raise ValueError(
+                f"tail must have a channel a unit, got {len(self.tail)} channels for {len(self.units)} units"
+            )
         if self.n_seen < self.n_samples:
             object.__setattr__(self, "n_seen", self.n_samples)
 
@@ -164,12 +166,12 @@ class Reference:
         others = None if correct is None else self._profiles(correct, "correct profiles")
         combine = usual_combine(by) if combine is None else combine
         if combine not in COMBINE:
-            raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+            raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
         if np.ndim(profile) == 1 or (len(values) == 1 and combine not in ("each", "exceedance")):
             return UnitRanking.of(self.tail.rank(values[0], by, rng=rng), self.units)
         return rank_set(self.tail, self.units, values, by, combine, correct=others, rng=rng)
 
-    def goodness(self) -> FamilyComparison:
+    def compare_families(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
         from evtkit.families import compare_tails
 
@@ -201,7 +203,9 @@ class Reference:
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
         values = real_array(profile, name)
         if values.ndim not in (1, 2) or values.shape[-1] != len(self.units) or values.size == 0:
-            raise ValueError(f"got a {name} of shape {values.shape}, wanted ({len(self.units)},) or (n, same)")
+            raise ValueError(
+                f"{name} must have shape ({len(self.units)},) or (n, {len(self.units)}), got {values.shape}"
+            )
         if not np.all(np.isfinite(values)):
-            raise ValueError(f"got a {name} with NaN or inf, wanted finite saliency")
+            raise ValueError(f"{name} must be finite, got NaN or inf")
         return normalized(np.atleast_2d(values), self.normalize)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import evtkit
 from evtkit._common.files import write_atomic
+from evtkit._common.version import __version__
 from evtkit.saliency import sections as made
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
-    from evtkit.saliency.results import Results
+    from evtkit.saliency.results import RepairResults
 
 __all__ = ["report"]
 
@@ -28,7 +28,7 @@ def report(
     reference: Reference,
     *,
     ranking: UnitRanking | None = None,
-    results: Results | None = None,
+    results: RepairResults | None = None,
     families: FamilyComparison | None = None,
     pictures: Sequence[tuple[Any, str]] = (),
     notes: Sequence[str] = (),
@@ -37,7 +37,7 @@ def report(
 ) -> Path:
     """Write a report as one self-contained HTML file: it opens in any browser, without a network.
 
-    Needs Jinja and Matplotlib: ``pip install 'evtkit[report]'``.
+    Needs Jinja and Matplotlib: ``pip install 'evtkit[saliency]'``.
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ def report(
         What was calibrated.
     ranking : UnitRanking, optional
         Of one sample or of a set of mistakes: adds its table, the depth picture and the enrichment of stages.
-    results : Results, optional
+    results : RepairResults, optional
         From `evaluate`: adds the repair table and curves.
     families : FamilyComparison, optional
-        From `Reference.goodness`: adds how well the tails fit.
+        From `Reference.compare_families`: adds how well the tails fit.
     pictures : sequence of (matplotlib Figure, str)
         Further pictures with captions.
     notes : sequence of str
@@ -73,11 +73,11 @@ def report(
         If Jinja or Matplotlib is not installed.
     """
     if ranking is not None and (ranking.order.ndim > 1 or ranking.units != reference.units):
-        raise ValueError(f"got {ranking!r}, wanted one ranking of the reference's units")
+        raise ValueError(f"ranking must be one ranking of the reference's units, got {ranking!r}")
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
-        raise ImportError("a report needs Jinja; install it with: pip install 'evtkit[report]'") from error
+        raise ImportError("a report needs Jinja; install it with: pip install 'evtkit[saliency]'") from error
 
     count = min(k, len(reference.units))
     sections = [made.calibration(reference)]
@@ -92,11 +92,11 @@ def report(
     caveats = [*made.caveats(reference, ranking, results, count), *notes]
     sections.append(made.Section("Mind", [made.Part("list", caveats)]))
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
-        files("evtkit.saliency").joinpath("report.html").read_text(encoding="utf-8")
+        files(__package__ or "").joinpath("report.html").read_text(encoding="utf-8")
     )
     content = page.render(
         title=title, lead=made.lead(reference, ranking), facts=made.facts(reference, ranking, results),
-        sections=sections, version=evtkit.__version__,
+        sections=sections, version=__version__,
     ).encode()  # fmt: skip
 
     def write(stream: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Results: repair curves over k for every ranking, as a table and a picture."""
+"""RepairResults: repair curves over k for every ranking, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
 
-__all__ = ["METRICS", "RepairCurves", "Results"]
+__all__ = ["METRICS", "RepairCurves", "RepairResults"]
 
 METRICS = ("wrong", "true", "corrected", "collateral")
 
@@ -55,7 +55,7 @@ class RepairCurves:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Results:
+class RepairResults:
     """Outcome of `evaluate`.
 
     Attributes
@@ -94,7 +94,7 @@ class Results:
 
     def __repr__(self) -> str:
         return (
-            f"Results({len(self)} mistakes, {self.n_left_out} left out; {', '.join(self.curves)} by "
+            f"RepairResults({len(self)} mistakes, {self.n_left_out} left out; {', '.join(self.curves)} by "
             f"{', '.join(self.by)}; {self.n_held_out} held-out samples)"
         )
 
@@ -171,11 +171,13 @@ class Results:
             If any of the five is not among the results.
         """
         if repair not in self.curves or first not in self.by or second not in self.by or metric not in METRICS:
-            raise ValueError(f"got {(repair, first, second, metric)}, wanted what {self!r} holds and one of {METRICS}")
+            raise ValueError(
+                f"what is compared must be in {self!r}, metric one of {METRICS}, got {(repair, first, second, metric)}"
+            )
         curves = self.curves[repair]
         place = np.flatnonzero(curves.k == k)
         if not place.size:
-            raise ValueError(f"got k={k}, wanted one of {curves.k.tolist()}")
+            raise ValueError(f"k must be one of {curves.k.tolist()}, got {k}")
         values = getattr(curves, metric)[..., place[0]]
         gap = values[self.by.index(first)] - values[self.by.index(second)]
         weights = np.random.default_rng(self.seed).multinomial(
@@ -211,7 +213,7 @@ class Results:
             Means with bands, or every single outcome.
         """
         if what not in ("summary", "samples"):
-            raise ValueError(f"got what={what!r}, wanted 'summary' or 'samples'")
+            raise ValueError(f"what must be 'summary' or 'samples', got {what!r}")
         columns: dict[str, NDArray[Any]] = getattr(self, what)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -224,19 +226,3 @@ class Results:
             stream.write(content)
 
         return write_atomic(path, write)
-
-    def plot(self, figure: Any = None) -> Any:
-        """Curves over k: a row for each repair, a column for each metric, and the band of the first ranking.
-
-        Parameters
-        ----------
-        figure : matplotlib Figure, optional
-            Where to draw; by default a new one, which pyplot does not know of.
-
-        Returns
-        -------
-        matplotlib Figure
-        """
-        from evtkit.plot.networks import repair_picture
-
-        return repair_picture(self, figure)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.text import probability
 from evtkit.families import FAMILIES
 from evtkit.fit import FitStatus
-from evtkit.ranking import _probability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
-    from evtkit.saliency.results import Results
+    from evtkit.saliency.results import RepairResults
 
 __all__ = [
     "Part",
@@ -99,7 +99,7 @@ def lead(reference: Reference, ranking: UnitRanking | None) -> str:
     return f"{learned}; {ranking.n_samples:,} mistakes are held against it, and combined into one ranking."
 
 
-def facts(reference: Reference, ranking: UnitRanking | None, results: Results | None) -> list[tuple[str, str]]:
+def facts(reference: Reference, ranking: UnitRanking | None, results: RepairResults | None) -> list[tuple[str, str]]:
     """The few numbers to see first, each with its label."""
     tail = reference.tail
     shown = [
@@ -140,6 +140,8 @@ def calibration(reference: Reference) -> Section:
 
 def ranked(ranking: UnitRanking, k: int) -> Section:
     """The depth picture and the first k units."""
+    from evtkit import plot
+
     several = ranking.exceedance is not None
     value, above = ("mean saliency", "above in") if several else ("saliency", "threshold")
     by, _, combine = ranking.by.partition(", ")
@@ -148,7 +150,7 @@ def ranked(ranking: UnitRanking, k: int) -> Section:
         share = f"{100 * ranking.exceedance[unit]:.0f} %" if ranking.exceedance is not None else (
             "above" if ranking.above[unit] else "not above")  # fmt: skip
         name, stage = str(ranking.units.names[unit]), str(ranking.units.stage[unit])
-        p = _probability(ranking.log_sf[unit])
+        p = probability(ranking.log_sf[unit])
         cells = (f"{place}", name, stage, *map(_number, (ranking.value[unit], ranking.score[unit])), p,
                  share if ranking.fitted[unit] else "no fit")  # fmt: skip
         rows.append(Row(cells, "" if ranking.above[unit] else "quiet"))
@@ -163,7 +165,7 @@ def ranked(ranking: UnitRanking, k: int) -> Section:
     else:
         how = f"By {by}.{meaning} p is the probability of so large a saliency. Grey: at or below the threshold."
     caption = f"Every unit, from the first layer to the last; higher is more improbable. Marked: the first {k}."
-    shown = picture(ranking.plot(k).figure, caption)
+    shown = picture(plot.unit_depth(ranking, k).figure, caption)
     table = Table(("", "unit", "stage", value, "score", "p", above), rows, text=(1, 2), code=(1,))
     return Section("The most salient units", [Part("text", how), shown, Part("table", table)])
 
@@ -189,8 +191,10 @@ def enriched(ranking: UnitRanking, k: int) -> Section:
     return Section("Where they are", [Part("text", text), Part("table", table)])
 
 
-def repaired(results: Results) -> Section:
+def repaired(results: RepairResults) -> Section:
     """What changing units did: a table at two k, and the curves."""
+    from evtkit import plot
+
     s = results.summary
     names = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
     rows, last = [], ""
@@ -212,7 +216,8 @@ def repaired(results: Results) -> Section:
         + (f"; held-out lost: the share of {results.n_held_out:,} samples right before that the change gets wrong."
            if results.n_held_out else ".")
     )  # fmt: skip
-    shown = picture(results.plot(), f"Means over the mistakes; band of 95 % for {results.by[0]}, from a bootstrap.")
+    caption = f"Means over the mistakes; band of 95 % for {results.by[0]}, from a bootstrap."
+    shown = picture(plot.repair_curves(results), caption)
     return Section("Repair", [Part("text", text), Part("table", Table(head, rows, text=(0, 1))), shown])
 
 
@@ -222,6 +227,8 @@ def _signed(change: float) -> str:
 
 def fitted(families: FamilyComparison) -> Section:
     """How well the tails fit."""
+    from evtkit import plot
+
     s = families.summary
     rows = [
         Row((name, _percent(s["best"][i]), f"{s['loglik'][i]:+.4f}".replace("-", "−"), f"{s['a2'][i]:.2f}",
@@ -235,12 +242,12 @@ def fitted(families: FamilyComparison) -> Section:
     )
     table = Table(("family", "best AIC", "log-likelihood per excess, less the GPD's", "median A²", "smallest A²"), rows)
     shown = picture(
-        families.plot(), "Left: to the right of 0 a family describes a unit's excesses better than the GPD."
+        plot.families(families), "Left: to the right of 0 a family describes a unit's excesses better than the GPD."
     )
     return Section("Do the tails fit?", [Part("text", text), Part("table", table), shown])
 
 
-def caveats(reference: Reference, ranking: UnitRanking | None, results: Results | None, k: int) -> list[str]:
+def caveats(reference: Reference, ranking: UnitRanking | None, results: RepairResults | None, k: int) -> list[str]:
     """What a reader should bear in mind, of what applies here."""
     last = ranking is not None and ranking.by.partition(",")[0] in ("pot", "spot-script", "excess")
     unfitted = len(reference.units) - int(np.count_nonzero(reference.tail.is_fitted))

@@ -1,39 +1,28 @@
-"""Toy: a network small enough to read, with the whole of `SaliencyModel` written out in NumPy.
-
-For examples and tests, and as a pattern for the adapter of another framework.
-"""
+"""Toy: a network small enough to read, in NumPy, under `NetworkModel`; for examples and tests."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.adapting import step_size
-from evtkit.saliency.units import Coverage, LeftOut, Units
+from evtkit.saliency.adapting import Batch, Candidate, Lanes, Network, NetworkModel, Profiler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from evtkit.saliency.adapting.lanes import Index
+
     Float = NDArray[np.floating[Any]]
 
-__all__ = ["Toy", "ToyGradient", "samples"]
+__all__ = ["Toy", "samples"]
+
+_LAYERS = {"layer1.conv": "w", "fc": "v"}
 
 
-@dataclass(frozen=True, eq=False)
-class ToyGradient:
-    """Gradient of some units, one array a unit; a `UnitGradient`."""
-
-    selection: NDArray[np.intp]
-    norms: NDArray[np.float64]
-    rows: Sequence[Float]
-
-
-class Toy:
+class Toy(NetworkModel):
     """softmax(V · relu(W · x + b)): a classifier whose units are the rows of W and of V.
 
     Parameters
@@ -60,8 +49,6 @@ class Toy:
     array([0.  , 0.  , 1.93])
     """
 
-    reduction = "mean-abs"
-
     def __init__(
         self,
         inputs: int = 6,
@@ -75,98 +62,83 @@ class Toy:
         self.w: Float = rng.normal(size=(hidden, inputs)).astype(dtype)
         self.b: Float = np.where(np.arange(hidden) < dead, -1e6, 0.0).astype(dtype)
         self.v: Float = rng.normal(size=(classes, hidden)).astype(dtype)
-        layers = ["layer1.conv"] * hidden + ["fc"] * classes
-        stages = ["layer1"] * hidden + ["fc"] * classes
-        index, sizes = [*range(hidden), *range(classes)], [inputs] * hidden + [hidden] * classes
-        self.units = Units(*(np.array(column) for column in (layers, ["rows"] * len(layers), index, sizes, stages)))
-        self.coverage = Coverage(self.w.size + self.v.size, (LeftOut("bias", hidden, "bias"),))
+        network = _Network({"layer1.conv.w": self.w, "layer1.conv.b": self.b, "fc.v": self.v})
+        super().__init__(_Profiler(network=network, plan=network.plan("rows"), reduction="mean-abs"))
         self.profiled = 0
         """Samples profiled so far."""
 
-    def predict(self, x: ArrayLike) -> Float:
-        """Class probabilities, shape (batch, classes)."""
-        return self._forward(np.asarray(x))[2]
-
-    def profile(self, x: ArrayLike, y: ArrayLike) -> Float:
-        """Mean absolute gradient of every row for every sample: for row j |δ_j| · mean |input|."""
-        inputs = np.asarray(x)
-        first, second, hidden = self._deltas(inputs, np.asarray(y))
-        self.profiled += len(inputs)
-        layers = ((first, np.abs(inputs)), (second, hidden))
-        return np.hstack([np.abs(delta) * below.mean(axis=1, keepdims=True) for delta, below in layers])
-
-    def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Length of each selected row."""
-        rows = self.rows
-        return np.array([np.linalg.norm(rows[unit]) for unit in self._chosen(selection)])
-
-    def gradient(self, x: ArrayLike, y: ArrayLike, selection: ArrayLike | None = None) -> ToyGradient:
-        """Gradient of the mean loss with respect to the selected rows."""
-        inputs = np.asarray(x)
-        first, second, hidden = self._deltas(inputs, np.asarray(y))
-        rows = [*(first.T @ inputs / len(inputs)), *(second.T @ hidden / len(inputs))]
-        chosen = self._chosen(selection)
-        picked = [rows[unit] for unit in chosen]
-        return ToyGradient(chosen, np.array([np.linalg.norm(row) for row in picked]), picked)
-
-    @contextmanager
-    def pruned(self, selection: ArrayLike) -> Iterator[Toy]:
-        """Context in which the selected rows are zero."""
-        with self._restoring():
-            for unit in self._chosen(selection):
-                self.rows[unit][:] = 0.0
-            yield self
-
-    @contextmanager
-    def tuned(
-        self,
-        selection: ArrayLike,
-        x: Any = None,
-        y: Any = None,
-        step: float = 1e-3,
-        *,
-        gradient: Any = None,
-        length: float | None = None,
-    ) -> Iterator[Toy]:
-        """Context in which the selected rows have taken one gradient step."""
-        taken = self.gradient(x, y) if gradient is None else gradient
-        chosen = self._chosen(selection)
-        place = {unit: position for position, unit in enumerate(taken.selection.tolist())}
-        held = [place[unit] for unit in chosen.tolist()]
-        step = step_size(taken.norms[held], step, length)
-        with self._restoring():
-            for unit, position in zip(chosen, held, strict=True):
-                self.rows[unit][:] -= step * taken.rows[position]
-            yield self
+    def profile(self, x: ArrayLike, y: Any = None) -> Float:
+        """Mean absolute gradient of every row for every sample."""
+        profile = super().profile(x, y)
+        self.profiled += len(profile)
+        return profile
 
     @property
     def rows(self) -> list[Float]:
         """The rows of W and V, sharing their memory."""
         return [*self.w, *self.v]
 
+
+class _Network(Network):
+    """W, b and V by name."""
+
+    kinds = ("rows",)
+
+    def __init__(self, weights: dict[str, Float]) -> None:
+        self.model = weights
+
+    def names(self) -> Iterable[str]:
+        return list(self.model)
+
+    def candidates(self) -> Iterator[Candidate]:
+        for layer, weight in _LAYERS.items():
+            name = f"{layer}.{weight}"
+            yield Candidate(layer, "rows", None, [Lanes(name, np.arange(len(self.model[name])))])
+
+    def read(self, name: str) -> Float:
+        weights: Float = self.model[name]
+        return weights
+
+    def write(self, name: str, changes: Iterable[tuple[Index, Any]]) -> None:
+        for index, values in changes:
+            self.model[name][index] = values
+
+    def no_units(self, name: str) -> str:
+        return "bias"
+
+
+class _Profiler(Profiler):
+    """A forward and a backward pass, written out."""
+
+    def logits(self, batch: Batch) -> Float:
+        return self._forward(batch.inputs)[2]
+
+    def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, Float]:
+        x = np.asarray(batch.inputs)
+        first, second, hidden = self._deltas(x, target)
+        return {"layer1.conv.w": first.T @ x, "fc.v": second.T @ hidden}
+
+    def profile(self, batch: Batch, target: Any) -> Float:
+        """For row j |δ_j| · mean |input|: a row's gradient is an outer product."""
+        self.used.update(self.plan.parameters)
+        x = np.asarray(batch.inputs)
+        first, second, hidden = self._deltas(x, target)
+        layers = ((first, np.abs(x)), (second, hidden))
+        return np.hstack([np.abs(delta) * below.mean(axis=1, keepdims=True) for delta, below in layers])
+
     def _forward(self, x: Float) -> tuple[Float, Float, Float]:
-        before = x @ self.w.T + self.b
+        w, b, v = self.network.model.values()
+        before = x @ w.T + b
         hidden = np.maximum(before, 0.0)
-        logits = hidden @ self.v.T
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return before, hidden, powers / powers.sum(axis=1, keepdims=True)
+        return before, hidden, hidden @ v.T
 
-    def _deltas(self, x: Float, y: NDArray[np.integer[Any]]) -> tuple[Float, Float, Float]:
+    def _deltas(self, x: Float, y: Any) -> tuple[Float, Float, Float]:
         """Gradients of the cross-entropy at both layers, and the hidden values."""
-        before, hidden, second = self._forward(x)
-        second[np.arange(len(y)), y] -= 1.0
-        return (second @ self.v) * (before > 0.0), second, hidden
-
-    def _chosen(self, selection: ArrayLike | None) -> NDArray[np.intp]:
-        return np.arange(len(self.units)) if selection is None else self.units.resolve(selection)
-
-    @contextmanager
-    def _restoring(self) -> Iterator[None]:
-        kept = self.w.copy(), self.v.copy()
-        try:
-            yield
-        finally:
-            self.w[:], self.v[:] = kept
+        before, hidden, scores = self._forward(x)
+        second = np.exp(scores - scores.max(axis=1, keepdims=True))
+        second /= second.sum(axis=1, keepdims=True)
+        second[np.arange(len(x)), scores.argmax(axis=1) if isinstance(y, str) else y] -= 1.0
+        return (second @ self.network.read("fc.v")) * (before > 0.0), second, hidden
 
 
 def samples(n: int, seed: int = 1, noise: float = 0.3) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -127,7 +127,7 @@ def brute_force_loglik(excesses: ArrayLike) -> float:
     value = _profile(z, t)
     best = max(-np.log(z_max), value.max())
     inner = np.flatnonzero((value[1:-1] >= value[:-2]) & (value[1:-1] >= value[2:])) + 1
-    for i in inner[np.argsort(value[inner])[-3:]]:
+    for i in inner[np.argsort(value[inner], kind="stable")[-3:]]:
         low, high = t[i - 1], t[i + 1]
         for _ in range(4):
             grid = np.linspace(low, high, 25)

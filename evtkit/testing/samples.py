@@ -114,11 +114,11 @@ def samples(max_size: int = _LARGEST) -> Samples:
 
 @st.composite
 def ragged(draw: DrawFn, sample: Samples | None = None) -> Float:
-    """A matrix of two to four channels, (n, channels), padded with NaN at drawn places."""
+    """A matrix of two to four channels, (n, channels), padded with NaN in drawn rows."""
     columns = draw(st.lists(samples(20) if sample is None else sample, min_size=2, max_size=4))
     height = max(len(column) for column in columns) + draw(st.integers(0, 3))
     matrix = np.full((height, len(columns)), np.nan)
     for j, column in enumerate(columns):
-        places = draw(st.permutations(range(height)))[: len(column)]
-        matrix[np.sort(places), j] = column
+        rows = draw(st.permutations(range(height)))[: len(column)]
+        matrix[np.sort(rows), j] = column
     return matrix

@@ -79,8 +79,9 @@ def test_scores_lie_between_0_and_1_and_tell_anomalies():
     scores = np.array(scores)
     assert np.all((scores >= 0.0) & (scores <= 1.0))
     assert np.all(scores[:700] == 0.0)
-    assert set(np.argsort(scores)[-2:]) == {1500, 2000}
-    assert scores[1500] > 1.0 - 1e-4
+    told = scores[[1500, 2000]]
+    assert np.delete(scores, [1500, 2000]).max() <= told.min()  # at 1 there may be others
+    assert told.min() > 1.0 - 1e-4
 
 
 def test_ordinary_scores_exceed_1_minus_r_no_more_often_than_r():

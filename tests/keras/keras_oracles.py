@@ -100,7 +100,7 @@ def reduce(model, units, gradients, reduction="taylor"):
 def with_reduction(net, reduction):
     """The same network and units, profiled in another way, with graphs of its own."""
     other = copy.copy(net)
-    other._profiler = dataclasses.replace(net._profiler, reduction=reduction)
+    other.profiler = dataclasses.replace(net.profiler, reduction=reduction)
     return other
 
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from evtkit_keras import KerasModel, SaliencyCallback
 from evtkit_keras.input_saliency import input_saliency
 
+from evtkit.cli.saliency import saliency
 from evtkit.saliency import Batches, calibrate
-from evtkit.saliency.command import saliency
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(160, 6, 6, 1)).astype(np.float32)

@@ -87,7 +87,7 @@ def network():
 
 def points(net, inside):
     """Name of the point of failure, how to break it, and what to call."""
-    model, loss = net.model, net._profiler.loss
+    model, loss = net.model, net.profiler.loss
 
     def arm(name, where):
         return lambda: setattr(model.get_layer(name), "where", where)
@@ -159,7 +159,7 @@ def test_nothing_stays_behind(place, run_eagerly, monkeypatch):
     assert not tf.config.functions_run_eagerly()
 
     monkeypatch.setattr(Scale, "broken", None)
-    inside.broken, net._profiler.loss.broken = False, None
+    inside.broken, net.profiler.loss.broken = False, None
     for name in ("f0", "f1", "f2"):
         model.get_layer(name).where = None
     again = KerasModel(model, cross_entropy, units, verify=False, run_eagerly=run_eagerly)

@@ -32,7 +32,7 @@ def test_profiles_work_where_numba_is_not_installed():
 def test_nothing_else_imports_tensorflow():
     code = (
         "import sys, evtkit, evtkit_torch, evtkit.saliency as s; [getattr(s, name) for name in s.__all__]\n"
-        "import evtkit.saliency.command, evtkit.demo.network, evtkit.demo, evtkit.cli\n"
+        "import evtkit.cli.saliency, evtkit.demo.network, evtkit.demo, evtkit.cli\n"
         "assert not {'tensorflow', 'keras', 'evtkit_keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

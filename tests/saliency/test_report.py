@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from evtkit import plot
 from evtkit.saliency import evaluate, report
 from evtkit.saliency.toy import Toy, samples
 
@@ -34,7 +35,8 @@ def page(reference, ranking, results, tmp_path_factory):
     figure.add_subplot().plot([1, 2])
     path = report(
         tmp_path_factory.mktemp("report") / "report.html", reference, ranking=ranking, results=results,
-        families=reference.goodness(), pictures=[(figure, "a caption & more")], notes=["<script>alert(1)</script>"],
+        families=reference.compare_families(), pictures=[(figure, "a caption & more")],
+        notes=["<script>alert(1)</script>"],
         title="<b>Toys</b>", k=5,
     )  # fmt: skip
     return path.read_text()
@@ -109,7 +111,7 @@ def test_page_of_a_reference_alone_and_of_one_sample(reference, tmp_path):
 
 def test_page_needs_one_ranking_of_these_units(reference, tmp_path):
     profiles = Toy().profile(*samples(3))
-    with pytest.raises(ValueError, match="wanted one ranking of the reference's units"):
+    with pytest.raises(ValueError, match="must be one ranking of the reference's units"):
         report(tmp_path / "a.html", reference, ranking=reference.rank(profiles, combine="each"))
     with pytest.raises(ValueError, match="is not a folder"):
         report(tmp_path / "nowhere" / "a.html", reference)
@@ -119,7 +121,7 @@ def test_depth_picture_marks_the_first_units_and_those_beyond_every_endpoint(ref
     profile = reference.tail.threshold.copy()
     profile[[3, 7]] = 1e9
     ranking = reference.rank(profile)
-    ax = ranking.plot(4)
+    ax = plot.unit_depth(ranking, 4)
     marked = [c for c in ax.collections if c.get_label().startswith("first")]
     beyond = np.count_nonzero(np.isinf(ranking.log_sf[ranking.top(4)]))
     assert sum(len(c.get_offsets()) for c in marked) == 4
@@ -132,21 +134,21 @@ def test_pictures_draw_where_they_are_told_and_leave_pyplot_alone(reference, ran
 
     figure = Figure()
     ax = figure.add_subplot()
-    assert ranking.plot(3, ax) is ax
-    assert results.plot(Figure()).axes[0].get_lines()[0].get_label() == "pot"
+    assert plot.unit_depth(ranking, 3, ax) is ax
+    assert plot.repair_curves(results, Figure()).axes[0].get_lines()[0].get_label() == "pot"
     assert len(results.plot().axes) == 2 * 4
-    assert len(reference.goodness().plot().axes) == 2
+    assert len(plot.families(reference.compare_families()).axes) == 2
     import sys
 
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
 def test_input_picture_shows_the_percentiles():
-    from evtkit.plot.networks import input_picture
+    from evtkit.plot.networks import input_saliency
 
     heat = np.arange(100.0).reshape(10, 10)
-    figure = input_picture(np.zeros((10, 10, 3)), heat)
+    figure = input_saliency(np.zeros((10, 10, 3)), heat)
     strength = figure.axes[1].images[1].get_array()
     assert np.count_nonzero(np.asarray(strength) > 0) == 10
-    with pytest.raises(ValueError, match="wanted the same height and width"):
-        input_picture(np.zeros((9, 10)), heat)
+    with pytest.raises(ValueError, match="must have the same height and width"):
+        input_saliency(np.zeros((9, 10)), heat)

@@ -89,10 +89,10 @@ def assert_profile_exact(net, model, x, y, loss=cross_entropy, vmap=True, rtol=1
         _assert_close(net, got, reduce(model, net.units, gradients, own), rtol)
         for other in {"mean-abs", "taylor"} - {own}:
             try:
-                net._profiler.reduction = other
+                net.profiler.reduction = other
                 _assert_close(net, net.profile(x, y), reduce(model, net.units, gradients, other), rtol)
             finally:
-                net._profiler.reduction = own
+                net.profiler.reduction = own
     return got
 
 

@@ -255,7 +255,7 @@ def test_8_mixed_precision_given_from_outside():
     inside = TorchModel(model, autocast=torch.bfloat16).profile(X, Y)
     net = TorchModel(model)
     with torch.autocast("cpu", torch.bfloat16):
-        np.testing.assert_array_equal(net.profile(X, Y), inside)
+        np.testing.assert_allclose(net.profile(X, Y), inside, atol=0.03 * inside.max())  # as above: bfloat16 has 8 bits
 
 
 def test_8_a_half_precision_network():
@@ -323,10 +323,10 @@ def test_9_compiled_networks_run_eagerly():
     want = TorchModel(model).profile(X, Y)
     compiled = torch.compile(model, backend="eager")
     compiled(X)
-    np.testing.assert_array_equal(TorchModel(compiled).profile(X, Y), want)
+    np.testing.assert_allclose(TorchModel(compiled).profile(X, Y), want, rtol=1e-10)
     model.first.compile(backend="eager")
     compiled(X)
-    np.testing.assert_array_equal(TorchModel(nn.Sequential(compiled)).profile(X, Y), want)
+    np.testing.assert_allclose(TorchModel(nn.Sequential(compiled)).profile(X, Y), want, rtol=1e-10)
 
 
 def test_10_a_layer_of_ones_own_needs_a_rule():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from evtkit_torch import TorchModel
 from oracles import assert_profile_exact
+from rounding import lost
 
 pytest.importorskip("safetensors")
 
@@ -26,15 +27,22 @@ def test_cifar_networks_reach_their_accuracy(data, depth, accuracy):
 
 
 @pytest.mark.parametrize("depth", [20, 56])
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
-def test_cifar_profiles_equal_the_loop(data, depth, dtype, rtol):
-    model = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors").to(
-        dtype
-    )
+def test_cifar_profiles_equal_the_loop(data, depth):
+    network = networks.load(networks.cifar_resnet(depth), data / "weights" / f"cifar10_resnet{depth}.safetensors")
+    model = network.double()
     x, y = cifar(data, 3)
-    assert_profile_exact(
-        TorchModel(model), model, x.to(dtype), torch.from_numpy(y), vmap=dtype == torch.float64, rtol=rtol
-    )
+    assert_profile_exact(TorchModel(model), model, x.double(), torch.from_numpy(y), rtol=1e-9)
+
+
+@pytest.mark.parametrize("reduction", ["taylor", "mean-abs"])
+def test_float32_loses_no_more_than_rounding_takes(data, reduction):
+    model = networks.load(networks.cifar_resnet(20), data / "weights" / "cifar10_resnet20.safetensors")
+    x, y = cifar(data, 3)
+    got = TorchModel(model, reduction=reduction).profile(x, y)
+    net = TorchModel(model.double(), reduction=reduction, verify=False)
+    bound = lost(net.model, lambda: net.profile(x.double(), y))
+    want = net.profile(x.double(), y)
+    assert np.linalg.norm(got - want) <= bound < 0.05 * np.linalg.norm(want)
 
 
 def test_imagenet_resnet50_loads_and_knows_its_images(data):

@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from evtkit_keras.rules.registry import Block, Diagonal, Use, Whole, compute, rule_for
+from evtkit.saliency.adapting import Block
+from evtkit_keras.rules.registry import Diagonal, Use, Whole, compute, rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def convolution(use: Use) -> tuple[Block, ...]:
     groups = int(use.layer.groups)
     left = _flat(g)
     left = tf.transpose(tf.reshape(left, (*left.shape[:2], groups, -1)), (0, 2, 3, 1))  # (m, G, o, q)
-    i, j = _places(use)
+    i, j = _kernel_extents(use)
     own = use.arranged((i, j * use.weight[-2], groups, use.weight[-1] // groups), (0, 2, 3, 1))
     blocks = []
     for windows, weight in zip(_windows(a, use, g.shape[1:-1]), own, strict=True):
@@ -51,7 +52,7 @@ def transposed_convolution(use: Use) -> tuple[Block, ...]:
     """Exchange the roles: windows of the padded output gradient, one row for every (o j), times the input."""
     a, g = _channels_last(use.a, use.layer), _channels_last(use.g, use.layer)
     right = _flat(a)[:, None]  # (m, 1, q, c)
-    i, j = _places(use)
+    i, j = _kernel_extents(use)
     o, c = use.weight[-2:]
     own = use.arranged((i, j, o, c), (0, 2, 1, 3), (i, 1, o * j, c))
     blocks = []
@@ -72,14 +73,14 @@ def depthwise_convolution(use: Use) -> tuple[Factors, ...]:
     a, g = _channels_last(use.a, use.layer), _channels_last(use.g, use.layer)
     strides, dilation = (_each(value, len(use.weight) - 2) for value in (use.layer.strides, use.layer.dilation_rate))
     left, multiplier = _flat(g), use.weight[-1]
-    places, lanes = math.prod(use.weight[:-2]), math.prod(use.weight[-2:])
+    positions, lanes = math.prod(use.weight[:-2]), math.prod(use.weight[-2:])
     if len(set(strides)) == 1 and max(dilation) == 1:
-        (own,) = use.arranged((1, places, lanes), (0, 2, 1))
+        (own,) = use.arranged((1, positions, lanes), (0, 2, 1))
         return (Whole(_depthwise_gradient(_padded(a, use, g.shape[1:-1]), g, use.weight, strides[0]), own),)
     views = (view for windows in _windows(a, use, g.shape[1:-1]) for view in tf.unstack(windows, axis=2))
     return tuple(
         Diagonal(left, tf.repeat(x, multiplier, axis=-1) if multiplier > 1 else x, own)
-        for x, own in zip(views, use.arranged((places, lanes), (0, 1)), strict=True)
+        for x, own in zip(views, use.arranged((positions, lanes), (0, 1)), strict=True)
     )
 
 
@@ -133,10 +134,10 @@ def _windows(x: Any, use: Use, positions: Sequence[int]) -> Iterator[Any]:
     x = _padded(x, use, positions)
     first = 0 if len(kernel) == 1 else 1  # a kernel along one axis has no i
     for axis in reversed(range(first, len(kernel))):  # (m, axes, channels) → (m, axes, q, j, q, j, …, channels)
-        places = np.arange(positions[axis])[:, None] * strides[axis] + np.arange(kernel[axis]) * dilation[axis]
+        seen = np.arange(positions[axis])[:, None] * strides[axis] + np.arange(kernel[axis]) * dilation[axis]
         if kernel[axis] > 1 or strides[axis] > 1:
-            x = tf.gather(x, places.ravel(), axis=1 + axis)
-        x = tf.reshape(x, (*x.shape[: 1 + axis], *places.shape, *x.shape[2 + axis :]))
+            x = tf.gather(x, seen.ravel(), axis=1 + axis)
+        x = tf.reshape(x, (*x.shape[: 1 + axis], *seen.shape, *x.shape[2 + axis :]))
     pairs = range(1 + first, len(x.shape) - 1)
     x = tf.transpose(x, (*range(1 + first), *pairs[::2], *pairs[1::2], len(x.shape) - 1)) if len(pairs) > 2 else x
     shape = (x.shape[0], math.prod(positions), math.prod(kernel[first:]), x.shape[-1])
@@ -149,7 +150,7 @@ def _windows(x: Any, use: Use, positions: Sequence[int]) -> Iterator[Any]:
         yield tf.reshape(x[:, start : start + reach : strides[0]] if x.shape[1] > 1 else x, shape)
 
 
-def _places(use: Use) -> tuple[int, int]:
+def _kernel_extents(use: Use) -> tuple[int, int]:
     """How many i and j there are."""
     kernel = use.weight[:-2]
     i = 1 if len(kernel) == 1 else kernel[0]  # a kernel along one axis has no i

@@ -12,8 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from evtkit.saliency.adapting import Block
 from evtkit_keras.layers import einsum_letters
-from evtkit_keras.rules.registry import Block, Use, rule_for
+from evtkit_keras.rules.registry import Use, rule_for
 
 
 @rule_for(keras.layers.Dense)

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from evtkit_keras.layers import holds, single
+from evtkit.saliency.adapting import Block, LayerTypes, single
+from evtkit_keras.layers import holds
 
 __all__ = [
-    "Block",
+    "ENTRIES",
     "Diagonal",
     "Entry",
     "Factors",
@@ -19,23 +20,9 @@ __all__ = [
     "Use",
     "Whole",
     "compute",
-    "find_entry",
     "register",
     "rule_for",
 ]
-
-
-class Block(NamedTuple):
-    """Part of a weight's per-sample gradient as a matrix product: ``left @ right``, shape (n, groups, rows, k).
-
-    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The weight itself in the order of
-    the product is what ``reduction="taylor"`` multiplies it with, here as in the other factors; a rule without it
-    serves the other reductions.
-    """
-
-    left: Any  # (n, groups, rows, q)
-    right: Any  # (n, groups, q, k)
-    weight: Any = None  # (groups, rows, k)
 
 
 class Diagonal(NamedTuple):
@@ -72,7 +59,7 @@ class Use:
     layer : keras.Layer
         The layer, for its options.
     axes : tuple of int
-        The lanes wanted: see `evtkit_keras.lanes.Lanes`.
+        The lanes wanted: see `evtkit.saliency.adapting.Lanes`.
     value : tensor or None
         The weight itself, as it is when the profile is taken, for ``reduction="taylor"``. None for the others, so that
         no rule arranges it in vain.
@@ -141,7 +128,8 @@ class Entry:
     compute: Compute | None = None
 
 
-_ENTRIES: dict[type, Entry] = {}
+ENTRIES: LayerTypes[Entry] = LayerTypes()
+"""What is known so far."""
 
 
 def rule_for(*types: type, parameter: str = "kernel") -> Callable[[Rule], Rule]:
@@ -149,8 +137,8 @@ def rule_for(*types: type, parameter: str = "kernel") -> Callable[[Rule], Rule]:
 
     def decorate(rule: Rule) -> Rule:
         for layer_type in types:
-            entry = _ENTRIES.get(layer_type, Entry(layer_type, {}))
-            _ENTRIES[layer_type] = replace(entry, rules={**entry.rules, parameter: rule})
+            entry = ENTRIES.own(layer_type) or Entry(layer_type, {})
+            ENTRIES.declare([layer_type], replace(entry, rules={**entry.rules, parameter: rule}))
         return rule
 
     return decorate
@@ -161,18 +149,11 @@ def compute(*types: type) -> Callable[[Compute], Compute]:
 
     def decorate(function: Compute) -> Compute:
         for layer_type in types:
-            _ENTRIES[layer_type] = replace(_ENTRIES.get(layer_type, Entry(layer_type, {})), compute=function)
+            entry = ENTRIES.own(layer_type) or Entry(layer_type, {})
+            ENTRIES.declare([layer_type], replace(entry, compute=function))
         return function
 
     return decorate
-
-
-def find_entry(layer: Any) -> Entry | None:
-    """Return the entry of a layer's nearest registered type, or None."""
-    for layer_type in type(layer).__mro__:
-        if layer_type in _ENTRIES:
-            return _ENTRIES[layer_type]
-    return None
 
 
 def register(

@@ -2,6 +2,6 @@
 
 from evtkit_torch.rules import convolution, linear, norm  # noqa: F401 (importing registers them)
 from evtkit_torch.rules.attention import DECOMPOSITIONS
-from evtkit_torch.rules.registry import Block, Operation, Rule, Use, find_module_rule, find_operation, register
+from evtkit_torch.rules.registry import MODULE_RULES, Operation, Rule, Use, find_operation, register
 
-__all__ = ["DECOMPOSITIONS", "Block", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
+__all__ = ["DECOMPOSITIONS", "MODULE_RULES", "Operation", "Rule", "Use", "find_operation", "register"]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evtkit_torch.rules.registry import Block, Use, register
+from evtkit.saliency.adapting import Block
+from evtkit_torch.rules.registry import Use, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch.nn import functional
 
-from evtkit_torch.rules.registry import Block, Use, register
+from evtkit.saliency.adapting import Block
+from evtkit_torch.rules.registry import Use, register
 
 
 @register(functional.linear, arguments="input weight bias", channels_last=True)
@@ -17,7 +18,7 @@ def linear(use: Use) -> tuple[Block, ...]:
     a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
     g = use.g.unsqueeze(1).flatten(1, -2)  # (n, t, o)
     weight = use.weight
-    if use.layout == "columns":
+    if use.axes == (1,):
         a, g, weight = g, a, weight.T
     return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1), weight.unsqueeze(0)),)
 
@@ -35,6 +36,6 @@ def embedding(use: Use) -> tuple[Block, ...]:
     padding = use.options.get("padding_idx")
     if padding is not None:
         hot[..., padding] = 0
-    if use.layout == "columns":
+    if use.axes == (1,):
         return (Block(g.transpose(1, 2).unsqueeze(1), hot.unsqueeze(1), use.weight.T.unsqueeze(0)),)
     return (Block(hot.transpose(1, 2).unsqueeze(1), g.unsqueeze(1), use.weight.unsqueeze(0)),)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from evtkit_torch.rules.registry import Block, Use, register
+from evtkit.saliency.adapting import Block
+from evtkit_torch.rules.registry import Use, register
 
 if TYPE_CHECKING:
     from torch import Tensor

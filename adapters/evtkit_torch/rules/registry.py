@@ -5,28 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
-from evtkit_torch.layers import holds, single
+from evtkit.saliency.adapting import Block, LayerTypes, single
+from evtkit_torch.layers import holds
 
-if TYPE_CHECKING:
-    from evtkit_torch.lanes import Layout
-
-__all__ = ["Block", "Operation", "Rule", "Use", "find_module_rule", "find_operation", "register"]
-
-
-class Block(NamedTuple):
-    """Part of a weight's per-sample gradient as a product: ``left @ right``, shape (n, groups, rows, k).
-
-    The lanes are (groups, rows) flattened; a lane may span several consecutive rows. The weight itself in the order of
-    the product is what ``reduction="taylor"`` multiplies it with; a rule without it serves the other reductions.
-    """
-
-    left: Tensor  # (n, groups, rows, q)
-    right: Tensor  # (n, groups, q, k)
-    weight: Tensor | None = None  # (groups, rows, k)
+__all__ = ["MODULE_RULES", "Operation", "Rule", "Use", "find_operation", "register"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +30,15 @@ class Use:
         Gradient of the summed loss with respect to the operation's output.
     options : mapping
         The operation's other arguments by name; for a layer type's rule, ``{"module": module}``.
-    layout : str
-        The lanes wanted: see `evtkit_torch.lanes.Lanes`.
+    axes : tuple of int
+        The lanes wanted: see `evtkit.saliency.adapting.Lanes`.
     """
 
     weight: Tensor
     a: Tensor
     g: Tensor
     options: Mapping[str, Any]
-    layout: Layout = "rows"
+    axes: tuple[int, ...] = (0,)
 
     def with_tensors(self, a: Tensor, g: Tensor) -> Use:
         """Return the same use with other tensors: some of the samples, or another dtype."""
@@ -92,7 +78,8 @@ class Operation:
 
 
 _OPERATIONS: dict[Any, Operation] = {}
-_MODULES: dict[type[nn.Module], tuple[str, Rule]] = {}
+MODULE_RULES: LayerTypes[tuple[str, Rule]] = LayerTypes()
+"""For layer types with a rule of their own, the parameter's name and the rule."""
 
 
 def register(
@@ -103,7 +90,7 @@ def register(
     weight: str = "weight",
     kind: str = "channels",
     parameter: str = "weight",
-    layout: Layout = "rows",
+    axes: Sequence[int] | None = (0,),
 ) -> Callable[[Rule], Rule]:
     """Register a rule for torch functions or for layer types of one's own.
 
@@ -122,8 +109,10 @@ def register(
         For functions: features are the input's last axis and the batch may be any other.
     input, weight : str
         For functions: the names of the input and the weight among the arguments.
-    kind, parameter, layout : str
-        For layer types: the kind of units they hold, in which parameter, and how it falls into lanes.
+    kind, parameter : str
+        For layer types: the kind of units they hold, and in which parameter.
+    axes : tuple of int, or None
+        For layer types: axes of the parameter that number the units; None for all, so that every weight is a unit.
 
     Returns
     -------
@@ -149,8 +138,8 @@ def register(
     def decorate(rule: Rule) -> Rule:
         for target in targets:
             if isinstance(target, type) and issubclass(target, nn.Module):
-                _MODULES[target] = (parameter, rule)
-                holds(target, kind=kind)(single(parameter, layout))
+                MODULE_RULES.declare([target], (parameter, rule))
+                holds(target, kind=kind)(single(parameter, axes))
             else:
                 names = tuple(arguments.split()) if arguments else tuple(inspect.signature(target).parameters)
                 _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight)
@@ -165,11 +154,3 @@ def find_operation(function: Any) -> Operation | None:
         return _OPERATIONS.get(function)
     except TypeError:  # unhashable callables
         return None
-
-
-def find_module_rule(module: nn.Module) -> tuple[str, Rule] | None:
-    """Return parameter name and rule of a module's nearest registered type, or None."""
-    for module_type in type(module).__mro__:
-        if module_type in _MODULES:
-            return _MODULES[module_type]
-    return None

@@ -1,0 +1,308 @@
+"""NetworkModel: a classifier of any framework as saliency sees it; what users call, on top of an adapter's hooks."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size
+from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
+from evtkit.saliency.adapting.verification import SAMPLES, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit.saliency.adapting.batch import Batch
+    from evtkit.saliency.adapting.lanes import Index
+    from evtkit.saliency.adapting.profiler import Profiler
+    from evtkit.saliency.protocol import UnitGradient
+    from evtkit.saliency.units import Coverage, Units
+
+__all__ = ["NetworkModel", "check_options"]
+
+
+class NetworkModel:
+    """A network's units, their per-sample saliency, and temporary changes to them.
+
+    The profile of a labelled sample holds one number a unit: by default by how much the loss would fall, to first
+    order, if the unit's weights were zero, Σ w · ∂L/∂w. The network runs in inference mode and is left as it was.
+
+    Parameters
+    ----------
+    profiler : Profiler
+        The adapter's hooks: the network, its units, and what is run through it.
+    micro_batch : int, optional
+        Process this many samples at a time. By default a whole batch.
+    verify : bool
+        Check the first two samples ever profiled against ordinary gradients, once.
+
+    Attributes
+    ----------
+    profiler : Profiler
+        The hooks, for functions such as `input_saliency`.
+
+    Examples
+    --------
+    :doc:`/frameworks` builds one for a network in NumPy.
+    """
+
+    gradient_type: ClassVar[type[NetworkGradient]] = NetworkGradient
+
+    def __init__(self, profiler: Profiler, *, micro_batch: int | None = None, verify: bool = True) -> None:
+        self.profiler = profiler
+        self._patches = Patches(profiler.network, profiler.plan)
+        self._micro_batch = micro_batch
+        self._verified = 0 if verify else SAMPLES
+        self._warned = False
+
+    @property
+    def model(self) -> Any:
+        """The network itself."""
+        return self.profiler.network.model
+
+    @property
+    def units(self) -> Units:
+        """Ordered table of the units: the framework's own order of layers, then output index."""
+        return self.profiler.plan.units
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which parameters belong to no unit, and why."""
+        return self.profiler.plan.coverage
+
+    @property
+    def reduction(self) -> Reduction:
+        """How a unit's gradient becomes one number."""
+        return self.profiler.reduction
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Parameters with units that no profile's forward pass has used so far: a profile warns, and is zero there."""
+        return tuple(name for name in self.profiler.plan.parameters if name not in self.profiler.used)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.profiler.network.title}: {self.profiler.plan})"
+
+    def profile(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
+        """Saliency of every unit for every sample.
+
+        Parameters
+        ----------
+        x : array, tensor, or tuple, list or dict of them
+            What the network is called with, samples along axis 0.
+        y : array of int, or "predicted"
+            Labels, one a sample (whatever the loss takes, if it is one's own). "predicted" stands for the class that
+            the network ranks first.
+
+        Returns
+        -------
+        ndarray, shape (batch, units)
+            float64 for a float64 network, else float32. In the loss's units; with "mean-abs" and "l2", per unit of
+            weight.
+
+        Raises
+        ------
+        ValueError
+            If the input or labels are malformed, a normalisation would mix the samples, or the loss is not one finite
+            number a sample.
+        RuntimeError
+            If a weight is used in a way without a rule, gradients are not finite, or the first samples' profiles
+            differ from ordinary gradients.
+        """
+        batch, target = self._batch(x, y)
+        profiles: list[NDArray[np.floating[Any]]] = []
+        for part, own in batch.parts(self._micro_batch, target):
+            if not self._verified:
+                self.profiler.locate(part, own)
+            profile = self.profiler.profile(part, own)
+            _check_finite(profile, sum(map(len, profiles)))
+            if self._verified < min(SAMPLES, part.size):
+                verify(self.profiler, part, own, profile)
+                self._verified = min(SAMPLES, part.size)
+            profiles.append(profile)
+        if self.unused and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no forward pass has used {', '.join(self.unused[:5])} yet: the profile is zero there", stacklevel=2
+            )
+        return np.concatenate(profiles)
+
+    def logits(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Class scores, shape (batch, classes), in inference mode and without a gradient."""
+        parts = self.profiler.batch(x).parts(self._micro_batch)
+        return np.concatenate([self.profiler.logits(part) for part, _ in parts])
+
+    def predict(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Class probabilities, shape (batch, classes), in inference mode."""
+        parts = self.profiler.batch(x).parts(self._micro_batch)
+        return np.concatenate([self.profiler.probabilities(part) for part, _ in parts])
+
+    def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""
+        return self._patches.norms(self._resolve(selection))
+
+    def gradient(self, x: Any, y: Any = None, selection: ArrayLike | None = None) -> NetworkGradient:
+        """Gradient of the mean loss with respect to selected units, at the present weights.
+
+        Take it once, at the original weights, and every `tuned` of a sweep from it.
+
+        Parameters
+        ----------
+        x, y
+            As in `profile`. The loss is averaged over the batch, so that a step does not grow with it.
+        selection : array-like, optional
+            Units, as in `Units.resolve`. By default all.
+
+        Returns
+        -------
+        NetworkGradient
+            With ``selection`` and the ``norms`` of its units.
+        """
+        chosen = self._resolve(selection)
+        pieces = (piece for unit in chosen.tolist() for piece in self.profiler.plan.pieces[unit])
+        names = list(dict.fromkeys(lanes.parameter for lanes, _ in pieces))
+        batch, target = self._batch(x, y)
+        total: dict[str, Any] = {}
+        for part, own in batch.parts(self._micro_batch, target):
+            for name, slope in self.profiler.gradient(part, own, names).items():
+                total[name] = total[name] + slope if name in total else slope
+        mean = {name: slope / batch.size for name, slope in total.items()}
+        return self.gradient_type(chosen, self._patches.norms(chosen, mean), mean)
+
+    @contextmanager
+    def pruned(self, selection: ArrayLike, *, bn: Literal["keep", "zero"] = "keep") -> Iterator[Self]:
+        """Context in which the selected units' weights are zero.
+
+        Parameters
+        ----------
+        selection : array-like
+            Units, as in `Units.resolve`.
+        bn : {"keep", "zero"}
+            What becomes of the batch norm that a filter's output goes straight into. ``"keep"``, the published
+            protocol, changes the filter's weights only: the batch norm still adds its shift, so the channel becomes a
+            constant. ``"zero"`` also zeroes that channel's scale and shift, so that nothing is left. Which batch norm
+            follows is learned from a profile, so one must have been taken.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+        """
+        if bn not in ("keep", "zero"):
+            raise ValueError(f"got bn={bn!r}, wanted 'keep' or 'zero'")
+        chosen = self._resolve(selection)
+        slices = self._patches.slices(chosen)
+        if bn == "zero":
+            if not self.profiler.used and self.profiler.network.has_batch_norm():
+                raise RuntimeError("got bn='zero' before any profile, wanted one first: it shows what follows")
+            for name, found in self._patches.following(chosen, self.profiler.followers).items():
+                slices.setdefault(name, []).extend(found)
+        with self._patches.changed(slices, lambda name, index, weights: 0):
+            yield self
+
+    @contextmanager
+    def tuned(
+        self,
+        selection: ArrayLike,
+        x: Any = None,
+        y: Any = None,
+        step: float = 1e-3,
+        *,
+        gradient: UnitGradient | None = None,
+        length: float | None = None,
+    ) -> Iterator[Self]:
+        """Context in which the selected units have taken one gradient step.
+
+        Parameters
+        ----------
+        selection : array-like
+            Units, as in `Units.resolve`.
+        x, y
+            Samples whose mean loss is to fall; not with ``gradient``.
+        step : float
+            Multiple of the gradient that is subtracted.
+        gradient : NetworkGradient, optional
+            A gradient that `gradient` returned, for sweeps at fixed weights.
+        length : float, optional
+            Scale the update to this Euclidean length over the whole selection instead of by ``step``.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+
+        Raises
+        ------
+        ValueError
+            If neither or both of samples and gradient are given, or the gradient lacks a selected unit.
+        """
+        chosen = self._resolve(selection)
+        if (x is None) == (gradient is None):
+            raise ValueError("got both or neither of x and gradient, wanted one of them")
+        taken = self.gradient(x, y, chosen) if gradient is None else gradient
+        if not isinstance(taken, self.gradient_type):
+            own = type(self).__name__
+            raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from {own}.gradient")
+        multiple = step_size(taken.norms_of(chosen), step, length)
+
+        def lowered(name: str, index: Index, weights: Any) -> Any:
+            return weights - multiple * taken.parameters[name][index]
+
+        with self._patches.changed(self._patches.slices(chosen), lowered):
+            yield self
+
+    def export(self) -> dict[str, Any]:
+        """Return the patches in force as a repair to keep.
+
+        Returns
+        -------
+        dict of str to array
+            For every changed parameter ``<name>.index`` (flat positions), ``<name>.before`` and ``<name>.after``:
+            small, and savable by `numpy.savez`, `torch.save` or safetensors. The adapter's ``apply_repair`` writes it
+            into a network, and checks that it fits.
+
+        Raises
+        ------
+        ValueError
+            Outside `pruned` and `tuned`.
+        """
+        return self._patches.export()
+
+    def _resolve(self, selection: ArrayLike | None) -> NDArray[np.intp]:
+        return np.arange(len(self.units)) if selection is None else self.units.resolve(selection)
+
+    def _batch(self, x: Any, y: Any) -> tuple[Batch, Any]:
+        batch = self.profiler.batch(x)
+        return batch, self.profiler.targets(y, batch.size)
+
+
+def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float) -> None:
+    """Refuse options out of their range, which are the same for every adapter.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"got reduction={reduction!r}, wanted one of {', '.join(REDUCTIONS)}")
+    if not max_workspace_mib > 0:
+        raise ValueError(f"got max_workspace_mib={max_workspace_mib}, wanted more than 0")
+    if micro_batch is not None and micro_batch < 1:
+        raise ValueError(f"got micro_batch={micro_batch}, wanted at least 1, or None")
+    if not 0 < loss_scale < float("inf"):
+        raise ValueError(f"got loss_scale={loss_scale}, wanted a finite number above 0")
+
+
+def _check_finite(profile: NDArray[np.floating[Any]], before: int) -> None:
+    bad = before + np.flatnonzero(~np.isfinite(profile).all(axis=1))
+    if bad.size:
+        raise RuntimeError(
+            f"got gradients that are not finite for samples {bad[:5].tolist()} of the batch, wanted finite ones "
+            "(float16 may want another loss_scale)"
+        )

@@ -1,0 +1,133 @@
+"""Profilers: what is run through a network. The second of an adapter's two sets of hooks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit.saliency.adapting.batch import Batch, make_batch, make_targets
+from evtkit.saliency.adapting.network import Network  # noqa: TC001 (fields of a dataclass)
+from evtkit.saliency.adapting.plan import Plan  # noqa: TC001 (likewise)
+from evtkit.saliency.adapting.reduction import Reduction, reduce_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["Profiler"]
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Profiler(ABC):
+    """Everything that stays the same from one batch to the next.
+
+    An adapter must say `logits` and `gradient`. `profile` is exact for any network, one sample at a time; what makes it
+    fast is the adapter's own.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    plan : Plan
+        Its units.
+    reduction : {"taylor", "mean-abs", "l2"}
+        How a unit's gradient becomes one number.
+
+    Attributes
+    ----------
+    used : set of str
+        Parameters with units that some profile's forward pass has used. By default all of them.
+    followers : dict of str to set of str
+        For each parameter, the batch norms its output goes straight into, by the name that the network knows them by.
+    """
+
+    network: Network
+    plan: Plan
+    reduction: Reduction = "taylor"
+    used: set[str] = field(default_factory=set)
+    followers: dict[str, set[str]] = field(default_factory=dict)
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class scores, shape (batch, classes), float32 at least."""
+
+    @abstractmethod
+    def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> Mapping[str, Any]:
+        """Gradient of the batch's summed loss with respect to some parameters, the ordinary way.
+
+        Zero for a parameter that the loss does not depend on. Raises a ValueError unless the loss is one finite number
+        a sample. The target is what `targets` returned.
+        """
+
+    def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
+        """Profile of a batch that fits in memory, shape (batch, units); here one sample at a time."""
+        self.used.update(self.plan.parameters)
+        return np.stack([self.alone(*one) for one in batch.parts(1, target)]).astype(self.dtype)
+
+    def locate(self, batch: Batch, target: Any) -> None:  # noqa: B027 (a hook that most leave empty)
+        """Look for the samples in a first batch, before a first profile that is to be verified. By default nothing."""
+
+    def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
+        """Absolute slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
+
+        Parameters
+        ----------
+        batch, target
+            One sample.
+        measure : callable
+            From the gradient by parameter, in the framework's arrays, to one number; gradients flow through it.
+
+        Returns
+        -------
+        ndarray, shape (1, ...), or None
+            Largest over the channels; None where the measure does not depend on the input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no gradient of gradients")
+
+    def is_tensor(self, x: Any) -> bool:
+        """Whether something is an array of the framework's."""
+        return isinstance(x, np.ndarray)
+
+    def place(self, x: Any) -> Any:
+        """Bring an array to where the network is, floating numbers in its dtype; anything else stays as it is."""
+        return x
+
+    def place_target(self, y: Any) -> Any:
+        """Bring targets, an array or tensor of numbers, to where the loss takes them."""
+        return y
+
+    def batch(self, x: Any) -> Batch:
+        """A network's input as tensors, checked."""
+        return make_batch(x, self.place, self.is_tensor)
+
+    def targets(self, y: Any, size: int) -> Any:
+        """Targets, one a sample, or None, or "predicted", for the class that the network ranks first."""
+        return make_targets(y, size, self.place_target, self.is_tensor)
+
+    def probabilities(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class probabilities, shape (batch, classes): the softmax of `logits`."""
+        scores = self.logits(batch)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def computes_in(self) -> Iterable[str]:
+        """Names of the dtypes that the network computes in, which decide how closely a profile can be verified."""
+        return [self.dtype.name]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a profile: float64 if a parameter with units is, else float32."""
+        wide = any(str(self.network.read(name).dtype).endswith("float64") for name in self.plan.parameters)
+        return np.dtype(np.float64 if wide else np.float32)
+
+    def alone(self, batch: Batch, target: Any) -> NDArray[np.float64]:
+        """One sample's profile, shape (units,), from its ordinary gradient."""
+        numpy, names = self.network.arrays.numpy, self.plan.parameters
+        gradient = {name: numpy(part) for name, part in self.gradient(batch, target, names).items()}
+        weights = {name: numpy(self.network.read(name)) for name in names} if self.reduction == "taylor" else {}
+        reduced: NDArray[np.float64] = reduce_gradient(self.plan, self.reduction, gradient, weights)
+        return reduced
