@@ -1,5 +1,6 @@
 """evtkit watch: the detector's alarms as lines arrive, whatever the pieces; state, refusals, signals, the live view."""
 
+import errno
 import io
 import json
 import os
@@ -21,8 +22,10 @@ from evtkit.cli import main
 from evtkit.cli.watch import lines as _lines
 from evtkit.cli.watch import live as _live
 from evtkit.cli.watch.cells import Cells
-from evtkit.cli.watch.lines import Lines
+from evtkit.cli.watch.lines import Lines, Position
+from evtkit.cli.watch.lock import locked
 from evtkit.cli.watch.watching import Watch
+from evtkit.spot import Events
 
 N, CALIBRATION = 3000, 500
 RNG = np.random.default_rng(7)
@@ -204,23 +207,6 @@ def test_signals_end_it_in_order(tmp_path, number):
         assert process.wait() == 1
         assert b"rows after the calibration: " in process.stderr.read()
     assert sum(line.startswith(b"row ") for line in lines) == Watch.load(state).events.total
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path, number):
-    """As under nohup, or in the background of a script: the next line is judged, and SIGTERM still ends it in order."""
-    path, state = write(tmp_path / "x.csv", LINES[:1200]), tmp_path / "state.json"
-    signal.signal(number, signal.SIG_IGN)  # handed down; the fixture of every test puts it back
-    with start(path, "-f", "--json", "--state", state, "--save-every", "0") as process:
-        until(lambda: state.exists() and Watch.load(state).rows == 1199)
-        process.send_signal(number)
-        with path.open("a") as file:
-            file.write("\n".join(LINES[1200:1900]) + "\n")
-        until(lambda: Watch.load(state).rows == 1899)
-        process.send_signal(signal.SIGTERM)
-        told = process.stdout.readlines()
-        assert process.wait() == 1
-    assert sum(b'"begin"' in line for line in told) == Watch.load(state).events.total
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -473,13 +459,15 @@ def test_a_pipe_that_goes_on_needs_no_header(tmp_path):
     state, whole = tmp_path / "state.json", events(write(tmp_path / "x.csv"))
     told = []
     for lines in (LINES[:1300], LINES[1300:2000], [LINES[0], *LINES[2000:]]):
-        told += run("-", *OPTIONS, "--json", "--state", state, input="\n".join([*lines, ""]), code=(0, 1)).stdout.splitlines()
+        told += run(
+            "-", *OPTIONS, "--json", "--state", state, input="\n".join([*lines, ""]), code=(0, 1)
+        ).stdout.splitlines()
     assert [json.loads(line) for line in told] == whole
 
 
 def test_a_line_without_end_is_cut_and_its_place_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines_module, "LONGEST", 1000)
-    monkeypatch.setattr(lines_module, "_AT_ONCE", 100)
+    monkeypatch.setattr(_lines, "LONGEST", 1000)
+    monkeypatch.setattr(_lines, "_AT_ONCE", 100)
     data = b"a,b\n1,2\n" + b"9" * 5000 + b"\n3,4\n"
     lines, seen = Lines(io.BytesIO(data), "x"), []
     while not lines.ended:
@@ -514,7 +502,7 @@ def test_a_full_disk_is_said_survived_and_tried_again(tmp_path, monkeypatch):
 
     save = Watch.save
     monkeypatch.setattr(Watch, "save", full_twice)
-    monkeypatch.setattr(lines_module, "_AT_ONCE", 10_000)
+    monkeypatch.setattr(_lines, "_AT_ONCE", 10_000)
     path, state = write(tmp_path / "x.csv"), tmp_path / "state.json"
     result = run(path, *OPTIONS, "-l", "time", "--json", "--state", state, "--save-every", "0")
     assert result.stderr.count("No space left on device; trying again") == 1
@@ -548,7 +536,9 @@ def test_columns_at_one_time_are_one_question(tmp_path):
     rng = np.random.default_rng(3)
     x = rng.standard_normal((6000, 20))
     x[4000, 4:9] = 9.0
-    path = write(tmp_path / "x.csv", [",".join(f"c{c}" for c in range(20)), *(",".join(map(repr, r)) for r in x.tolist())])
+    path = write(
+        tmp_path / "x.csv", [",".join(f"c{c}" for c in range(20)), *(",".join(map(repr, r)) for r in x.tolist())]
+    )
     told = [json.loads(line) for line in run(path, "--json", "--risk", "1e-3").stdout.splitlines()]
     (event,) = [item for item in told if item["kind"] == "end" and item["start"] == 4001]
     assert event["columns"] == [f"c{c}" for c in range(4, 9)]
@@ -584,7 +574,9 @@ def test_a_budget_is_a_risk_at_the_streams_pace(tmp_path):
 def test_a_backtest_shows_what_would_have_been_told(tmp_path):
     path, picture = write(tmp_path / "x.csv"), tmp_path / "x.png"
     result = run(path, *OPTIONS, "-l", "time", "-c", "level", "--backtest", "--picture", picture, code=0)
-    table = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.startswith(("0.001", "1e-05"))}
+    table = {
+        line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.startswith(("0.001", "1e-05"))
+    }
     assert int(table["0.001"][0]) == sum(e["kind"] == "begin" for e in events(path, "-c", "level"))
     assert int(table["1e-05"][0]) >= 3
     assert "rows 2101 to 2104  t2101 to t2104  over: 4 alarms" in result.stdout
@@ -653,7 +645,7 @@ def test_the_live_view_shows_all_columns_in_80_cells(terminal, side):
 def test_more_columns_than_the_terminal_has_lines(terminal):
     names = tuple(f"column {i}" for i in range(30))
     values = np.random.default_rng(0).standard_normal((200, 30))
-    watch = Watch(names, Spot(1e-3).fit(values), 200)
+    watch = Watch(names, Spot(1e-3).fit(values), 200, Events(names))
     with _live.LiveView("x.csv") as view:
         view.start(watch, resumed=True)
     lines = terminal.file.getvalue()

@@ -78,7 +78,8 @@ def workspace(capacity):
     """Room for fits of so many excesses."""
     deep = max(2, (capacity + CHUNK - 1) // CHUNK)
     return (np.empty(capacity + 1), np.empty((deep, ROWS, LANES)), np.empty((2, ROWS, LANES)),
-            np.empty((2, deep, LANES)), np.empty((CANDIDATES + 1, 3)), np.empty(capacity + 1), np.empty(ROOM))  # fmt: skip
+            np.empty((2, deep, LANES)), np.empty((CANDIDATES + 1, 3)), np.empty(capacity + 1),
+            np.empty(ROOM))  # fmt: skip
 
 
 @kernel("float64(float64, float64)", inline=True)

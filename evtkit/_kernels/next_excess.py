@@ -116,7 +116,7 @@ def log_survival(y, n, nodes):
 
 @kernel(f"float64(float64, float64, intp, {_POSTERIOR})")
 def reach(log_p, start, n, nodes):
-    """The excess that the next one surpasses with that log-probability, sought from start: Newton in log y, bracketed."""
+    """The excess that the next one exceeds with that log-probability: Newton's steps in log y from start, bracketed."""
     if log_p >= 0.0:
         return 0.0
     k, floor = float(n), log_p - 40.0

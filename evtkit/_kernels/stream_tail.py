@@ -216,11 +216,11 @@ def keep(label, value, n, f, i, ring, risk, policy, share, y):
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
     """
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
-    if (
-        (policy == IMPUTE and (_is_plausible(value, f, i, risk) if fitted else label == EXCESS))
-        or policy == LEARN
-        or (policy == IGNORE and label == EXCESS)
-    ):
+    if policy == IMPUTE:
+        as_it_is = _is_plausible(value, f, i, risk) if fitted else label == EXCESS
+    else:
+        as_it_is = policy == LEARN or label == EXCESS
+    if as_it_is:
         learn(value, n, f, i, ring)
     elif policy == IMPUTE and fitted and _is_allowed(i[IMPUTED], n, risk):
         _impute(n, f, i, ring)

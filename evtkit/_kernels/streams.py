@@ -87,7 +87,7 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         mean = (totals[c, 0] + totals[c, 1]) / depth
         if runs[c, MOVING] > 0:
             runs[c, MOVING] -= 1
-            if runs[c, MOVING] == 0 and abs(mean - moves[c, HELD]) > 0.5 * moves[c, TOLERANCE]:
+            if runs[c, MOVING] == 0 and abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
                 moves[c, HELD], runs[c, STAYED] = mean, depth
         elif abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
             runs[c, MOVING] = 2 * depth
@@ -108,6 +108,9 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
     """
     depth = windows.shape[1]
     windows[c] = x[:depth]
+    if moves[c, TOLERANCE] > 0.0:
+        for r in range(depth):
+            windows[c, r] = moves[c, HELD] + min(max(x[r] - moves[c, HELD], moves[c, LOWEST]), moves[c, HIGHEST])
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
     place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
     for r in range(x.size - depth):
@@ -244,8 +247,8 @@ def run(
                         if label == ANOMALY and policy == IMPUTE and floats[t, LEVEL] < np.inf and not has_moved:
                             value = centre + signs[s] * floats[t, LEVEL]
                         if label == EXCESS or policy != IGNORE:
-                            place = advance(value, centre, has_moved or policy == LEARN, place, c, windows, totals, runs,
-                                            moves)  # fmt: skip
+                            as_it_is = has_moved or policy == LEARN
+                            place = advance(value, centre, as_it_is, place, c, windows, totals, runs, moves)
                 n[c], places[c] = seen, place
 
 

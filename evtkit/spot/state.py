@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Rules", "Streams"]
 
 
-_CUT = (0.1, 0.9)  # quantiles of the deviations to which values are cut that enter a window
+_CUTS = (0.02, 0.1, 0.9, 0.98)  # quantiles of the deviations to which values are cut that enter a window: the inner two
+_NARROW = 0.25  # unless these are so near each other, in units of the distance of the outer two
 _ROUNDS = 20  # in which the mean of cut values is found
 _ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
@@ -126,7 +127,9 @@ class Streams:
         self.moves[c] = 0.0
         fill()
         if hold:
-            low, high = np.quantile(out[usual], _CUT)
+            lowest, low, high, highest = np.quantile(out[usual], _CUTS)
+            if high - low < _NARROW * (highest - lowest):  # most values are next to equal
+                low, high = lowest, highest
             values = x[self.depth :][usual]
             centre = values.mean()
             for _ in range(_ROUNDS):

@@ -199,7 +199,9 @@ class Cells:
             except ValueError:
                 return f"'{plain(row[place])}' in column '{plain(column)}', wanted a number", False
             if self.finite and not abs(value) < HUGE:
-                got, then = ("no value", "passes over it") if math.isnan(value) else (plain(row[place]), "makes it an alarm")
+                got, then = (
+                    ("no value", "passes over it") if math.isnan(value) else (plain(row[place]), "makes it an alarm")
+                )
                 return f"{got} in column '{plain(column)}', wanted a finite number (--missing drop {then})", True
         return None
 

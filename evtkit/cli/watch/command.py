@@ -16,7 +16,6 @@ from evtkit.cli.watch import summary
 from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
-    from evtkit.cli.watch.cells import Rows
     from evtkit.cli.watch.lines import Lines
     from evtkit.cli.watch.rows import RowReader
     from evtkit.cli.watch.stop import Stop
@@ -51,8 +50,12 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
     "--pace", type=click.FloatRange(min=0.0, min_open=True), metavar="SECONDS",
     help="From row to row; default: by the times in --label.",
 )  # fmt: skip
-@click.option("--quiet", type=int, metavar="ROWS", help="An event is over after so many rows without an alarm; default 50.")
-@click.option("--cooldown", type=int, metavar="ROWS", help="After an event a column begins none for so long; default 0.")
+@click.option(
+    "--quiet", type=int, metavar="ROWS", help="An event is over after so many rows without an alarm; default 50."
+)
+@click.option(
+    "--cooldown", type=int, metavar="ROWS", help="After an event a column begins none for so long; default 0."
+)
 @click.option("--need", type=int, nargs=2, metavar="M N", help="An event begins with M alarms in N rows; default 1 1.")
 @click.option("--every-alarm", is_flag=True, help="Print every alarm of an event too.")
 @click.option(
@@ -183,7 +186,9 @@ def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
                 lines.read_first(stream.read())
                 view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(rotated))} first")
                 return
-    view.note(f"{plain(file)} is not the file whose {watch.position.lines:,} lines were seen; reading it from its beginning")
+    view.note(
+        f"{plain(file)} is not the file whose {watch.position.lines:,} lines were seen; reading it from its beginning"
+    )
 
 
 def _calibrated(

@@ -131,7 +131,8 @@ class LiveView:
             level = " … ".join(number(float(z), 4) for z in levels[c])
             alarms = int(watch.alarms[c])
             table.add_row(
-                Text(name, style=_ALARM if watch.columns[c] in going_on else ""), Text(latest), Text(level), f"{watch.excesses[c]:,}",
+                Text(name, style=_ALARM if watch.columns[c] in going_on else ""), Text(latest), Text(level),
+                f"{watch.excesses[c]:,}",
                 Text(f"{alarms:,}", style=_ALARM if alarms else ""),
                 _Curve([(float(v[c]), bool(a[c])) for v, a in self._values], levels[c], watch.detector.side),
             )  # fmt: skip

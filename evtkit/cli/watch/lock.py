@@ -15,7 +15,7 @@ __all__ = ["locked"]
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold a lock beside a file; ValueError where another process holds it. It ends with the process, however that ends."""
+    """Hold a lock beside a file, at the most until the process ends; ValueError where another one holds it."""
     try:
         import fcntl
     except ImportError:  # Windows: the last one to write wins

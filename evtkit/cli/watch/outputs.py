@@ -79,7 +79,7 @@ class Executor:
 def write_metrics(path: str, watch: Watch) -> None:
     """Write counters and levels as a text file that a Prometheus node exporter collects, atomically."""
     try:
-        from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+        from prometheus_client import CollectorRegistry, Counter, Gauge, write_to_textfile
     except ImportError as error:
         raise ImportError(
             "--prometheus needs prometheus-client; install it with: pip install 'evtkit[prometheus]'"
@@ -90,18 +90,21 @@ def write_metrics(path: str, watch: Watch) -> None:
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"evtkit_watch_{name}", text, labels, registry=registry)
 
-    gauge("rows", "Rows seen, those of the calibration among them").set(watch.rows)
+    def counter(name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"evtkit_watch_{name}", text, labels, registry=registry)
+
+    counter("rows", "Rows seen, those of the calibration among them").inc(watch.rows)
     gauge("risk", "Probability that an ordinary row begins an event").set(watch.detector.risk)
-    gauge("events", "Events begun").set(watch.events.total)
+    counter("events", "Events begun").inc(watch.events.total)
     gauge("events_going_on", "Events that are not over").set(len(watch.events.going_on))
     going_on = {channel for event in watch.events.going_on for channel in event.channels}
-    alarms = gauge("alarms", "Alarms of a column", "column")
+    alarms = counter("alarms", "Alarms of a column", "column")
     state = gauge("in_event", "1 while a column is in an event", "column")
     level = gauge("level", "Alarm level of a column", "column", "side")
     sides = ("lower", "upper") if watch.detector.side == "both" else (watch.detector.side,)
     levels = watch.detector.alarm_threshold.reshape(len(watch.columns), len(sides))
     for c, column in enumerate(watch.columns):
-        alarms.labels(column).set(int(watch.alarms[c]))
+        alarms.labels(column).inc(int(watch.alarms[c]))
         state.labels(column).set(int(column in going_on))
         for s, side in enumerate(sides):
             level.labels(column, side).set(float(levels[c, s]))

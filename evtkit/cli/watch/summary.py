@@ -71,9 +71,7 @@ def of_calibration(watch: Watch, pace: float | None) -> list[str]:
     spot, lines = watch.detector, []
     sides = ("lower", "upper") if spot.side == "both" else (spot.side,)
     shape = (len(watch.columns), len(sides))
-    levels, status, counts = (
-        np.asarray(a).reshape(shape) for a in (spot.alarm_threshold, spot.status, spot.n_excess)
-    )
+    levels, status, counts = (np.asarray(a).reshape(shape) for a in (spot.alarm_threshold, spot.status, spot.n_excess))
     n = np.atleast_1d(spot.n)
     for c, column in enumerate(watch.columns[:_MOST_COLUMNS]):
         parts = []

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from evtkit._common.types import Float
     from evtkit.cli.watch.cells import Rows
 
 __all__ = ["DEPTH", "Told", "Watch", "detector"]
