@@ -84,7 +84,7 @@ def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--depth", type=int, metavar="D",
-            help="A stream that moves is followed by the mean of D rows; default 100, and 0 for one that must not move.",
+            help="A stream that moves is followed by the mean of D rows; default 100; 0: it is not followed.",
         ),
         click.option(
             "--risk", type=float, metavar="P",

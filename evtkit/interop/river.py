@@ -117,7 +117,7 @@ class SpotDetector(AnomalyDetector):
 
     def _spot(self) -> Spot:
         """A detector of one feature."""
-        depth = {} if self.depth is None else {"depth": self.depth}
+        depth: dict[str, Any] = {} if self.depth is None else {"depth": self.depth}
         return (DSpot if depth else Spot)(
             risk=self.risk, quantile=self.quantile, side=self.side, max_excess=self.max_excess, on_alarm=self.on_alarm,
             clean=self.clean, nonfinite="skip", **depth,

@@ -17,6 +17,7 @@ from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
     from evtkit.cli.watch.lines import Lines
+    from evtkit.cli.watch.outputs import Executor
     from evtkit.cli.watch.rows import RowReader
     from evtkit.cli.watch.stop import Stop
     from evtkit.cli.watch.views import View
@@ -174,7 +175,7 @@ def watch_command(
 
 
 def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
-    """Go on where the rows seen end: in the file, in the one that rotation has renamed, or at the beginning of a new one."""
+    """Go on where the rows seen end: in the file, in the one that rotation renamed, or at the start of a new one."""
     if lines.resume(watch.position):
         return
     rotated = Path(f"{file}.1")
