@@ -93,10 +93,10 @@ def test_m_of_n_and_cool_down():
 def test_the_risk_is_that_of_a_row_however_many_streams():
     """The procedure of Benjamini & Hochberg over 100 streams, whose p-values are uniform below 1e-2."""
     rng = np.random.default_rng(0)
-    n, streams, risk = 40_000, 100, 1e-2
+    n, streams, risk = 8_000, 100, 1e-2
     p = rng.random((n, streams))
     label = np.where(p < risk, ANOMALY, 0).astype(np.int8)
-    trace = Trace(label, np.full((n, streams), 4.0), np.log(p))
+    trace = Trace(label, np.full((n, streams), 4.0), np.log(p))  # of one side
     began = [e for e in Events(streams, risk=risk, quiet=1).feed(np.ones((n, streams)), trace) if not e.is_over]
     rows = len({e.start for e in began})
     assert abs(rows - n * risk) < 4.0 * np.sqrt(n * risk)

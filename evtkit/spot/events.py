@@ -230,10 +230,13 @@ class Events:
             raise ValueError(
                 f"x must have shape (n, {len(self.channels)}) and a label each, got {values.shape} and {labels.shape}"
             )
-        n = len(values)
-        labels, values = labels.reshape(n, -1), values.reshape(n, -1)
-        log_p = np.where(np.isinf(values), -np.inf, np.asarray(trace.log_probability).reshape(n, -1))
-        levels = np.asarray(trace.alarm_threshold).reshape(n, len(self.channels), -1)
+        shape = n, _ = len(values), len(self.channels)
+        labels, values = labels.reshape(shape), values.reshape(shape)
+        log_p = np.where(np.isinf(values), -np.inf, np.asarray(trace.log_probability).reshape(shape))
+        levels = np.asarray(trace.alarm_threshold)
+        if levels.size != values.size * (sides := 2 if self.side == "both" else 1):
+            raise ValueError(f"the trace must have {sides} alarm levels a value, as side={self.side!r} says")
+        levels = levels.reshape(*shape, sides)
         numbers = np.arange(self.row, self.row + n) if rows is None else np.asarray(rows, dtype=np.int64)
         if numbers.shape != (n,) or (n and (numbers[0] < self.row or np.any(np.diff(numbers) < 1))):
             raise ValueError(f"rows must be {n} ascending numbers from {self.row} on")
