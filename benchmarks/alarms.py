@@ -177,7 +177,7 @@ def main() -> None:
         ("first", lambda: first(1000 // few)),
         ("masking", lambda: masking(100)),
         ("moving", lambda: moving(20 // few, 20_000)),
-        ("long", lambda: long(10 // min(few, 5), 1_000_000 // few)),
+        ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
     ):
         rows = table()
         print(f"\n{name}")

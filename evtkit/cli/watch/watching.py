@@ -128,7 +128,7 @@ class Watch:
             else:
                 self.labels.pop(item.event.id, None)
         if self.every_alarm:
-            told = sorted([*told, *self._alarms(rows, numbers, trace)], key=_place)
+            told = sorted([*told, *self._alarms(rows, numbers, trace)], key=self._place)
         return told
 
     def _told(self, event: Event, numbers: NDArray[np.int64], labels: Sequence[str | None]) -> Told:
@@ -151,6 +151,11 @@ class Watch:
             alarm = Alarm(row, self.columns[c], value, float(levels[r, c, s]), math.exp(max(log_p, -800.0)), sides[s])
             out.append(Told("alarm", Event(alarm, alarm, (alarm.channel,), 1, row), (rows.labels[r],) * 3))
         return out
+
+    def _place(self, told: Told) -> tuple[int, int]:
+        """In which order things are told: by row, what is over before what begins, and that before its alarms."""
+        row = told.event.last + self.events.quiet if told.kind == "end" else told.event.start
+        return row, {"end": 0, "begin": 1, "alarm": 2}[told.kind]
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -192,9 +197,3 @@ class Watch:
                     f"remove the file to calibrate anew"
                 )
         return watch
-
-
-def _place(told: Told) -> tuple[int, int]:
-    """In which order things are told: by row, what was over before what began, and that before its alarms."""
-    row = told.event.last if told.kind == "end" else told.event.start
-    return row, {"end": 0, "begin": 1, "alarm": 2}[told.kind]
