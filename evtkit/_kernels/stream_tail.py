@@ -94,9 +94,11 @@ def learn(value, n, f, i, ring):
 @kernel("boolean(float64, float64[::1], int64[::1], float64)")
 def _is_plausible(value, f, i, risk):
     """Whether the fitted tail itself exceeds a value with a third of the risk; a short one may end a little later."""
-    excess = f[SIGMA] * reach(f[XI], min(0.0, math.log(risk * i[SEEN] / i[TOTAL])) - _RARER)
-    if f[XI] < 0.0:
-        excess = max(excess, _LATER * (f[LEVEL] - f[U]))
+    log_r = min(0.0, math.log(risk * i[SEEN] / i[TOTAL]))
+    excess = f[SIGMA] * reach(f[XI], log_r - _RARER)
+    if f[XI] < 0.0 and log_r < 0.0:
+        later = reach(f[XI], log_r - 2.0 * _RARER) / reach(f[XI], log_r)
+        excess = max(excess, max(_LATER, later) * (f[LEVEL] - f[U]))
     return value - f[U] <= excess
 
 

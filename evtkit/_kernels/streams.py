@@ -108,11 +108,10 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
     """
     depth = windows.shape[1]
     windows[c] = x[:depth]
-    if moves[c, TOLERANCE] > 0.0:
-        for r in range(depth):
-            windows[c, r] = moves[c, HELD] + min(max(x[r] - moves[c, HELD], moves[c, LOWEST]), moves[c, HIGHEST])
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
     place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
+    if abs((totals[c, 0] + totals[c, 1]) / depth - moves[c, HELD]) > moves[c, TOLERANCE] > 0.0:
+        runs[c, MOVING] = 2 * depth
     for r in range(x.size - depth):
         centre = centre_of(c, windows, totals, runs, moves)
         out[r] = x[depth + r] - centre

@@ -118,7 +118,7 @@ class Streams:
         """
         if not self.depth:
             return x
-        out = np.empty(len(x) - self.depth)
+        out, x = np.empty(len(x) - self.depth), x.copy()
         usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
 
         def fill() -> None:
@@ -130,10 +130,12 @@ class Streams:
             lowest, low, high, highest = np.quantile(out[usual], _CUTS)
             if high - low < _NARROW * (highest - lowest):  # most values are next to equal
                 low, high = lowest, highest
-            values = x[self.depth :][usual]
+            values, first = x[self.depth :][usual], x[: self.depth]
             centre = values.mean()
-            for _ in range(_ROUNDS):
-                centre += np.clip(values - centre, low, high).mean()
+            if low < 0.0 < high:  # not where a stream only rises or falls
+                for _ in range(_ROUNDS):
+                    centre += np.clip(values - centre, low, high).mean()
+                first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
             spread = np.clip(out[usual], low, high).std()
             self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high
             fill()

@@ -147,7 +147,7 @@ class Cells:
         self.skipped = tuple(c for c in self.header if c not in numeric and c != self.label)
 
     def read(self, lines: Sequence[str]) -> Rows:
-        """The rows that can be used, and what is wrong with the other lines; a header that is repeated is neither."""
+        """The rows that can be used, and what is wrong with the other lines."""
         rows = self._cut_all(lines)
         if rows is not None:
             try:
@@ -176,8 +176,6 @@ class Cells:
     def _read_one_by_one(self, lines: Sequence[str]) -> Rows:
         kept, numbers, places, wrong = [], [], [], []
         for i, line in enumerate(lines):
-            if line == self.line:
-                continue
             row = _cut(line, self.separator) or [""] * len(self.header)  # an empty line has no values
             if isinstance(row, str):
                 wrong.append(Wrong(i, f"{row}: {plain(line)}"))

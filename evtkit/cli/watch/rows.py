@@ -89,14 +89,16 @@ class RowReader:
         assert self.cells is not None or not lines
         if self.cells is None:
             return Rows.none()
-        rows = self.cells.read(lines)
+        header = self.cells.line
+        kept = [i for i, line in enumerate(lines) if line != header]  # a repeated header is no row
+        rows = self.cells.read(lines if len(kept) == len(lines) else [lines[i] for i in kept])
         for line, what, is_row in rows.wrong:
-            message = f"line {above + line + 1} of {self._name}: {what}"
+            message = f"line {above + kept[line] + 1} of {self._name}: {what}"
             if self._skip is not None and not is_row:
                 self._skip(message)
             elif line == 0 or at_once:
                 raise ValueError(message)
             else:
-                self._lines.unread(len(lines) - line)
+                self._lines.unread(len(lines) - kept[line])
                 return rows.until(line)
         return rows
