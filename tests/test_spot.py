@@ -505,7 +505,7 @@ def test_frames_of_streams_keep_their_index_and_are_matched_by_name(library, tmp
     assert isinstance(one.probability(frame["a"]), module.Series)
 
 
-# -- the law of the next observation -------------------------------------------------------------------------------------
+# -- the law of the next observation ----------------------------------------------------------------------------------
 
 
 def next_excess(y, value, spread=0.6):
@@ -549,8 +549,7 @@ def test_alarms_keep_their_risk_on_independent_data(kind):
     rates = []
     for seed in range(12):
         x = samples(kind, 61_000, 100 + seed)
-        for make in (Spot, DSpot):
-            rates.append(np.mean(make(1e-3).fit(x[:1000]).update(x[1000:]) == ANOMALY) / 1e-3)
+        rates += [np.mean(make(1e-3).fit(x[:1000]).update(x[1000:]) == ANOMALY) / 1e-3 for make in (Spot, DSpot)]
     assert 0.5 < np.mean(rates) < 1.5
 
 
@@ -583,8 +582,9 @@ def test_rounded_values_alarm_at_most_as_often_as_the_risk_says(draw):
     rates = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        x = {"counts": rng.poisson(3.0, 41_000), "halves": np.round(2.0 * rng.standard_normal(41_000)) / 2.0,
-             "mostly zero": np.where(rng.random(41_000) < 0.9, 0.0, rng.standard_exponential(41_000))}[draw]  # fmt: skip
+        n = 41_000
+        x = {"counts": rng.poisson(3.0, n), "halves": np.round(2.0 * rng.standard_normal(n)) / 2.0,
+             "mostly zero": np.where(rng.random(n) < 0.9, 0.0, rng.standard_exponential(n))}[draw]  # fmt: skip
         rates.append(np.mean(Spot(1e-3, side="both").fit(x[:1000]).update(x[1000:]) == ANOMALY) / 1e-3)
     assert np.mean(rates) < 1.5
 

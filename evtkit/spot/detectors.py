@@ -45,7 +45,8 @@ class Spot(Detector):
     """Alarms on one stream or on many at once (SPOT, Siffer et al. 2017).
 
     Calibrate with `fit`, then give observations to `update` in batches, or to `step` one at a time: however a stream is
-    cut, the alarms are the same to the last bit, and they are those of an exact refit after every excess.
+    cut, the alarms are the same to the last bit, and they are those of a model renewed after every excess. `events` has
+    incidents instead, each told once.
 
     Parameters
     ----------
@@ -53,17 +54,22 @@ class Spot(Detector):
         Probability that an ordinary observation raises an alarm. With ``side="both"`` half of it belongs to each side.
     quantile : float
         The threshold u is this quantile of the calibration sample, sorted(x)[floor(quantile · n)]; with
-        ``side="lower"`` counted from the other end.
+        ``side="lower"`` counted from the other end. It is lower where that would leave fewer than 100 excesses (but a
+        tenth of the sample at the most), and rises towards the quantile as excesses gather.
     side : str
         ``"upper"``, ``"lower"`` or ``"both"``: which extremes are watched.
     max_excess : int
         Excesses kept a tail, the newest, which bounds the memory and lets the shape of the tail follow the stream.
     on_alarm : str
-        What is learnt of an alarm. ``"impute"``: not its value, but an excess as the tail itself expects beyond the
-        alarm level, and of no more alarms than twice those that the risk lets expect of ordinary observations.
-        ``"ignore"``: nothing, as published; a tail that never sees its extremes is then learnt too short, and the
-        alarms are several times as many as the risk says (see :doc:`/watching`). ``"learn"``: its value, as of any
-        excess.
+        What is learnt. ``"impute"``: what the fitted tail can account for, being exceeded with a third of the risk at
+        least, as it is, whether it is an alarm or not. Of what lies farther out, as many values as the risk lets expect
+        (and the standard error of their number) are taken for ordinary, and excesses as the tail expects beyond its
+        level are learnt in their place. ``"ignore"``: nothing of an alarm, as published; a tail that never sees its
+        extremes is then learnt too short, and its level sinks (see :doc:`/alarms`). ``"learn"``: the value of an alarm,
+        as of any excess; the first incident then hides the next.
+    level : str
+        ``"predictive"``, the level of the next observation, or ``"plug-in"``, the textbook's, with ξ and σ as estimated
+        and the threshold exactly at the quantile: exceeded several times too often where risk · n is below 10.
     clean : bool
         Leave observations that stand apart from the rest of the calibration sample out of it; see
         `evtkit.cleaning.isolated`.
@@ -83,14 +89,16 @@ class Spot(Detector):
     Notes
     -----
     *Ties.* Excesses and alarms are strict: an observation equal to the threshold is NORMAL, one equal to the alarm
-    level an EXCESS. *No fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its
-    `alarm_threshold` is inf, and its alarms are those that need no model: among n exchangeable observations the newest
-    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a
-    range.* A value that comes again and again, such as a load of 100 %, may lie beyond the level of a tail that ends
-    there: a level is raised to what has been learnt too often for its risk (a Poisson probability below 0.001).
+    level an EXCESS. *Rounded values.* Where excesses of the calibration tie, a value stands for the step below it. *No
+    fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its `alarm_threshold` is inf, and
+    its alarms are those that need no model: among n exchangeable observations the newest has rank k or a smaller one
+    with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a range.* A value that comes
+    again and again, such as a load of 100 %, may lie beyond the level of a tail that ends there: a level is raised to
+    what has been learnt too often for its risk (a Poisson probability below 0.001).
 
-    *Cost.* A refit at every excess is what the results are equal to, not what is done: between fits the maximum of the
-    likelihood is followed by two sums, and only an excess near the alarm level is judged by a new fit.
+    *Cost.* A new model at every excess is what the results are equal to, not what is done: between fits the maximum of
+    the likelihood is followed by two sums, and the level keeps its ratio to the plug-in level; only an excess near it
+    is judged by a new fit.
 
     References
     ----------
@@ -103,10 +111,10 @@ class Spot(Detector):
     >>> rng = np.random.default_rng(0)
     >>> spot = Spot(risk=1e-4).fit(rng.standard_normal(5000))
     >>> spot
-    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3.196, 99 excesses above 2.045, xi=-0.264, OK)
+    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3..., 100 excesses above 2..., xi=-0..., OK)
     >>> labels = spot.update(np.append(rng.standard_normal(1000), 8.0))
-    >>> np.bincount(labels).tolist(), spot.step(9.0).name
-    ([979, 21, 1], 'ANOMALY')
+    >>> np.flatnonzero(labels == 2).tolist(), spot.step(9.0).name
+    ([1000], 'ANOMALY')
     """
 
     _parameter_names: tuple[str, ...] = (
@@ -328,25 +336,29 @@ class Spot(Detector):
 
 
 class DSpot(Spot):
-    """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
+    """Alarms on streams that move: `Spot` on the deviation from where a stream is (after DSPOT, Siffer et al. 2017).
 
-    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. In that
-    mean an alarm counts as a value at the alarm level, so that one hides the next hardly, and yet the mean follows
-    where a stream has moved for good; with ``on_alarm="learn"`` it counts as it is, and with ``"ignore"``, as
-    published, not at all: after a step of the stream that mean stays behind for ever.
+    While a stream stays, its centre does, and the alarms are those of `Spot`. Once the mean of the last `depth`
+    observations is more than six standard errors from the centre, the stream has moved: for two windows' time the
+    centre is that mean, and then it is held again where the mean is (or where it was, if it has come back). Observations
+    enter the mean cut to the middle 80 % of deviations, so that a burst moves nothing; after `depth` alarms in a row they
+    enter as they are.
+
+    With ``level="plug-in"`` each observation is judged by its deviation from the mean of the last `depth` ones, as
+    published; an alarm enters that mean as a value at the alarm level, as it is with ``on_alarm="learn"``, and with
+    ``"ignore"`` not at all.
 
     Parameters
     ----------
     risk, depth : float, int
-        As in `Spot`; and the length of the window. A short one follows the stream closely, and its own noise, of
-        variance 1/depth of the stream's, widens the tail; a long one lags behind a drift.
+        As in `Spot`; and the length of the window. A short one follows quickly, a long one notices smaller moves.
     quantile, **others
         As in `Spot`. The first `depth` observations of the calibration sample fill the window, the others calibrate.
 
     Notes
     -----
     `threshold` and `alarm_threshold` are levels of the next observation, in the units of the data: they move with the
-    mean. The mean comes from a sum in twice the working precision, formed anew every `depth` observations, so it does
+    centre. The mean comes from a sum in twice the working precision, formed anew every `depth` observations, so it does
     not depend on how long the stream has run.
 
     Examples
@@ -355,10 +367,10 @@ class DSpot(Spot):
     >>> from evtkit import DSpot
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal(6000) + np.linspace(0.0, 50.0, 6000)
-    >>> x[5500] -= 8.0
-    >>> spot = DSpot(risk=1e-4, depth=50, side="both").fit(x[:2000])
-    >>> 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
-    array([5500, 5912])
+    >>> x[5500] -= 12.0
+    >>> spot = DSpot(risk=1e-4, side="both").fit(x[:2000])
+    >>> 5500 in 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
+    True
     """
 
     _parameter_names = ("depth", *Spot._parameter_names)
