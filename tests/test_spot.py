@@ -95,7 +95,7 @@ def plain_spot(x, calibration, risk, quantile, side, max_excess, on_alarm, min_e
         learnt, expected = value, risk * (n + 1)
         if alarm and on_alarm == "ignore":
             continue
-        if on_alarm == "impute" and ((fit is None or z <= u) and alarm or not plausible):
+        if on_alarm == "impute" and (((fit is None or z <= u) and alarm) or not plausible):
             if fit is None or z <= u or imputed + 1 > expected + np.sqrt(expected):
                 continue
             imputed += 1

@@ -340,9 +340,9 @@ class DSpot(Spot):
 
     While a stream stays, its centre does, and the alarms are those of `Spot`. Once the mean of the last `depth`
     observations is more than six standard errors from the centre, the stream has moved: for two windows' time the
-    centre is that mean, and then it is held again where the mean is (or where it was, if it has come back). Observations
-    enter the mean cut to the middle 80 % of deviations, so that a burst moves nothing; after `depth` alarms in a row they
-    enter as they are.
+    centre is that mean, and then it is held again where the mean is, or where it was, if it has come back.
+    Observations enter the mean cut to the middle 80 % of deviations, so that a burst moves nothing; after `depth`
+    alarms in a row they enter as they are.
 
     With ``level="plug-in"`` each observation is judged by its deviation from the mean of the last `depth` ones, as
     published; an alarm enters that mean as a value at the alarm level, as it is with ``on_alarm="learn"``, and with
