@@ -10,7 +10,7 @@ import numpy as np
 from evtkit.cli._report import print_table
 from evtkit.cli.watch import summary
 from evtkit.cli.watch.views import as_text
-from evtkit.cli.watch.watching import Watch, detector
+from evtkit.cli.watch.watching import Told, Watch, detector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,8 @@ def run_backtest(
     first, rest = rows.until(calibrate), rows.after(calibrate)
     pace = pace or summary.seconds_a_row(first.labels)
     asked = detector(options).risk
-    table, shown, watched = [], [], None
+    table: list[tuple[str, ...]] = []
+    shown: list[Told] = []
     for risk in sorted({*_RISKS, asked}, reverse=True):
         try:
             watch = Watch.fit(first, columns, detector({**options, "risk": risk}), **events)
@@ -46,14 +47,14 @@ def run_backtest(
             if risk == asked:
                 raise
             continue  # a risk beyond what the quantile allows
+        if risk == asked:
+            for line in summary.of_calibration(watch, pace):
+                click.echo(line)
         told = watch.update(rest)
         expected = risk * (watch.rows - watch.calibrated)
         table.append((f"{risk:g}", f"{watch.events.total:,}", f"{int(watch.alarms.sum()):,}", f"{expected:.3g}"))
         if risk == asked:
-            shown, watched = told, watch
-    assert watched is not None
-    for line in summary.of_calibration(watched, pace):
-        click.echo(line)
+            shown = told
     title = f"{rest.n_lines:,} rows after the calibration, {len(columns)} column{'s' * (len(columns) > 1)}"
     print_table(title, ("risk", "events", "alarms", "events by chance"), table)
     over = [item for item in shown if item.kind == "end"]
