@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, logsumexp, xlogy
 
+from evtkit._common.checks import real_array
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -59,7 +61,7 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher", *, clip: bool = T
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    values = np.asarray(log_p, dtype=np.float64)
+    values = real_array(log_p, "log_p").astype(np.float64)
     if values.ndim == 0 or values.shape[0] == 0:
         raise ValueError(f"log_p must hold at least one p-value along axis 0, got shape {values.shape}")
     if not np.all(values <= 0.0):

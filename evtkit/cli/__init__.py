@@ -18,6 +18,7 @@ from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
 from evtkit.cli.score import score_command
+from evtkit.cli.warm_up import warm_up_command
 from evtkit.cli.watch import watch_command
 from evtkit.cli.watch.plain import plain
 
@@ -86,6 +87,6 @@ def main() -> None:
     """  # noqa: D301
 
 
-for _command in (fit_command, score_command, watch_command, plot_command, demo_command):
+for _command in (fit_command, score_command, watch_command, plot_command, demo_command, warm_up_command):
     main.add_command(_command)
 main.add_command(_Elsewhere("saliency", "evtkit.cli.saliency", "Which filters are behind a network's mistakes?"))

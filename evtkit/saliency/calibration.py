@@ -95,7 +95,7 @@ def calibrate(
     Reference(12 units, 1,000 of 1,000 samples, threshold at the 0.9 quantile: 11 OK, 1 EMPTY)
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
-       channel         value  impact  P(X > x)
+       channel         value  impact  P(X ≥ x)
     1  layer1.conv[2]  4.962   16.95    0.0321
     2  fc[1]           2.669   12.34   0.00894
     3  fc[0]           1.496   3.447         1  ≤ u

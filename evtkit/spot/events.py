@@ -340,9 +340,16 @@ class Events:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """What `to_dict` described; KeyError or TypeError if it is anything else."""
-        self = cls(content["channels"], **{name: content[name] for name in _OPTIONS}, first_row=content["row"])
-        self.total = content["total"]
+        """What `to_dict` described; ValueError if it is anything else."""
+        try:
+            self = cls(content["channels"], **{name: content[name] for name in _OPTIONS}, first_row=content["row"])
+            self._restore(content)
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"these are no events: {error}") from error
+        return self
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        self.total = int(content["total"])
         for number, plain in content["open"].items():
             event = _floats(plain)
             event["first"], event["peak"] = Alarm(**event["first"]), Alarm(**event["peak"])
@@ -352,7 +359,8 @@ class Events:
             for s in map(_floats, content["streams"])
         ]
         self._active = {c for c, stream in enumerate(self._streams) if stream.event is not None}
-        return self
+        if len(self._streams) != len(self.channels) or {s.event for s in self._streams} - {None} != set(self._open):
+            raise TypeError("streams and events do not belong together")
 
 
 def _is_upper(value: float, low: float, high: float) -> bool:

@@ -224,16 +224,19 @@ class Detector:
         Raises ValueError, which calls the content `source`, if it is anything else.
         """
         from evtkit.spot.state import Streams
+        from evtkit.spot.stored import check_content, check_parameters, check_streams
 
         try:
+            check_parameters(content, cls._parameter_names)
             detector = cls(**content["parameters"], n_threads=n_threads)
-            streams = Streams.from_list(
-                content["streams"], len(SIDES[detector.side]), detector.max_excess, detector._depth
-            )
+            form = len(SIDES[detector.side]), detector.max_excess, detector._depth
+            check_content(content, *form)
+            streams = Streams.from_list(content["streams"], *form)
+            check_streams(streams, detector._as_rules())
             names = None if content["names"] is None else np.array(content["names"], dtype=np.str_)
             detector._start(streams, content["single"], names, np.array(content["cleaned"], dtype=np.int64))
             detector._events = None if content["events"] is None else Events.from_dict(content["events"])
-        except (KeyError, TypeError) as error:
+        except (ValueError, OverflowError, MemoryError) as error:
             raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
         return detector
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -93,6 +93,10 @@ class Streams:
             runs=np.zeros((streams, 3), np.int64),
             moves=np.zeros((streams, 4)),
         )
+
+    def copy(self) -> Self:
+        """The same, with arrays of its own."""
+        return type(self)(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
 
     def __len__(self) -> int:
         return len(self.n)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evtkit._common.files import read_json, write_json
+from evtkit._common.schema import MANY, integer, keys, numbers, text, texts
 from evtkit.cli.watch.lines import Position
 from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Spot
 
@@ -26,6 +27,8 @@ DEPTH = 100
 """Rows over whose mean a stream is followed when it moves, unless told otherwise."""
 
 _KIND = "Watch"
+_COUNTS = ("excesses", "alarms", "begun")
+_DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
 class Told(NamedTuple):
@@ -172,18 +175,15 @@ class Watch:
     @classmethod
     def load(cls, path: str | os.PathLike[str], columns: Sequence[str] = (), **options: Any) -> Watch:
         """Read what `save` wrote. ValueError if it is of other columns or options than those given."""
-        content = read_json(path, _KIND)
-        try:
-            stored = content["detector"]
-            kind: type[Spot] = {"Spot": Spot, "DSpot": DSpot}[stored["kind"]]
-            watch = cls(
-                tuple(content["columns"]), kind.from_dict(stored, str(path)), int(content["rows"]),
-                Events.from_dict(content["events"]), int(content["calibrated"]), str(content["header"]),
-            )  # fmt: skip
-            watch.excesses, watch.alarms, watch.begun = (np.array(c, dtype=np.int64) for c in content["counts"])
-            watch.position, watch.labels = Position(**content["position"]), content["labels"]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved state: {error}") from error
+        content = read_json(path, _KIND, _check)
+        stored = content["detector"]
+        kind = _DETECTORS[stored.pop("kind")]
+        watch = cls(
+            tuple(content["columns"]), kind.from_dict(stored, str(path)), content["rows"],
+            Events.from_dict(content["events"]), content["calibrated"], content["header"],
+        )  # fmt: skip
+        watch.excesses, watch.alarms, watch.begun = (np.array(c, dtype=np.int64) for c in content["counts"])
+        watch.position, watch.labels = Position(**content["position"]), content["labels"]
         if columns and tuple(columns) != watch.columns:
             raise ValueError(
                 f"{path} is the state of other columns: {', '.join(watch.columns)}, got {', '.join(columns)}"
@@ -197,3 +197,28 @@ class Watch:
                     f"remove the file to calibrate anew"
                 )
         return watch
+
+
+def _check(content: Any) -> None:
+    """Refuse what no state was saved as; the detector has a schema of its own."""
+    keys(content, {"columns", "rows", "calibrated", "header", "counts", "position", "labels", "events", "detector"})
+    columns = texts(content["columns"], "columns")
+    stored = content["detector"]
+    text(keys(stored, {"kind", "single", "streams"}, stored)["kind"], "kind", _DETECTORS)
+    if stored["single"] is not False or type(stored["streams"]) is not list or len(stored["streams"]) != len(columns):
+        raise ValueError("wanted a detector of one stream a column")
+    if len(set(columns)) < len(columns):
+        raise ValueError("two columns have one name")
+    integer(content["calibrated"], "calibrated", 0, integer(content["rows"], "rows"))
+    text(content["header"], "header")
+    if type(content["counts"]) is not list or len(content["counts"]) != len(_COUNTS):
+        raise ValueError(f"counts must be {len(_COUNTS)} lists")
+    for name, counts in zip(_COUNTS, content["counts"], strict=True):
+        numbers(counts, name, len(columns), 0, MANY, whole=True)
+    for one in keys(content["labels"], (), content["labels"]).values():
+        if type(one) is not list or len(one) != 3 or not {str, type(None)}.issuperset(map(type, one)):
+            raise ValueError(f"labels must be three of an event, got {one!r:.60}")
+    if keys(content["events"], {"channels"}, content["events"])["channels"] != columns:
+        raise ValueError("the events are of other columns")
+    for name, value in keys(content["position"], {"lines", "size", "checksum"}).items():
+        integer(value, name)
