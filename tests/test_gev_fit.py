@@ -141,11 +141,12 @@ def climbed(x, rng, starts=5):
         found = minimize(minus, start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10, "maxfev": 2000})
         xi, mu, log_sigma = found.x
         away = 1.0 + xi * (z.min() - mu) / np.exp(log_sigma)
-        if -0.99 < xi < 6.0 and away > 1e-3 and found.success:  # not on the way to a corner
+        slope = [minus(found.x + d) - minus(found.x - d) for d in 1e-5 * np.eye(3)]
+        if -0.99 < xi < 6.0 and away > 1e-3 and np.max(np.abs(slope)) < 1e-6:  # not on the way to a corner
             yield -found.fun - x.size * np.log(x.std())
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(maxima(least=6, most=30), st.integers(0, 1000))
 def test_no_start_leads_to_a_higher_interior_maximum(x, seed):
     fit = gev.fit_gev(x)

@@ -269,7 +269,7 @@ BAD = [
     ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0]}, "give one of"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
-    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must be an integer in"),
+    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess of 3 observations must be an integer in .*got 3"),
     ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
     ({"x": [1.0, 2.0, 3.0], "threshold": np.nan}, "must be finite"),
     ({"x": [1.0, 2.0, 3.0], "threshold": [1.0, 2.0]}, "one number"),
