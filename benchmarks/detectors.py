@@ -22,7 +22,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 
 from evtkit import fit_tail
-from evtkit.interop.sklearn import PotDetector
+from evtkit.interop.sklearn import CalibratedDetector, PotDetector
 
 FEATURES = 10
 RISKS = (0.05, 0.01, 0.001)
@@ -79,6 +79,21 @@ def false_alarms(repetitions: int = 50) -> None:
             print(f"{name:28s}{n:6d}  " + "".join(cells), flush=True)
 
 
+def false_alarms_calibrated() -> None:
+    print("\nCalibratedDetector: false alarms, divided by the risk; standard error in brackets")
+    print(f"{'rows':28s}{'n':>6s}  " + "".join(f"{f'risk {risk:g}':>24s}" for risk in RISKS))
+    for name, draw in ROWS.items():
+        for n, repetitions in ((200, 60), (1000, 20), (5000, 4)):
+            rates = np.empty((repetitions, len(RISKS)))
+            for seed in range(repetitions):
+                rng = np.random.default_rng(seed)
+                score = CalibratedDetector().fit(draw(rng, n)).score_samples(draw(rng, 5000))
+                rates[seed] = [(score < np.log(risk)).mean() / risk for risk in RISKS]
+            mean, error = rates.mean(axis=0), rates.std(axis=0) / repetitions**0.5
+            cells = (f"{f'{a:.2f} ({e:.2f})':>24s}" for a, e in zip(mean, error, strict=True))
+            print(f"{name:28s}{n:6d}  " + "".join(cells), flush=True)
+
+
 def speed() -> None:
     rows = np.random.default_rng(0).standard_normal((1_000_000, FEATURES))
     pot, forest = PotDetector(), IsolationForest(random_state=0, n_jobs=-1)
@@ -103,10 +118,11 @@ TASKS = {
 
 def detectors(seed: int):
     return {
+        "Calibrated": CalibratedDetector(),
+        "IsolationForest": IsolationForest(random_state=seed),
         "PotDetector": PotDetector(),
         "… geometric": PotDetector(combine="geometric"),
-        "… harmonic": PotDetector(combine="harmonic"),
-        "IsolationForest": IsolationForest(random_state=seed),
+        "… longer side": PotDetector(side="longer", combine="geometric"),
         "LocalOutlierFactor": LocalOutlierFactor(novelty=True),
         "ECOD": ECOD(),
         "COPOD": COPOD(),
@@ -153,5 +169,6 @@ if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant pixels, elsewhere
         found()
+        false_alarms_calibrated()
         speed()
         false_alarms()

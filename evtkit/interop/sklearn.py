@@ -1,4 +1,4 @@
-"""An outlier detector of scikit-learn's kind, whose alarm level is a probability."""
+"""Outlier detectors of scikit-learn's kind, whose alarm level is a probability."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from evtkit._common.checks import real_array
 from evtkit._common.frames import like
 from evtkit._empirical import Ranks
+from evtkit.interop.calibrated import CalibratedDetector, NeighborDistance
 from evtkit.peaks import default_excesses, fit_tail
 from evtkit.pvalues import combine_p_values
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.tail import Tail
 
-__all__ = ["PotDetector"]
+__all__ = ["CalibratedDetector", "NeighborDistance", "PotDetector"]
 
-_SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower")}
+_SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower"), "longer": ("upper", "lower")}
 _COMBINE = ("bonferroni", "geometric", "harmonic", "fisher")  # in Cauchy's rule a p-value near 1 outweighs the others
 _CHUNK_VALUES = 1 << 20  # p-values held at a time
 _MOST_RANKS = 4096  # order statistics of a feature that are kept
@@ -33,8 +34,10 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     """Outliers by peaks over threshold: a row is flagged if so improbable a one has at most probability `risk`.
 
     Every feature gets a p-value, the probability that the next value of this feature is as extreme: by its rank among
-    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The p-values of a row are combined into one, and the row is an outlier where that
-    is below `risk`. Units of features do not matter, and nothing is random.
+    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The
+    p-values of a row are combined into one, and the row is an outlier where that is below `risk`. Units of features do
+    not matter, and nothing is random. It names the feature responsible, but is blind to dependence between features:
+    `CalibratedDetector` sees it.
 
     Parameters
     ----------
@@ -45,8 +48,10 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         Where the tails begin, as in `evtkit.fit_tail`: 0.9 leaves the most extreme tenth on either side to them. By
         default the tail is the most extreme tenth, but no more than 50 rows or, if that is more, √n: far enough out for
         the generalised Pareto distribution to hold for most data.
-    side : {"both", "upper", "lower"}
-        Which values are extreme: for "both" twice the smaller p-value of the two sides counts.
+    side : {"both", "upper", "lower", "longer"}
+        Which values are extreme: for "both" twice the smaller p-value of the two sides counts; for "longer" the side to
+        which a feature is skewed, as outliers are more often found there (Li et al. 2022). With ``combine="geometric"``
+        that gives the best order of rows that single features can give; `CalibratedDetector` gives it a level.
     combine : str
         How p-values are combined, a method of `evtkit.pvalues.combine_p_values`:
 
@@ -78,8 +83,8 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     improbable than that. With few rows it cannot be flagged, and features with a fitted tail go before it.
 
     Rows of `fit` should be mostly normal. Outliers among them that no hole separates from the rest make tails heavier,
-    and alarms rarer. `risk` holds for
-    rows that come independently from the same distribution: fit anew after a change of it.
+    and alarms rarer. `risk` holds for rows that come independently from the same distribution: fit anew after a change
+    of it.
 
     Memory: up to 4,096 order statistics of a feature and its excesses.
 
@@ -138,6 +143,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             for side in _SIDES[self.side]
         ]
         self._laws = tuple(_Law(tail) for tail in tails)
+        self._upper = np.sum((values - values.mean(axis=0, dtype=np.float64)) ** 3, axis=0) >= 0.0  # the longer tail
         self.tails_ = tuple(replace(tail, sample=None) for tail in tails)
         self.offset_ = float(np.log(self.risk))
         return self
@@ -196,6 +202,8 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         log_p = [law.log_p(values) for law in self._laws]
         if len(log_p) == 1:
             return log_p[0]
+        if self.side == "longer":
+            return np.where(self._upper, *log_p)
         return np.asarray(np.minimum(np.minimum(*log_p) + np.log(2.0), 0.0))
 
 
