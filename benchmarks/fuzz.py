@@ -58,6 +58,7 @@ class Originals:
         from evtkit.saliency import Reference
         from evtkit.saliency.checkpoint import Checkpoint
         from evtkit.saliency.units import Units
+        from evtkit.spot import Events
 
         rng = np.random.default_rng(0)
         x = rng.standard_exponential((400, 3)) * [1.0, 10.0, 0.0]
@@ -66,12 +67,17 @@ class Originals:
         units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
         detector = Spot(risk=1e-3, side="both", max_excess=30, min_excess=5).fit(x[:, :2])
         detector.update(x[:50, :2])
+        watch = Watch(
+            ("a", "b"), detector, 450, Events(("a", "b"), risk=1e-3, side="both", quiet=30, first_row=450), 400
+        )
+        watch.update(Rows(x[:80, :2] * 4.0, np.arange(80), [None] * 80, [], 80))
+        assert watch.events.going_on, "an event goes on"
         saved = {
             "Tail": fit_tail(x, quantile=0.9),
             "TailSketch": sketch,
             "Spot": Spot(risk=1e-3, max_excess=25).fit(x[:, 0]),
             "DSpot": DSpot(risk=1e-3, depth=20, max_excess=40).fit(x[:, 0]),
-            "Watch": Watch(("a", "b"), detector, 450),
+            "Watch": watch,
             "Reference": Reference(fit_tail(x, quantile=0.9, keep_sample=False), units, 0.9),
             "Checkpoint": Checkpoint({"quantile": 0.9}, np.array(["a", "b", "c"]), np.ones(3), sketch, 2, 400, "d"),
         }

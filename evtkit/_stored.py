@@ -106,7 +106,8 @@ def _check_sample(sample: NDArray[Any], largest: NDArray[Any], u: Float, one: Ma
     _must(bool(np.all((top == last) | (count == 0))), "the sample has another largest value")
     mean = np.where(there, sample, 0.0).sum(axis=1, dtype=np.float64) / count
     reach = np.abs(np.where(there, sample, 0.0)).max(axis=1, initial=0.0)
-    std = np.sqrt((np.where(there, sample - mean[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(count - 1, 1))
+    squares = (np.where(there, sample - mean[:, None], 0.0) ** 2).sum(axis=1)
+    std = np.where(count > 0, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
     _must(matches(sign * one["mean"], mean, _CLOSE * reach), "mean is not that of the sample")
     _must(matches(one["std"], std, 1e-9 * reach), "std is not that of the sample")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -319,16 +321,20 @@ class TailSketch:
         return sketch
 
     def __getstate__(self) -> dict[str, Any]:
+        # As text and bytes: a pickle of the arrays would depend on which of their names and types are one object.
         arrays, values = self.to_arrays()
-        packed = {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
-        return {"arrays": packed, "values": values, "n_threads": self.n_threads}
+        form = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+        data = b"".join(array.tobytes() for array in arrays.values())
+        return {"form": json.dumps([form, values]), "data": data, "n_threads": self.n_threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        arrays = {
-            name: np.frombuffer(bytearray(data), dtype).reshape(shape)
-            for name, (dtype, shape, data) in state["arrays"].items()
-        }
-        self._restore(arrays, state["values"], state["n_threads"])
+        form, values = json.loads(state["form"])
+        data, start, arrays = bytearray(state["data"]), 0, {}
+        for name, (dtype, shape) in form.items():
+            size = math.prod(shape)
+            arrays[name] = np.frombuffer(data, dtype, size, start).reshape(shape)
+            start += arrays[name].nbytes
+        self._restore(arrays, values, state["n_threads"])
 
     def _restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any], n_threads: int | None) -> None:
         largest = arrays["largest"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from evtkit.spot.labels import ANOMALY
+from evtkit.spot.stored import check_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -342,9 +343,10 @@ class Events:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """What `to_dict` described; ValueError if it is anything else."""
         try:
+            check_events(content)
             self = cls(content["channels"], **{name: content[name] for name in _OPTIONS}, first_row=content["row"])
             self._restore(content)
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError(f"these are no events: {error}") from error
         return self
 

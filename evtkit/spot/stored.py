@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.schema import MANY, flag, integer, keys, numbers, text, texts
+from evtkit._common.schema import MANY, flag, integer, keys, number, numbers, text, texts
 from evtkit._kernels import tail_columns as columns
 from evtkit._stored import matches
 from evtkit.fit import FitStatus
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from evtkit.spot.state import Rules, Streams
 
-__all__ = ["check_content", "check_parameters", "check_streams"]
+__all__ = ["check_content", "check_events", "check_parameters", "check_streams"]
 
 _CONTENT = {"parameters", "single", "names", "cleaned", "streams", "events"}
 _TAIL = {"threshold", "n", "n_excess", "imputed", "kept", "followed", "states"}
@@ -147,3 +147,93 @@ def _check_followed(f: Any, which: int, y: Any) -> None:
         )  # fmt: skip
     if not right:
         raise ValueError("what follows a fit is not of the values kept")
+
+
+_EVENTS = {
+    "channels",
+    "row",
+    "total",
+    "risk",
+    "side",
+    "quiet",
+    "cooldown",
+    "need",
+    "within",
+    "memory",
+    "open",
+    "streams",
+}
+_EVENT = {"first", "peak", "channels", "alarms", "last", "is_over", "has_moved"}
+_ALARM = {"row", "channel", "value", "threshold", "probability", "side"}
+_CHANNEL = {"event", "last", "ended", "band", "moved", "recent"}
+
+
+def check_events(content: Any) -> None:
+    """Refuse what no `Events` described itself as."""
+    channels = texts(keys(content, _EVENTS)["channels"], "channels")
+    for name in ("row", "total", "quiet", "cooldown", "need", "within", "memory"):
+        integer(content[name], name)
+    if content["risk"] is not None:
+        number(content["risk"], "risk", 0.0, 1.0)
+    text(content["side"], "side", ("upper", "lower", "both"))
+    going_on = keys(content["open"], (), content["open"])
+    for key, event in going_on.items():
+        if not (key.isascii() and key.isdigit() and str(int(key)) == key and int(key) < content["total"]):
+            raise ValueError(f"an event has the number {key!r:.60}")
+        _check_event(event, channels, content["row"])
+    if type(content["streams"]) is not list or len(content["streams"]) != len(channels):
+        raise ValueError("the events are not of one stream a channel")
+    for channel, stream in zip(channels, content["streams"], strict=True):
+        keys(stream, _CHANNEL)
+        integer(stream["last"], "last", -1)
+        for name in ("event", "ended", "moved"):
+            if stream[name] is not None:
+                integer(stream[name], name)
+        low, high = (_extended(value, "band") for value in _pair(stream["band"]))
+        rows = numbers(stream["recent"], "recent", None, 0, MANY, whole=True)
+        if low > high or np.any(np.diff(rows) < 1):
+            raise ValueError("a stream is not in order")
+        if (
+            stream["event"] is not None
+            and channel not in going_on.get(str(stream["event"]), {"channels": ()})["channels"]
+        ):
+            raise ValueError("a stream has an event that it is no part of")
+
+
+def _check_event(event: Any, channels: Sequence[str], row: int) -> None:
+    """One event that goes on."""
+    keys(event, _EVENT)
+    first, peak = (_check_alarm(event[name], channels) for name in ("first", "peak"))
+    among = texts(event["channels"], "channels")
+    if not {first["channel"], peak["channel"]} <= set(among) <= set(channels) or len(set(among)) < len(among):
+        raise ValueError("an event has other channels")
+    integer(event["alarms"], "alarms", 1)
+    last = integer(event["last"], "last", first["row"], row)
+    if flag(event["is_over"], "is_over") or not first["row"] <= peak["row"] <= last:
+        raise ValueError("an event is over, or not in order")
+    flag(event["has_moved"], "has_moved")
+
+
+def _check_alarm(alarm: Any, channels: Sequence[str]) -> dict[str, Any]:
+    keys(alarm, _ALARM)
+    integer(alarm["row"], "row")
+    text(alarm["channel"], "channel", channels)
+    for name in ("value", "threshold"):
+        _extended(alarm[name], name)
+    number(alarm["probability"], "probability", 0.0, 1.0)
+    text(alarm["side"], "side", ("upper", "lower"))
+    return dict(alarm)
+
+
+def _extended(value: Any, name: str) -> float:
+    """A number, or an infinity as it is written."""
+    return float(value["float"]) if value in _INFINITIES else number(value, name)
+
+
+_INFINITIES = ({"float": "inf"}, {"float": "-inf"})
+
+
+def _pair(value: Any) -> list[Any]:
+    if type(value) is not list or len(value) != 2:
+        raise ValueError(f"band must be two numbers, got {value!r:.60}")
+    return value
