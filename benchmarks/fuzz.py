@@ -37,7 +37,7 @@ from evtkit._common.files import read_arrays, read_json, write_arrays, write_jso
 KINDS = ("Tail", "TailSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
 WAYS = ("raw", "edited", "forged")
 CHUNK = 2000  # cases a subprocess
-PATIENCE = 120.0  # seconds for a case, compiling included
+PATIENCE = 300.0  # seconds without a word, compiling included
 
 STRANGE = [0, -1, 1, 7, 25, 2**31, 10**12, 2**53 + 1, 2**63 - 1, 10**30, 0.5, -1e6, 1e-320, 1e308, -1e308, True, None,
            "", "nan", "inf", "x", "sideways", "upper", [], [1], {}, {"a": 1}]  # fmt: skip

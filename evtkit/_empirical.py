@@ -121,5 +121,5 @@ def _count_above(ordered: NDArray[Any], levels: Float, sample: NDArray[Any] | No
         count_above(top[piece], others[piece], np.ascontiguousarray(levels[rows, piece]), found)
         counts[rows, piece] = found
 
-    for_each(work, blocks(*levels.shape, None, 1 + others.shape[1] // 8), None)
+    for_each(work, blocks(levels.shape[0], levels.shape[1], None, 1 + others.shape[1] // 8), None)
     return counts

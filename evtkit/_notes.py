@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["advice"]
 
+_FEWEST = 5  # excesses of a tail that is believed
 _FEW = 20  # excesses that say little of a shape
 _REJECTED = 1e-3  # p-value of a fit that does not hold
 _CLUSTERED = 0.7  # extremal index of excesses that come together
@@ -63,34 +64,48 @@ def advice(
         if np.any(where):
             found.append((where, one, many))
 
-    fitted = fit.status <= FitStatus.BOUNDARY
-    with_tail = fitted & (fit.n >= 5)
+    with_tail = (fit.status <= FitStatus.BOUNDARY) & (fit.n >= _FEWEST)
+    ranks = "probabilities go by rank, never below 1/(n + 1)"
     note(
         ~with_tail,
-        lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): probabilities go by "
-        "rank, never below 1/(n + 1)",
-        "no tail to rely on: probabilities go by rank, never below 1/(n + 1)",
+        lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): {ranks}",
+        f"no tail to rely on: {ranks}",
     )
-    note(left_out > 0, lambda c: f"{left_out[c]:,} observations stood apart and were left out", "observations that stood "
-         "apart were left out")  # fmt: skip
-    few = with_tail & (fit.n < _FEW)
-    note(few, lambda c: f"{fit.n[c]} excesses only: far levels rest on the prior", f"fewer than {_FEW} excesses: far "
-         "levels rest on the prior")  # fmt: skip
+    apart = "stood apart and were left out"
+    note(left_out > 0, lambda c: f"{left_out[c]:,} observations {apart}", f"observations {apart}")
+    far = "far levels rest on the prior"
+    note(
+        with_tail & (fit.n < _FEW),
+        lambda c: f"{fit.n[c]} excesses only: {far}",
+        f"fewer than {_FEW} excesses: {far}",
+    )
     step = np.zeros(len(n)) if fit.resolution is None else fit.resolution
     note(step > 0.0, lambda c: f"rounded to steps of {step[c]:.4g}, and fitted as such", "rounded, and fitted as such")
-    tied = with_tail & (step == 0.0) & (_share_tied(excesses) > _TIED)
-    note(tied, lambda c: f"{_share_tied(excesses)[c]:.0%} of the excesses equal another one: steps that are no lattice",
-         "many excesses equal another one: steps that are no lattice")  # fmt: skip
-    note(with_tail & (fit.status == FitStatus.BOUNDARY), lambda _: "the fit ends at the largest excess (ξ = −1)", "the fit ends at the largest excess (ξ = −1)")  # fmt: skip
+    share = _share_tied(excesses)
+    tied = "equal another one: steps that are no lattice"
+    note(
+        with_tail & (step == 0.0) & (share > _TIED),
+        lambda c: f"{share[c]:.0%} of the excesses {tied}",
+        f"many excesses {tied}",
+    )
+    end = "the fit ends at the largest excess (ξ = −1)"
+    note(with_tail & (fit.status == FitStatus.BOUNDARY), lambda _: end, end)
     if fit.method == "mle":
         p_fit = np.where(with_tail, goodness_of_fit(excesses, fit).p_a2, np.nan)
-        note(p_fit < _REJECTED, lambda c: f"a generalised Pareto tail does not fit (Anderson–Darling p = {p_fit[c]:.0e}):"
-             " try a higher threshold", "a generalised Pareto tail does not fit: try a higher threshold")  # fmt: skip
+        misfit, higher = "a generalised Pareto tail does not fit", "try a higher threshold"
+        note(
+            p_fit < _REJECTED,
+            lambda c: f"{misfit} (Anderson–Darling p = {p_fit[c]:.0e}): {higher}",
+            f"{misfit}: {higher}",
+        )
     if ordered is not None and len(n) <= _MANY:
         _of_time(note, with_tail, *ordered)
     if p is not None:
-        note(n * p < _EXPECTED, lambda c: f"{p:g} lies far out for {n[c]:,} observations (n·p = {n[c] * p:.2g}): it rests "
-             "on the model", f"{p:g} lies far out for their number of observations: it rests on the model")  # fmt: skip
+        note(
+            n * p < _EXPECTED,
+            lambda c: f"{p:g} lies far out for {n[c]:,} observations (n·p = {n[c] * p:.2g}): it rests on the model",
+            f"{p:g} lies far out for their number of observations: it rests on the model",
+        )
     return tuple(_line(where, one, many, names) for where, one, many in found)
 
 
@@ -109,14 +124,19 @@ def _of_time(note: Callable[..., None], wanted: Bool, sample: NDArray[Any], thre
         spread = np.sqrt(1.0 / (12.0 * max(1.0, index[c] * len(times))))
         late[c] = (np.mean(times) / max(len(x) - 1, 1) - 0.5) / spread
     wanted = wanted | rises
-    note(rises, lambda _: "values only rise or only fall: a counter or a row number has no tail", "values only rise or "
-         "only fall: a counter or a row number has no tail")  # fmt: skip
+    counter = "values only rise or only fall: a counter or a row number has no tail"
+    note(rises, lambda _: counter, counter)
     trend = wanted & ~rises & (np.abs(late) > _TREND)
-    note(trend, lambda c: f"excesses gather at the {'end' if late[c] > 0 else 'start'} of the data: a trend or a change, "
-         "after which this tail does not hold", "excesses gather at one end of the data: a trend or a change")  # fmt: skip
-    clustered = wanted & ~rises & ~trend & (index < _CLUSTERED)
-    note(clustered, lambda c: f"excesses come in clusters (extremal index {index[c]:.2f}): so will alarms, and the data say "
-         "less than their number", "excesses come in clusters: so will alarms")  # fmt: skip
+    note(
+        trend,
+        lambda c: f"excesses gather at the {'end' if late[c] > 0 else 'start'} of the data: a trend or a change",
+        "excesses gather at one end of the data: a trend or a change",
+    )
+    note(
+        wanted & ~rises & ~trend & (index < _CLUSTERED),
+        lambda c: f"excesses come in clusters (extremal index {index[c]:.2f}): so will alarms",
+        "excesses come in clusters: so will alarms",
+    )
 
 
 def _share_tied(excesses: Float) -> Float:

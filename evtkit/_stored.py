@@ -114,15 +114,16 @@ def _check_sample(sample: NDArray[Any], largest: NDArray[Any], u: Float, one: Ma
 def _check_fit(y: Float, one: Mapping[str, Any], method: str) -> None:
     """Shape and scale where there is a fit, with the likelihood that the excesses give them."""
     status, xi, sigma, n = one["status"], one["xi"], one["sigma"], one["n_excess"]
-    fitted = status <= FitStatus.BOUNDARY
+    fitted, rounded = status <= FitStatus.BOUNDARY, one["resolution"] > 0.0
     _must(bool(np.all(~fitted | (np.isfinite(xi) & (sigma > 0.0)))), "a fit has no shape or scale")
     _must(bool(np.all(np.isnan(xi) == np.isnan(sigma))), "a shape has no scale")
     _must(bool(np.all((status == FitStatus.EMPTY) == (n == 0))), "a status does not go with the number of excesses")
     _must(bool(np.all(~np.isnan(xi) | (status > FitStatus.CONSTANT))), "a status does not go with the fit")
     if method == "mle":
         _must(bool(np.all(~fitted | (xi >= -1.0))), "a shape is below -1")
-        _must(bool(np.all((xi == -1.0) | (status != FitStatus.BOUNDARY))), "a status does not go with the shape")
-    held = fitted & (sigma > 0.0)
+        at_edge = (xi == -1.0) | rounded
+        _must(bool(np.all(at_edge | (status != FitStatus.BOUNDARY))), "a status does not go with the shape")
+    held = fitted & (sigma > 0.0) & ~rounded  # of rounded data the likelihood is one of cells
     shape, scale = np.where(held, xi, 0.0)[:, None], np.where(held, sigma, 1.0)[:, None]
     terms = np.asarray(gpd.logpdf(np.where(np.isnan(y), 0.0, y), shape, scale))
     loglik = np.where(np.isnan(y), 0.0, terms).sum(axis=1)

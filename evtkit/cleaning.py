@@ -5,8 +5,8 @@ Leaving out what the fitted tail calls improbable does not help: they have made 
 excesses are first censored, that is, only their number and that they lie above the next one, y\ :sub:`c`, is used to
 fit ξ and σ (type II censoring; cf. Dupuis 1998 and Juárez & Schucany 2004, who weight large excesses down). The density
 of a tail falls. So if few of the m lie between y\ :sub:`c` and a level y\ :sub:`g`, and many beyond, there is a hole,
-and what lies beyond it is of another kind: of m that follow the tail, at most j lie in the hole with the probability of a
-binomial variable. With j = 0 that is the test of a gap.
+and what lies beyond it is of another kind: of m that follow the tail, at most j lie in the hole with the probability of
+a binomial variable. With j = 0 that is the test of a gap.
 
 The tail is not known. A short one, or one estimated too short, leaves no room above its sample and would call every
 maximum a gap. So ξ is taken to be at least 0, and half a standard error more than that; σ is the most likely one then;

@@ -143,8 +143,8 @@ def fit_gpd(
     >>> fit_gpd(gpd.rvs(-0.3, 1.0, size=(500, 4), rng=0)).xi.round(2)
     array([-0.27, -0.29, -0.29, -0.32])
     """
-    from evtkit._kernels.transpose import channel_rows  # deferred, for they load the compiled kernels
     from evtkit._kernels.grouped import fit_rounded_rows
+    from evtkit._kernels.transpose import channel_rows  # deferred, for they load the compiled kernels
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
@@ -184,7 +184,7 @@ def rounding_steps(resolution: float | None, channels: int, method: str = "mle")
         raise ValueError(f"resolution must be a step of at least 0, or None to find it, got {resolution!r}")
     if method != "mle":
         return np.zeros(channels)
-    return np.full(channels, np.nan if resolution is None else resolution)
+    return np.full(channels, np.nan if resolution is None else float(resolution))
 
 
 def as_fit(

@@ -67,9 +67,9 @@ def goodness_of_fit(
 ) -> GoodnessOfFit:
     """Test whether excesses follow the GPD that was fitted to them by maximum likelihood.
 
-    Where the fit is one of rounded excesses (`GpdFit.resolution`), only how many lie in each cell is tested: within, they
-    are placed as the fit expects. On a coarse lattice that leaves less to be found, and the test errs on the side of not
-    rejecting.
+    Where the fit is one of rounded excesses (`GpdFit.resolution`), only how many lie in each cell is tested: within,
+    they are placed as the fit expects. On a coarse lattice that leaves less to be found, and the test errs on the side
+    of not rejecting.
 
     Parameters
     ----------

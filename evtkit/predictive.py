@@ -65,11 +65,12 @@ class Predictive:
     --------
     >>> import numpy as np
     >>> from evtkit import gpd
-    >>> excesses = np.sort(gpd.rvs(0.0, 1.0, size=(1, 50), rng=1))
+    >>> excesses = np.sort(gpd.rvs(0.0, 1.0, size=(1, 50), rng=8))
     >>> nothing = np.zeros(1)
-    >>> law = Predictive(excesses, nothing, np.array([500]), np.array([50]), np.array([True]), nothing, nothing, nothing)
-    >>> print(np.exp(law.log_sf(np.array([[5.7]]), np.zeros((1, 1)))))  # the truth is 3.3e-4
-    [[0.00027]]
+    >>> n, n_excess, fitted = np.array([500]), np.array([50]), np.array([True])
+    >>> law = Predictive(excesses, nothing, n, n_excess, fitted, nothing, nothing, nothing)
+    >>> np.exp(law.log_sf(np.array([[5.7]]), np.zeros((1, 1)))).round(5)  # the truth is 3.3e-4
+    array([[0.0004]])
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class Predictive:
         counts = np.where(self.has_tail, n_excess, 0)
 
         def work(piece: slice) -> None:
-            posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece], sigma[piece],
+            posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece],
+            sigma[piece],
                        self._gap[piece], self._nodes[piece])  # fmt: skip
 
         for_each(work, pieces(channels, _WORK * int(counts.max(initial=0)), n_threads), n_threads)
@@ -126,7 +128,7 @@ class Predictive:
             log_tail(x[rows, piece], self._threshold[piece], self._gap[piece], self._log_rate[piece],
                      self._nodes[piece], out[rows, piece])  # fmt: skip
 
-        for_each(work, blocks(*x.shape, self._n_threads), self._n_threads)
+        for_each(work, blocks(x.shape[0], x.shape[1], self._n_threads), self._n_threads)
         return out
 
     def isf(self, p: Float) -> Float:
@@ -140,8 +142,8 @@ class Predictive:
         Returns
         -------
         ndarray of float64, shape (rows, channels)
-            Above the threshold where p ≤ (N_u + 1)/(n + 1), and infinite where no finite level will do, as at p = 0. NaN
-            for a larger p, and in a channel without a tail.
+            Above the threshold where p ≤ (N_u + 1)/(n + 1), and infinite where no finite level will do, as at p = 0.
+            NaN for a larger p, and in a channel without a tail.
         """
         from evtkit._kernels.predictive import tail_levels
 
@@ -155,7 +157,7 @@ class Predictive:
             tail_levels(log_p[rows, piece], wanted[rows, piece], self._threshold[piece], self._gap[piece],
                         self._log_rate[piece], self._nodes[piece], out[rows, piece])  # fmt: skip
 
-        for_each(work, blocks(*p.shape, self._n_threads, _WORK), self._n_threads)
+        for_each(work, blocks(p.shape[0], p.shape[1], self._n_threads, _WORK), self._n_threads)
         return out
 
     def __repr__(self) -> str:

@@ -118,14 +118,15 @@ class Tail:
               threshold it is (1 + number of observations ≥ x)/(n + 1), and so it is above where a channel has no fit or
               fewer than 5 excesses.
             - "plug-in": the textbook's P(X > x) = (N_u/n) · S(x − u) with the estimates for the truth, and the share of
-              observations above x up to the threshold. Too small far out, by a multiple where p·n is below 10. NaN above
-              the threshold in a channel without a fit, 0 beyond the endpoint of a tail with ξ < 0.
+              observations above x up to the threshold. Too small far out, by a multiple where p·n is below 10. NaN
+              above the threshold in a channel without a fit, 0 beyond the endpoint of a tail with ξ < 0.
 
         Returns
         -------
         ndarray of float64
             Shape of `x`; a data frame or series, with its index, where `x` is one. Below the smallest value that was
-            kept, if not all were, the rank is unknown and 0 (the logarithm of 1) is returned: never less than the truth.
+            kept, if not all were, the rank is unknown and 0 (the logarithm of 1) is returned: never less than the
+            truth.
 
         Raises
         ------
@@ -177,8 +178,8 @@ class Tail:
         ndarray of float64, or a data frame or series where `p` is one
             "predictive": the least level beyond which every value has a probability of at most p; an observation where
             p > (N_u + 1)/(n + 1), and infinite where nothing is so improbable, as at p = 0.
-            "plug-in": x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else sorted(x)[n − 1 − floor(p n)]; at p = 0
-            the endpoint, or infinite; NaN in a channel without a fit where p ≤ N_u/n.
+            "plug-in": x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else sorted(x)[n − 1 − floor(p n)]; the
+            endpoint, or infinite, at p = 0; NaN in a channel without a fit where p ≤ N_u/n.
 
         Raises
         ------
@@ -356,22 +357,21 @@ class Tail:
     @cached_property
     def _next(self) -> Predictive:
         """The law of the next observation beyond the threshold, made when it is first asked for."""
-        threshold, n, n_excess, fitted, resolution, xi, sigma = (
-            np.atleast_1d(a)
-            for a in (self._sign * self.threshold, self.n, self.n_excess, self.is_fitted, self.resolution, self.xi,
-                      self.sigma)
+        one = np.atleast_1d
+        return Predictive(
+            np.atleast_2d(self.largest), one(self._sign * self.threshold), one(self.n), one(self.n_excess),
+            one(self.is_fitted), one(self.resolution), one(self.xi), one(self.sigma),
         )  # fmt: skip
-        return Predictive(np.atleast_2d(self.largest), threshold, n, n_excess, fitted, resolution, xi, sigma)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What to know beside the numbers, a line each: rounding, ties, too few excesses, a fit that does not hold, …
+        r"""What to know beside the numbers, a line each: rounding, ties, too few excesses, a fit that does not hold, …
 
         Examples
         --------
         >>> import numpy as np
         >>> from evtkit import fit_tail
-        >>> print(*fit_tail(np.random.default_rng(0).poisson(3.0, 200), quantile=0.9).notes, sep="\\n")
+        >>> print(*fit_tail(np.random.default_rng(0).poisson(3.0, 200), quantile=0.9).notes, sep="\n")
         15 excesses only: far levels rest on the prior
         rounded to steps of 1, and fitted as such
         """
@@ -380,15 +380,17 @@ class Tail:
     def notes_on(self, p: float | None) -> tuple[str, ...]:
         """`notes`, and whether the data reach as far as the probability `p`."""
         channels = self.threshold.size
-        fit = GpdFit(*(np.atleast_1d(a) for a in (self.xi, self.sigma, self.loglik, self.n_excess, self.status,
-                                                  self.se_xi, self.se_sigma, self.cov)),
-                     self.method, np.atleast_1d(self.resolution))  # fmt: skip
+        one = np.atleast_1d
+        fit = GpdFit(
+            one(self.xi), one(self.sigma), one(self.loglik), one(self.n_excess), one(self.status), one(self.se_xi),
+            one(self.se_sigma), one(self.cov), self.method, one(self.resolution),
+        )  # fmt: skip
         names = None if self.names is None else np.atleast_1d(self.names).tolist()
         ordered = None
         if self.sample is not None:
             ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
-        return advice(fit, np.atleast_1d(self.n), self.excesses.reshape(-1, channels), np.atleast_1d(self.left_out), names,
-                      ordered, p)  # fmt: skip
+        n, left_out, excesses = np.atleast_1d(self.n), np.atleast_1d(self.left_out), self.excesses.reshape(-1, channels)
+        return advice(fit, n, excesses, left_out, names, ordered, p)
 
     def __len__(self) -> int:
         return self.threshold.size

@@ -308,7 +308,9 @@ def _mid_cells(ordered: Float, u: Float, resolution: float | None) -> tuple[Floa
         return u, 0.0
     places = np.searchsorted(ordered, u, side="right")
     inside = places < ordered.size
-    middles = [mid_cell(level, smallest, step) for level, smallest in zip(u[inside], ordered[places[inside]], strict=True)]
+    middles = [
+        mid_cell(level, smallest, step) for level, smallest in zip(u[inside], ordered[places[inside]], strict=True)
+    ]
     _, first = np.unique(places[inside], return_index=True)
     return np.array(middles)[first], step
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
 import sys
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from evtkit import Tail, TailSketch, fit_tail
 from evtkit._common.files import read_arrays, read_json, write_arrays, write_atomic, write_json
+from evtkit._stored import METHOD_NAMES
+from evtkit.estimators import METHODS
 
 posix = pytest.mark.skipif(os.name == "nt", reason="permissions and links as POSIX has them")
 
@@ -245,3 +250,57 @@ def test_json_comes_back_to_the_last_bit_and_changes_are_seen(tmp_path):
 def test_a_file_that_is_not_there_is_no_value_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "absent", "Kind", anything)
+
+
+# -- what is saved comes back ------------------------------------------------------------------------------------------
+
+
+def _samples():
+    rng = np.random.default_rng(0)
+    x = rng.standard_exponential((300, 4))
+    yield "plain", x, {}
+    yield "rounded", np.round(x, 1), {}
+    yield "counts", rng.poisson(3.0, (300, 4)).astype(float), {}
+    yield "dead", np.where(np.arange(4) < 2, x, 0.0), {}
+    yield "with gaps", np.where(rng.random((300, 4)) < [0.0, 0.3, 0.99, 1.0], np.nan, x), {"missing": "drop"}
+    yield "heavy", x**-3.0, {}
+    yield "bounded", np.minimum(x, 1.5), {}
+    yield "huge", x * 1e300, {}
+    yield "tiny", x * 1e-300, {}
+    yield "shifted", x + 1e9, {}
+    yield "float32", x.astype(np.float32), {}
+    yield "one channel", x[:, 0], {}
+    yield "few", x[:12, :], {}
+    yield "cleaned", np.where(rng.random((300, 4)) < 0.01, 1e4, x), {"clean": True}
+
+
+@pytest.mark.parametrize(("x", "options"), [case[1:] for case in _samples()], ids=[case[0] for case in _samples()])
+@pytest.mark.parametrize("side", ["upper", "lower"])
+@pytest.mark.parametrize("keep_sample", [True, False])
+def test_every_tail_comes_back_as_it_was(tmp_path, x, options, side, keep_sample):
+    for method in ("mle", "pwm", "zhang-stephens", "moments", "spot-script"):
+        tail = fit_tail(x, quantile=0.8, side=side, keep_sample=keep_sample, method=method, **options)
+        tail.save(tmp_path / "tail")
+        back = Tail.load(tmp_path / "tail")
+        for field in fields(Tail):
+            one, other = getattr(tail, field.name), getattr(back, field.name)
+            assert type(one) is type(other)
+            if isinstance(one, np.ndarray):
+                assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+            else:
+                assert one == other
+
+
+@pytest.mark.parametrize(("x", "options"), [case[1:] for case in _samples()], ids=[case[0] for case in _samples()])
+@pytest.mark.parametrize("capacity", [1, 40, 1000])
+def test_every_sketch_comes_back_as_it_was(tmp_path, x, options, capacity):
+    x = x.reshape(len(x), -1)
+    sketch = TailSketch(x.shape[1], capacity, dtype=x.dtype, nonfinite="count")
+    for stop in (0, len(x) // 2, len(x)):
+        sketch.update(x[:stop])
+        sketch.save(tmp_path / "sketch")
+        assert pickle.dumps(TailSketch.load(tmp_path / "sketch")) == pickle.dumps(sketch)
+
+
+def test_the_names_of_methods_are_those_of_the_table():
+    assert set(METHOD_NAMES) == set(METHODS)

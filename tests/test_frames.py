@@ -166,8 +166,9 @@ def test_thresholds_are_matched_by_name():
     ],
 )  # fmt: skip
 def test_every_kind_of_number_is_taken(column):
-    tail = fit_tail(column, n_excess=3)
+    tail = fit_tail(column, n_excess=3, resolution=0)
     assert tail.excesses.tolist() == [1.0, 2.0, 3.0]
+    assert fit_tail(column, n_excess=3).resolution == 1.0
     assert tail.names is None
     assert (unlabelled(column, "x").dtype == np.float32) == (str(column.dtype).lower() == "float32")
 

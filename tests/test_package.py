@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +47,20 @@ def test_every_name_is_found():
     assert set(evtkit.__all__) <= set(dir(evtkit))
     with pytest.raises(AttributeError, match="nothing"):
         evtkit.nothing  # noqa: B018
+
+
+def test_every_extra_that_is_named_exists():
+    root = Path(__file__).resolve().parents[1]
+    extras = set(
+        tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+    files = [p for folder in ("evtkit", "adapters", "docs", "examples") for p in (root / folder).rglob("*")]
+    for path in [*files, root / "README.md", root / "pyproject.toml"]:
+        if path.suffix in (".py", ".rst", ".md", ".toml", ".html") and "_build" not in path.parts:
+            for named in re.findall(r"evtkit\[([a-z,-]+)\]", path.read_text(encoding="utf-8")):
+                assert set(named.split(",")) <= extras, path
+
+
+@pytest.mark.parametrize("package", ["evtkit", "adapters/evtkit_torch", "adapters/evtkit_keras"])
+def test_type_checkers_may_read_the_package(package):
+    assert (Path(__file__).resolve().parents[1] / package / "py.typed").is_file()

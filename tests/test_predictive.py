@@ -23,7 +23,9 @@ def test_it_is_the_integral_over_the_posterior(k, xi):
     kernels.posterior(y, k, np.empty((1, 16, 8)), nodes)
     for level in (0.5, 2.0, 1.2 * y.max()):
         expected = np.sum(weight * gpd.sf(level, shape, scale)) / weight.sum()
-        assert np.exp(kernels.log_survival(level, nodes)[0]) == pytest.approx(expected, rel=0.04)  # the prior's three terms
+        assert np.exp(kernels.log_survival(level, nodes)[0]) == pytest.approx(
+            expected, rel=0.04
+        )  # the prior's three terms
 
 
 def posterior_of(y):

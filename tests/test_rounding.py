@@ -76,9 +76,9 @@ def test_rounding_hardly_moves_a_fit_that_knows_of_it():
 
 def test_probabilities_of_counts_are_those_of_counts():
     """On average at least the truth, as uncertainty asks for, and near it where n · p is above 3."""
-    rng, p = np.random.default_rng(1), []
-    for _ in range(150):
-        p.append(fit_tail(rng.poisson(3.0, 1000).astype(float), quantile=0.9).sf(np.arange(4.0, 12.0)))
+    rng = np.random.default_rng(1)
+    samples = [rng.poisson(3.0, 1000).astype(float) for _ in range(150)]
+    p = [fit_tail(x, quantile=0.9).sf(np.arange(4.0, 12.0)) for x in samples]
     ratio = np.mean(p, axis=0) / poisson.sf(np.arange(3, 11), 3.0)
     assert np.all(ratio > 0.95)
     assert np.all(ratio[:6] < 1.25)

@@ -105,11 +105,13 @@ def test_what_lies_beyond_isf_is_as_improbable_as_p_and_nothing_else_is(seed, si
         assert beyond or tail.sf(value) >= p * (1 - 1e-6) or sign * value >= sign * level - 1e-9
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([20, 100, 500]), st.sampled_from(["normal", "random", "standard_cauchy"]))
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([20, 100, 500]), st.sampled_from(["normal", "random", "standard_cauchy"])
+)
 def test_no_observation_is_impossible_and_none_is_certain_to_be_exceeded(seed, n, kind):
     x = getattr(np.random.default_rng(seed), kind)(size=n)
     p = fit_tail(x, quantile=0.5).sf(x)
-    assert np.all((p > 0.02 / n) & (p <= 1.0))
+    assert np.all((p > 1e-5 / n) & (p <= 1.0))
 
 
 def test_isf_in_the_body_is_an_observation(x):
@@ -267,7 +269,7 @@ BAD = [
     ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0]}, "give one of"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
-    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must be an integer in"),
+    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess of 3 observations must be an integer in .*got 3"),
     ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
     ({"x": [1.0, 2.0, 3.0], "threshold": np.nan}, "must be finite"),
     ({"x": [1.0, 2.0, 3.0], "threshold": [1.0, 2.0]}, "one number"),

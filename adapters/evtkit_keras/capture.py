@@ -19,7 +19,7 @@ from evtkit_keras.patching import patched
 from evtkit_keras.rules import ENTRIES, Entry, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from evtkit_keras.network import KerasNetwork
 
@@ -27,7 +27,17 @@ __all__ = ["Call", "Capture", "HiddenError"]
 
 
 class HiddenError(Exception):
-    """A layer ran inside a graph of its own, where its tensors cannot be reached."""
+    """Layers ran inside a graph of their own, where their tensors cannot be reached.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Their weights.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__(", ".join(names))
+        self.names = list(names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,34 +107,23 @@ class Capture:
                 stack.enter_context(patched(layer_type, functools.partial(self._compute, layer_type)))
             yield
 
-    def check(self, total: Any) -> None:
-        """Refuse what would make a profile wrong.
+    def check(self, total: Any) -> dict[str, str]:
+        """Weights whose profile would be wrong by what has been seen of them, and why.
 
         Raises
         ------
         HiddenError
             If a layer ran in a graph of its own.
-        RuntimeError
-            If a layer calls its activation more than once, or a tracked weight has been read outside its layer's own
-            computation, and the loss depends on that.
         """
         foreign = {name: found for name in self._handles if (found := self._reads(name) - self._own_reads[name])}
-        inside = [
-            name.rpartition("/")[0] for name, found in foreign.items() if any(self._is_function(read) for read in found)
-        ]
+        inside = [name for name, found in foreign.items() if any(self._is_function(read) for read in found)]
         if self._hidden or inside:
-            raise HiddenError(", ".join(dict.fromkeys([*self._hidden, *inside])))
-        if self._twice:
-            raise RuntimeError(
-                f"got {', '.join(self._twice[:3])}, whose activation is called more than once, wanted a rule for the "
-                "layer (register), or a choice of units that leaves it out"
-            )
-        used = [name for name, reads in foreign.items() if self._reaches(total, reads)]
-        if used:
-            raise RuntimeError(
-                f"got weights used outside their layer's own computation: {', '.join(used[:5])}. Wanted a call of the "
-                "layer, a rule for it (register), or a choice of units that leaves it out"
-            )
+            raise HiddenError(dict.fromkeys([*self._hidden, *inside]))
+        wrong = dict.fromkeys(self._twice, "its layer calls its activation more than once")
+        for name, reads in foreign.items():
+            if self._reaches(total, reads):
+                wrong[name] = "used outside its layer's own computation"
+        return wrong
 
     def _compute(self, layer_type: type, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
         entry, names = self._entries.get(id(layer), (None, {}))
@@ -166,7 +165,7 @@ class Capture:
         if not shown and attribute:
             self._follow(entry, names, layer, attribute, source, output)
         if len(shown) > 1:
-            self._twice.append(self._layer_names[id(layer)])
+            self._twice += names.values()
         return output
 
     def _follow(
@@ -174,7 +173,7 @@ class Capture:
     ) -> None:
         """Show an output to the tape, and remember the use of the weight behind it."""
         if self._graph is not None and getattr(output, "graph", None) is not self._graph:
-            self._hidden.append(self._layer_names[id(layer)])
+            self._hidden += names.values()
             return
         self._tape.watch(output)
         if attribute in names:

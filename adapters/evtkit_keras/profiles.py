@@ -6,19 +6,22 @@ first, so that the memory of one at a time is in use beside the backward pass.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from evtkit.saliency.adapting import Batch, Profiler, finish
+from evtkit.saliency.adapting import BASE, HALF_BASE, Batch, Due, Profiler, finish, loss_weights, unit_totals
 from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.input_saliency import input_slope
 from evtkit_keras.inputs import class_labels, placed
 from evtkit_keras.network import KerasNetwork  # noqa: TC001 (a field of a dataclass)
 from evtkit_keras.outputs import Head, Loss, per_sample_losses
 from evtkit_keras.patching import inference
+from evtkit_keras.products import moves_rows, output_axes, output_sums
 from evtkit_keras.reduce import Workspace, lane_sums
 from evtkit_keras.rules import Use
 
@@ -60,6 +63,8 @@ class KerasProfiler(Profiler):
     run_eagerly: bool = False
 
     def __post_init__(self) -> None:
+        self._by_data = False
+        self._due: dict[tuple[Any, ...], Due] = {}
         functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
         runs = functions if self.run_eagerly else [_traced(function) for function in functions]
         self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = runs
@@ -101,13 +106,102 @@ class KerasProfiler(Profiler):
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
-        parts, losses = self._run_profile(batch.inputs, self._target(batch, target))
+        label = self._target(batch, target)
+        start = time.perf_counter()
+        while True:
+            try:
+                sums, sizes, lost = self._fast(batch, label)
+                break
+            except _SlowError as found:  # while tracing: known now, and traced again without
+                self.slow.update(found.reasons)
+        fast = time.perf_counter()
+        if self.slow:
+            sums += self._one_by_one(batch, target, lost)
+            self.cost = (time.perf_counter() - start) / max(fast - start, 1e-9)
+        scale = self.loss_scale ** (2 if self.reduction == "l2" else 1)
+        self.sizes = sizes / self.dtype.type(self.loss_scale) if self.reduction == "taylor" else None
+        profile = finish(sums / self.dtype.type(scale), self.reduction, self.plan.units.size.astype(self.dtype))
+        return np.ascontiguousarray(profile)
+
+    def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
+        """Take some weights' profiles one sample at a time from now on, if a sample's loss is its own."""
+        parts = [batch, *(one for one, _ in islice(batch.parts(1), 2))]
+        labels = [target, *(own for _, own in islice(batch.parts(1, target), 2))]
+        lost, *alone = [
+            self._run_gradient(part.inputs, self._target(part, label))[1].numpy()
+            for part, label in zip(parts, labels, strict=True)
+        ]
+        self._check_same(np.concatenate(alone), lost)
+        self.slow.update(dict.fromkeys(parameters, reason))
+        return True
+
+    def _fast(self, batch: Batch, label: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Sums and sizes of all units without the slow ones' lanes, both (batch, units), and the losses."""
+        if set(self.slow) >= set(self.plan.parameters):
+            losses = self._run_gradient(batch.inputs, label)[1]
+            self._check_losses(losses)
+            empty = np.zeros((batch.size, len(self.plan.units)), self.dtype)
+            return empty, empty, losses.numpy()
+        sums, sizes, losses = self._weighted(batch, label, np.ones(batch.size))
+        due = self._due.setdefault(_signature(batch), Due())
+        if batch.size > 1 and due.next(self._by_data):
+            self._check_owners(batch, label, sums, sizes, due.count)
+        return sums, sizes, losses.numpy()
+
+    def _weighted(self, batch: Batch, label: Any, weights: Any) -> tuple[NDArray[Any], NDArray[Any], Any]:
+        parts, losses = self._run_profile(batch.inputs, label, weights, tuple(sorted(self.slow)))
         self._check_losses(losses)
-        sums = np.zeros((len(self.plan.units), batch.size), self.dtype)
-        for lanes, part in zip(self.plan.lanes, parts, strict=True):
+        sums, sizes = (np.zeros((len(self.plan.units), batch.size), self.dtype) for _ in range(2))
+        for lanes, (part, size) in zip(self.plan.lanes, parts, strict=True):
             np.add.at(sums, lanes.units, part.numpy().T)
-        profile = finish(sums.T, self.reduction, self.plan.units.size.astype(self.dtype))
-        return np.ascontiguousarray(profile / self.dtype.type(self.loss_scale))
+            np.add.at(sizes, lanes.units, size.numpy().T)
+        return sums.T, sizes.T, losses
+
+    def _check_owners(self, batch: Batch, label: Any, sums: Any, sizes: Any, seed: int) -> None:
+        """Find weights of whose gradient some rows were given to another sample, see `loss_weights`."""
+        half = "float16" in self.computes_in()
+        power = 2 if self.reduction == "l2" else 1
+        judged = sizes if self.reduction == "taylor" else np.abs(sums)
+        wrong = np.zeros(len(self.plan.units), dtype=bool)
+        for weights in loss_weights(batch.size, HALF_BASE if half else BASE, seed):
+            again, size, _ = self._weighted(batch, label, weights)
+            scale = (weights**power)[:, None]
+            judged_again = size / scale if self.reduction == "taylor" else np.abs(again) / scale
+            known = np.maximum(judged, judged_again)
+            known = np.where(known > 0, known, np.abs(sums))  # a rule gives no size
+            wrong |= (np.abs(again / scale - sums) > self._tolerance * known + np.finfo(self.dtype).tiny).any(axis=0)
+        if not wrong.any():
+            return
+        found = {lanes.parameter for lanes in self.plan.lanes if wrong[lanes.units].any()} - set(self.slow)
+        raise _SlowError(dict.fromkeys(found, "a row of its gradient belongs to another sample, or to several"))
+
+    @property
+    def _tolerance(self) -> float:
+        return max({"float64": 1e-8, "float32": 1e-3}.get(name, 0.1) for name in self.computes_in())
+
+    def _one_by_one(self, batch: Batch, target: Any, lost: NDArray[Any]) -> NDArray[Any]:
+        """Sums of the lanes that have no faster way, from ordinary gradients of one sample at a time."""
+        weights = {name: self.network.read(name) for name in self.slow}
+        rows, alone = [], []
+        for one, own in batch.parts(1, target):
+            gradients, losses = self._run_gradient(one.inputs, self._target(one, own))
+            found = dict(zip(self.plan.parameters, gradients, strict=True))
+            alone.append(losses.numpy())
+            rows.append(unit_totals(self.plan, self.reduction, {n: found[n].numpy() for n in self.slow}, weights))
+        self._check_same(np.concatenate(alone), lost)
+        self.used |= set(self.slow)
+        return np.stack(rows).astype(self.dtype) * self.dtype.type(
+            self.loss_scale ** (2 if self.reduction == "l2" else 1)
+        )
+
+    def _check_same(self, alone: NDArray[Any], lost: NDArray[Any]) -> None:
+        """Refuse a network whose loss for a sample depends on what else is in the batch, or on chance."""
+        here = lost[: len(alone)]
+        if np.any(np.abs(alone - here) > self._tolerance * (1 + np.abs(here))):
+            raise RuntimeError(
+                "got losses that differ between a batch and its samples alone, wanted the same: samples influence each "
+                "other, or the forward pass is random"
+            )
 
     def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Gradient of the batch's summed loss with respect to some weights, the ordinary way."""
@@ -162,33 +256,35 @@ class KerasProfiler(Profiler):
         slopes = tape.gradient(total, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(slope) for slope in slopes], losses
 
-    def _profile(self, inputs: Any, target: Any) -> tuple[list[Any], Any]:
+    def _profile(self, inputs: Any, target: Any, weights: Any, slow: tuple[str, ...]) -> tuple[list[Any], Any]:
         try:
-            return self._profile_seen(inputs, target)
-        except HiddenError as hidden:
-            where = str(hidden)
+            return self._profile_seen(inputs, target, weights, slow)
+        except HiddenError:
+            pass
         eagerly = tf.config.functions_run_eagerly()
         try:
             tf.config.run_functions_eagerly(True)  # traced functions inside the network become part of this graph
-            return self._profile_seen(inputs, target, again=True)
-        except HiddenError:
-            raise RuntimeError(
-                f"got {where} inside a loop or a branch of TensorFlow (tf.while_loop, tf.cond, tf.map_fn), wanted the "
-                "layer called outside, run_eagerly=True, or a choice of units that leaves it out"
-            ) from None
+            return self._profile_seen(inputs, target, weights, slow, again=True)
+        except HiddenError as hidden:
+            raise _SlowError(dict.fromkeys(hidden.names, "in a loop or a branch of TensorFlow")) from None
         finally:
             tf.config.run_functions_eagerly(eagerly)
 
-    def _profile_seen(self, inputs: Any, target: Any, again: bool = False) -> tuple[list[Any], Any]:
-        tracked = {name: self.network.variables[name] for name in self.plan.parameters}
+    def _profile_seen(
+        self, inputs: Any, target: Any, weights: Any, slow: tuple[str, ...], again: bool = False
+    ) -> tuple[list[Any], Any]:
+        tracked = {name: self.network.variables[name] for name in self.plan.parameters if name not in slow}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             capture = Capture(self.network, tracked, tape)
             with capture.following():
                 losses = self.losses(inputs, target)
-            total = tf.reduce_sum(losses) * self.loss_scale
-        capture.check(total)
+            total = tf.reduce_sum(losses * tf.cast(weights, losses.dtype)) * self.loss_scale
+        self._by_data = self._by_data or tf.executing_eagerly() or moves_rows()
+        wrong = capture.check(total)
+        if wrong:
+            raise _SlowError(wrong)
         if tf.executing_eagerly() and not again and len(capture.used) < len(tracked):
-            raise HiddenError("")  # it may be used inside a traced function, where Python does not run
+            raise HiddenError  # it may be used inside a traced function, where Python does not run
         slopes = tape.gradient(total, [call.output for call in capture.calls])
         for weight, followers in capture.followers.items():
             self.followers.setdefault(weight, set()).update(followers)
@@ -198,10 +294,14 @@ class KerasProfiler(Profiler):
             for call, slope in zip(capture.calls, slopes, strict=True)
             if slope is not None  # no path to the loss: the gradient is zero
         ]
-        return self._reduced(found, losses.shape[0]), losses
+        samples = losses.shape[0]
+        apart = {call.parameter for call, slope in found for x in (call.input, slope) if _unknown(x, samples)}
+        if apart:
+            raise _SlowError(dict.fromkeys(apart, "its input has no axis of samples"))
+        return self._reduced(found, samples), losses
 
     def _reduced(self, found: Sequence[tuple[Call, Any]], samples: int) -> list[Any]:
-        """One tensor (samples, lanes) for each of the plan's lanes."""
+        """Two tensors (samples, lanes) for each of the plan's lanes: sums, and what they are to be judged against."""
         last = {call.parameter: place for place, (call, _) in enumerate(found)}
         order = sorted(range(len(self.plan.lanes)), key=lambda i: -last.get(self.plan.lanes[i].parameter, -1))
         workspace = Workspace(self.workspace_mib)
@@ -209,22 +309,38 @@ class KerasProfiler(Profiler):
         before: list[Any] = []
         for place in order:
             lanes = self.plan.lanes[place]
-            weight = self.network.variables[lanes.parameter]
-            shape, value = (
-                tuple(weight.shape),
-                tf.convert_to_tensor(weight.value) if self.reduction == "taylor" else None,
-            )
             mine = [(call, slope) for call, slope in found if call.parameter == lanes.parameter]
-            uses = [Use(shape, *_batched(call, slope, samples), call.layer, lanes.axes, value) for call, slope in mine]
-            rules = [call.rule for call, _ in mine]
             with tf.control_dependencies(before):
-                if uses:
-                    part = lane_sums(rules, uses, samples, len(lanes.units), self.reduction, workspace)
-                else:
-                    part = tf.zeros((samples, len(lanes.units)), tf.float32)
-            parts[place] = part
-            before = [] if tf.executing_eagerly() else [part]
+                parts[place] = self._lane_sums(lanes, mine, samples, workspace)
+            before = [] if tf.executing_eagerly() else [parts[place][0]]
         return parts
+
+    def _lane_sums(self, lanes: Any, mine: Sequence[tuple[Call, Any]], samples: int, workspace: Workspace) -> Any:
+        weight = self.network.variables[lanes.parameter]
+        dtype = tf.float64 if any(slope.dtype == tf.float64 for _, slope in mine) else tf.float32
+        sums, sizes = (tf.zeros((samples, len(lanes.units)), dtype) for _ in range(2))
+        rest = []
+        for call, slope in mine:
+            axes = output_axes(call, lanes.axes) if self.reduction == "taylor" else None
+            if axes is None:
+                rest.append((call, slope))
+                continue
+            own, size = output_sums(call, slope, axes, samples, dtype)
+            sums, sizes = sums + own, sizes + size
+        if rest:
+            value = tf.convert_to_tensor(weight.value) if self.reduction == "taylor" else None
+            uses = [Use(tuple(weight.shape), call.input, slope, call.layer, lanes.axes, value) for call, slope in rest]
+            rules = [call.rule for call, _ in rest]
+            sums += lane_sums(rules, uses, samples, len(lanes.units), self.reduction, workspace)
+        return sums, sizes
+
+
+class _SlowError(Exception):
+    """Some weights have turned out to need one sample at a time."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(", ".join(reasons))
+        self.reasons = reasons
 
 
 def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -238,18 +354,12 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _batched(call: Call, slope: Any, samples: int) -> tuple[Any, Any]:
-    """Input and gradient with the samples in front, or a sequence folded into them.
+def _unknown(x: Any, samples: int) -> bool:
+    """Whether axis 0 can hold neither the samples nor their rows."""
+    return x.shape.rank == 0 or any(size is None for size in x.shape) or x.shape[0] == 0 or x.shape[0] % samples != 0
 
-    Raises
-    ------
-    RuntimeError
-        If the samples are not along axis 0.
-    """
-    for x in (call.input, slope):
-        if x.shape[0] is None or x.shape[0] % samples:
-            raise RuntimeError(
-                f"got an input of shape {tuple(call.input.shape)} where {call.parameter} is used, wanted {samples} "
-                "samples along axis 0, or a multiple of them"
-            )
-    return call.input, slope
+
+def _signature(batch: Batch) -> tuple[Any, ...]:
+    return tuple(
+        (tuple(x.shape), x.dtype.name) if tf.is_tensor(x) else None for x in tf.nest.flatten(batch.inputs)
+    )

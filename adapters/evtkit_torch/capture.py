@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,32 +17,54 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, Operation, Rule, find_operation
+from evtkit_torch.functions import (
+    CUTS,
+    keeps_what_has_a_gradient,
+    makes_something_differentiable,
+    moves_rows,
+    values_among,
+)
+from evtkit_torch.rows import measure
+from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, Operation, find_operation
+from evtkit_torch.state import sound_batch_norm
 
-__all__ = ["Call", "Capture"]
-
-_CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]  # a descriptor
-"""Functions through which no gradient flows, so that a weight may enter them freely."""
+__all__ = ["Call", "Capture", "root"]
 
 Deliver = Callable[[str, "Sequence[Call]"], None]
-"""Receives a parameter's name and all its uses, as soon as the last of their gradients has arrived."""
+"""Receives a parameter's name and its uses, once their gradients have arrived."""
 
 
 @dataclass(eq=False)
 class Call:
-    """One use of a weight: the operation's input, and later the gradient of its output."""
+    """One use of a weight: the operation's input and output, and later the gradient of its output."""
 
     parameter: str
-    rule: Rule
+    number: int  # of the use among those of its parameter
+    operation: Operation
     options: Mapping[str, Any]
     input: Tensor
     version: int
-    channels_last: bool
+    output: Tensor | None = None
+    output_version: int = 0
     gradient: Tensor | None = None
+    measures: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    @property
+    def leading(self) -> int:
+        """How many axes of the output come before its features: samples, and positions, are among them."""
+        assert self.gradient is not None
+        rank = int(self.options.get("rank", 0))
+        if not self.operation.channels_last:
+            return int(self.operation.outputs is None or rank == 1 or self.gradient.ndim == rank)  # 0: one image alone
+        return self.gradient.ndim - (self.operation.features or rank)
+
+    def free(self) -> None:
+        """Let the tensors go; autograd keeps the hook, and with it the call, until the graph goes."""
+        self.input = self.output = self.gradient = None  # type: ignore[assignment]  # never read again
 
 
 class Capture(TorchFunctionMode):
-    """Follow tracked weights through a forward and a backward pass.
+    """Follow tracked weights through a forward pass, and backward passes of it.
 
     Parameters
     ----------
@@ -52,6 +74,10 @@ class Capture(TorchFunctionMode):
         Parameters to follow, by name.
     deliver : callable
         What to do with a weight's uses. Called inside the backward pass, so that they can be reduced and freed there.
+    additive : bool
+        Whether each use may be delivered by itself; else all uses of a weight together, after the last of them.
+    outputs : bool
+        Whether to keep what layers return, too.
 
     Attributes
     ----------
@@ -59,68 +85,101 @@ class Capture(TorchFunctionMode):
         Tracked parameters that have entered an operation.
     followers : dict of str to set of str
         For a weight, the batch-norm scales its output goes straight into ("" for a batch norm without scale).
+    foreign : dict of str to str
+        Tracked parameters that have entered a function without a rule, and which.
+    moves_rows : bool
+        Whether the forward pass has moved rows about by data, so that the next batch may have another layout.
+    mixes : bool
+        Whether the forward pass has normalised by what it took for a batch.
     """
 
-    def __init__(self, model: nn.Module, tracked: Mapping[str, Tensor], deliver: Deliver) -> None:
+    def __init__(
+        self, model: nn.Module, tracked: Mapping[str, Tensor], deliver: Deliver, additive: bool, outputs: bool
+    ) -> None:
         super().__init__()
         self.followers: dict[str, set[str]] = {}
+        self.foreign: dict[str, str] = {}
+        self.moves_rows = self.mixes = False
         self._model = model
         self._tracked = tracked
         self._names = {id(parameter): name for name, parameter in tracked.items()}
         self._all_names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._constant = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._deliver = deliver
+        self._additive = additive
+        self._outputs = outputs
         self._expected = dict.fromkeys(tracked, 0)
         self._arrived: dict[str, list[Call]] = {name: [] for name in tracked}
         self._delivered: set[str] = set()
-        self._foreign: dict[str, str] = {}
         self._own: set[str] = set()  # parameters inside their layer's own rule at the moment
         self._backward = False
+        self._weighing = False
         self._anchor: Tensor | None = None
 
     @property
     def used(self) -> set[str]:
         """Tracked parameters that have entered an operation."""
-        return {name for name, calls in self._expected.items() if calls}
+        return {name for name, calls in self._expected.items() if calls} | set(self.foreign)
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
         kwargs = kwargs or {}
         operation = find_operation(func)
-        if operation is not None and operation.arguments[1:3] == ("running_mean", "running_var"):
-            self._refuse_mixing(operation.bind(args, kwargs))
-        names = [self._names[id(value)] for value in _values(args, kwargs) if id(value) in self._names]
+        batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
+        if not self._backward:
+            self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._constant)
+        names = [self._names[id(value)] for value in values_among(args, kwargs) if id(value) in self._names]
         names = [name for name in names if name not in self._own]
         if names and func in DECOMPOSITIONS:
             with self:
                 return DECOMPOSITIONS[func](*args, **kwargs)
+        masked = keeps_what_has_a_gradient(func, args, kwargs)
         output = func(*args, **kwargs)
+        if masked:
+            self._still_good(args[0])
         if operation is not None:
             bound = operation.bind(args, kwargs)
+            if batch_norm:
+                self.mixes = self.mixes or bool(bound.get("training"))
+                sound_batch_norm(bound[operation.input], output)
             if len(names) == 1 and bound.get(operation.weight) is self._tracked[names[0]]:
                 output = self._record(names[0], operation, bound, output)
                 names = []
             self._link(bound, output)
-        if names and torch.is_grad_enabled() and func not in _CUTS and _computes(output):
-            self._foreign.update(dict.fromkeys(names, resolve_name(func) or repr(func)))
+        if names and torch.is_grad_enabled() and func not in CUTS and makes_something_differentiable(output):
+            self.foreign.update(dict.fromkeys(names, resolve_name(func) or repr(func)))
         return output
 
     def _record(self, name: str, operation: Operation, bound: Mapping[str, Any], output: Tensor) -> Tensor:
         source = bound[operation.input]
         options = {key: value for key, value in bound.items() if key not in (operation.input, operation.weight)}
-        call = Call(name, operation.rule, options, source, source._version, operation.channels_last)
-        return self._follow(call, output)
+        options["rank"] = self._tracked[name].ndim
+        return self._follow(name, operation, options, source, output)
 
-    def _follow(self, call: Call, output: Tensor) -> Tensor:
+    def _follow(
+        self, name: str, operation: Operation, options: Mapping[str, Any], source: Tensor, output: Tensor
+    ) -> Tensor:
+        number = self._expected[name]
         if not self._backward:
-            self._expected[call.parameter] += 1
+            self._expected[name] += 1
         if not torch.is_grad_enabled():  # no gradient asked for, or a checkpoint that will run again
             return output
-        if (
-            not output.requires_grad
-        ):  # nothing upstream asks for a gradient: it starts here, the input's is never computed
+        if not output.requires_grad:
+            # Nothing upstream asks for a gradient: it starts here, the input's is never computed.
             output = root(output, self.anchor)
+        call = Call(name, number, operation, options, source, source._version)
+        if self._outputs and operation.outputs is not None:
+            call.output = output.detach()  # shares its memory and its version
+            call.output_version = output._version
+            output._evtkit_call = call  # type: ignore[attr-defined]  # our mark
         output.register_hook(partial(self._arrive, call))
         return output
+
+    def _still_good(self, output: Any) -> None:
+        """Where an in-place ReLU changes a layer's output the gradient is zero, so for our sums it is unchanged."""
+        call = getattr(output, "_evtkit_call", None)
+        if call is not None and call.output is not None and output._version == call.output_version + 1:
+            call.output_version = output._version
 
     @property
     def anchor(self) -> Tensor:
@@ -140,7 +199,7 @@ class Capture(TorchFunctionMode):
                 if found and name:
                     before = module.register_forward_pre_hook(partial(self._enter_layer, name))
                     stack.callback(before.remove)
-                    after = module.register_forward_hook(partial(self._leave_layer, name, found[1]))
+                    after = module.register_forward_hook(partial(self._leave_layer, name, Operation(found[1], ())))
                     stack.callback(after.remove)
             stack.enter_context(self)
             yield
@@ -148,25 +207,29 @@ class Capture(TorchFunctionMode):
     def _enter_layer(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._own.add(name)
 
-    def _leave_layer(self, name: str, rule: Rule, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def _leave_layer(
+        self, name: str, operation: Operation, module: nn.Module, args: tuple[Any, ...], output: Tensor
+    ) -> Tensor:
         self._own.discard(name)
-        call = Call(name, rule, {"module": module}, args[0], args[0]._version, channels_last=False)
-        return self._follow(call, output)
+        return self._follow(name, operation, {"module": module}, args[0], output)
 
     def _link(self, bound: Mapping[str, Any], output: Any) -> None:
-        """Remember which weight's output goes straight into which batch norm."""
+        """Remember which weight's output goes straight, unchanged, into which batch norm."""
         weight = self._all_names.get(id(bound.get("weight")), "")
-        source = getattr(bound.get("input"), "_evtkit_source", None)
-        if "running_var" in bound and source:
+        given = bound.get("input")
+        source, version = getattr(given, "_evtkit_source", ("", 0))
+        if "running_var" in bound and source and given is not None and given._version == version:
             self.followers.setdefault(source, set()).add(weight)
         if weight and isinstance(output, Tensor):
-            output._evtkit_source = weight  # type: ignore[attr-defined]  # our mark
+            output._evtkit_source = weight, output._version  # type: ignore[attr-defined]  # our mark
 
-    def _refuse_mixing(self, bound: Mapping[str, Any]) -> None:
-        if bound.get("training"):
-            raise RuntimeError(
-                "got a batch norm that normalises by its batch, wanted evaluation mode: samples would mix"
-            )
+    def weigh(self, total: Tensor) -> None:
+        """Run the backward pass of a weighted sum of losses, and measure every use's gradient."""
+        self._backward = self._weighing = True
+        try:
+            total.backward(retain_graph=True)
+        finally:
+            self._weighing = False
 
     def backward(self, total: Tensor) -> None:
         """Run the backward pass of a scalar, delivering each weight's uses on the way.
@@ -174,15 +237,21 @@ class Capture(TorchFunctionMode):
         Raises
         ------
         RuntimeError
-            If a tracked weight entered a function without a rule, no tracked weight takes part in ``total``, or an
-            input was changed in place after its use.
+            If no tracked weight takes part in ``total``, or a checkpoint is reentrant.
         """
-        if self._foreign:
-            uses = ", ".join(f"{name} enters {function}" for name, function in list(self._foreign.items())[:5])
-            raise RuntimeError(
-                f"got weights in operations without a rule: {uses}. Wanted a rule for the layer (register), "
-                "or a choice of units that leaves it out"
-            )
+        self._backward = True
+        total.backward()
+        for name in [name for name, calls in self._arrived.items() if calls]:
+            self._hand_over(name)  # its other uses have no path to the loss: their gradient is zero
+
+    def check(self, total: Tensor) -> None:
+        """Refuse a graph in which a gradient would be lost.
+
+        Raises
+        ------
+        RuntimeError
+            If no tracked weight takes part in ``total``, or a checkpoint is reentrant.
+        """
         if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
             raise RuntimeError(
                 "got reentrant checkpointing, wanted use_reentrant=False: its layers run without a gradient first, "
@@ -193,32 +262,29 @@ class Capture(TorchFunctionMode):
                 "got a loss that no unit's gradient reaches, wanted units between input and loss, not cut off by "
                 "detach, no_grad or reentrant checkpointing"
             )
-        self._backward = True
-        total.backward()
-        for name in [name for name, calls in self._arrived.items() if calls]:
-            self._hand_over(name)  # its other uses have no path to the loss: their gradient is zero
 
     def _arrive(self, call: Call, gradient: Tensor) -> None:
-        if call.input._version != call.version:
-            raise RuntimeError(
-                f"got the input of {call.parameter} changed in place after its use, wanted it unchanged until the "
-                "backward pass: its gradient would be wrong"
-            )
         call.gradient = gradient
+        if self._weighing:
+            assert call.gradient is not None
+            call.measures.append(measure(gradient, call.leading))
+            call.gradient = None
+            return
         name = call.parameter
         if name in self._delivered:
             raise RuntimeError(f"got a gradient for {name} after all its uses had theirs, wanted one a use")
         self._arrived[name].append(call)
-        if len(self._arrived[name]) == self._expected[name]:
+        if self._additive or len(self._arrived[name]) == self._expected[name]:
             self._hand_over(name)
 
     def _hand_over(self, name: str) -> None:
-        self._delivered.add(name)
+        if not self._additive:
+            self._delivered.add(name)
         calls, self._arrived[name] = self._arrived[name], []
         with torch.autocast(calls[0].input.device.type, enabled=False), torch.no_grad():
             self._deliver(name, calls)
-        for call in calls:  # autograd keeps the hook, and with it the call, until the graph goes: free the tensors now
-            call.input = call.gradient = None  # type: ignore[assignment]  # freed, never read again
+        for call in calls:
+            call.free()
 
 
 class _Root(torch.autograd.Function):
@@ -250,18 +316,3 @@ def _mentions(node: Any, name: str) -> bool:
         seen.add(node)
         waiting += [following for following, _ in node.next_functions]
     return False
-
-
-def _values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, (list, tuple)):
-            yield from value
-        else:
-            yield value
-
-
-def _computes(output: Any) -> bool:
-    """Whether a function made something a gradient could flow through."""
-    if isinstance(output, (list, tuple)):
-        return any(_computes(value) for value in output)
-    return isinstance(output, Tensor) and output.is_floating_point() and not isinstance(output, nn.Parameter)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,23 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from evtkit.saliency.adapting import Batch, Profiler, finish
-from evtkit_torch.capture import Call, Capture, root
+from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, logits_of, per_sample_losses, placed
-from evtkit_torch.reduce import Workspace, lane_sums
-from evtkit_torch.rules import Use
-from evtkit_torch.state import check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.reduce import Workspace
+from evtkit_torch.reducer import Layouts, Reducer
+from evtkit_torch.rows import base_of
+from evtkit_torch.state import SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
 __all__ = ["TorchProfiler"]
-
-_FOLDED = -1  # (samples · positions, ...), each sample's positions in succession
-
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class TorchProfiler(Profiler):
@@ -49,8 +49,8 @@ class TorchProfiler(Profiler):
 
     Attributes
     ----------
-    batch_axes : dict
-        Where each weight's input has its samples, found at first use.
+    layouts : Layouts
+        Where each weight's gradient has its samples, found out and checked again by further backward passes.
     grad_inputs : bool
         Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
     """
@@ -59,8 +59,24 @@ class TorchProfiler(Profiler):
     workspace_mib: float
     autocast: torch.dtype | None = None
     loss_scale: float = 1.0
-    batch_axes: dict[str, int] = field(default_factory=dict)
+    layouts: Layouts = field(default_factory=Layouts)
     grad_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        self.workspace = Workspace(self.workspace_mib)
+        self._units: dict[int, tuple[slice, Tensor | None]] = {}
+        self._lost = torch.empty(0)
+
+    def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
+        """The units that lanes belong to, as a slice, and which lane is in which of them unless it is one each."""
+        found = self._units.get(id(lanes))
+        if found is None or (found[1] is not None and (found[1].dtype, found[1].device) != (like.dtype, like.device)):
+            first, last = int(lanes.units.min()), int(lanes.units.max()) + 1
+            share = None
+            if not np.array_equal(lanes.units, np.arange(first, last)):
+                share = torch.as_tensor(lanes.units[:, None] == np.arange(first, last)).to(like)
+            found = self._units[id(lanes)] = slice(first, last), share
+        return found
 
     @property
     def model(self) -> nn.Module:
@@ -117,12 +133,6 @@ class TorchProfiler(Profiler):
         return per_sample_losses(self.loss, self.forward(batch), target, batch.size)
 
     @torch.inference_mode(False)
-    def locate(self, batch: Batch, target: Any) -> None:
-        """Find the samples' axis of every weight's input: one of length 2 is hardly ever anything else."""
-        two = [0, min(1, batch.size - 1)]
-        self._checkpointed(batch[two], target[two] if isinstance(target, Tensor) else target)
-
-    @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
         profile: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()
@@ -133,93 +143,127 @@ class TorchProfiler(Profiler):
         """Gradient of the batch's summed loss with respect to some parameters, the ordinary way."""
         wanted = {name: self.model.get_parameter(name) for name in names}
         with torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model, wanted.values()):
-            losses = self.losses(batch, target)
+            with SoundBatchNorms():
+                losses = self.losses(batch, target)
+            self._lost = losses.detach()
             if losses.requires_grad:
                 losses.sum().backward()
-            return {name: p.new_zeros(p.shape) if p.grad is None else p.grad for name, p in wanted.items()}
+            return {name: p.new_zeros(p.shape) if p.grad is None else p.grad.to_dense() for name, p in wanted.items()}
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Absolute slope of a measure of one sample's ordinary gradient along the input."""
         parameters = {name: self.model.get_parameter(name) for name in self.plan.parameters}
         return input_slope(self.model, batch, lambda one: self.losses(one, target), parameters, measure)
 
+    def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
+        """Take some parameters' profiles one sample at a time from now on, if a sample's loss is its own."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            self._check_alone(batch, target, self.losses(batch, target))
+        self.slow.update(dict.fromkeys(parameters, reason))
+        return True
+
     def _checkpointed(self, batch: Batch, target: Any) -> Tensor:
-        try:
-            return self._profile(batch, target)
-        except CheckpointError:
-            if self.grad_inputs:
-                raise
-            # The first layers are recomputed in the backward pass, where nothing can be put after them.
-            self.grad_inputs = True
-            return self._profile(batch, target)
-
-    def _profile(self, batch: Batch, target: Any) -> Tensor:
-        parameters = dict(self.model.named_parameters())
-        tracked = {name: parameters[name] for name in self.plan.parameters}
-        reducer = _Reducer(self, batch.size, tracked)
-        with torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
-            capture = Capture(self.model, tracked, reducer.take)
-            if self.grad_inputs:
-                batch = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
-            with capture.following():
-                losses = self.losses(batch, target)
-            capture.backward(losses.sum() * self.loss_scale)
-        for weight, scales in capture.followers.items():
-            self.followers.setdefault(weight, set()).update(scales)
-        self.used |= capture.used
-        return reducer.finish()
-
-
-class _Reducer:
-    """Adds up lanes to units as the backward pass delivers them."""
-
-    def __init__(self, profiler: TorchProfiler, samples: int, tracked: Mapping[str, Tensor]) -> None:
-        self._profiler = profiler
-        self._samples = samples
-        self._tracked = tracked
-        self._workspace = Workspace(profiler.workspace_mib)
-        some = next(iter(tracked.values()))
-        dtype = torch.float64 if profiler.dtype == np.float64 else torch.float32
-        self._sums = torch.zeros(samples, len(profiler.plan.units), dtype=dtype, device=some.device)
-
-    def take(self, name: str, calls: Sequence[Call]) -> None:
-        for lanes in self._profiler.plan.lanes:
-            if lanes.parameter != name:
+        while True:
+            try:
+                found = self._profile(batch, target)
+            except CheckpointError:
+                if self.grad_inputs:
+                    raise
+                # The first layers are recomputed in the backward pass, where nothing can be put after them.
+                self.grad_inputs = True
                 continue
-            uses = [self._use(call, lanes.axes) for call in calls]
-            reduction = self._profiler.reduction
-            rules = [call.rule for call in calls]  # they may differ: a linear layer tied to an embedding
-            sums = lane_sums(rules, uses, self._samples, len(lanes.units), reduction, self._workspace)
-            units = torch.from_numpy(lanes.units).to(self._sums.device)
-            self._sums.index_add_(1, units, sums.to(self._sums))
+            if found is not None:
+                return found
 
-    def finish(self) -> Tensor:
-        sizes = self._profiler.network.arrays.like(self._profiler.plan.units.size, self._sums)
-        finished: Tensor = finish(self._sums, self._profiler.reduction, sizes)
-        return finished / self._profiler.loss_scale
+    def _profile(self, batch: Batch, target: Any) -> Tensor | None:
+        """Profile of a batch; None where the pass has shown that it must be taken in another way, now known."""
+        parameters = dict(self.model.named_parameters())
+        tracked = {name: parameters[name] for name in self.plan.parameters if name not in self.slow}
+        place = self.layouts.at(batch)
+        reducer = Reducer(self, batch.size, parameters, place)
+        lost: Tensor | None = None
+        start = time.perf_counter()
+        if tracked:
+            taylor = self.reduction == "taylor"
+            with torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
+                capture = Capture(self.model, tracked, reducer.take, additive=taylor, outputs=taylor)
+                inputs = batch
+                if self.grad_inputs:
+                    inputs = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
+                with capture.following():
+                    output = self.forward(inputs)
+                    by_data = capture.moves_rows
+                    losses = per_sample_losses(self.loss, output, target, batch.size)
+                lost = losses.detach()
+                if capture.mixes:
+                    self._check_alone(batch, target, lost)
+                if capture.foreign:
+                    self.slow.update({name: f"enters {where}" for name, where in capture.foreign.items()})
+                    return None
+                total = losses.sum() * self.loss_scale
+                capture.check(total)
+                if batch.size > 1 and place.next(by_data):
+                    place.unsettled = False  # unless it turns out otherwise
+                    found = loss_weights(batch.size, base_of(self.narrowest), place.count)
+                    reducer.weights = [torch.from_numpy(weights).to(losses) for weights in found]
+                    for weights in reducer.weights:
+                        capture.weigh((losses * weights).sum() * self.loss_scale)
+                capture.backward(total)
+            for weight, scales in capture.followers.items():
+                self.followers.setdefault(weight, set()).update(scales)
+            self.used |= capture.used
+            if reducer.again:
+                return None
+        sums = reducer.sums / self.loss_scale ** (2 if self.reduction == "l2" else 1)
+        fast = time.perf_counter()
+        if self.slow:
+            sums = sums + self._one_by_one(batch, target, lost).to(sums)
+            self.cost = (time.perf_counter() - start) / max(fast - start, 1e-9)
+        self.sizes = (reducer.sizes / self.loss_scale).cpu().numpy() if self.reduction == "taylor" else None
+        finished: Tensor = finish(sums, self.reduction, self.network.arrays.like(self.plan.units.size, sums))
+        return finished
 
-    def _use(self, call: Call, lanes: tuple[int, ...]) -> Use:
-        a, g = call.input, call.gradient
-        assert g is not None
-        axis = self._batch_axis(call, a)
-        if axis:
-            a, g = a.movedim(axis, 0), g.movedim(axis, 0)
-        return Use(self._tracked[call.parameter], a, g, call.options, lanes)
+    @property
+    def narrowest(self) -> torch.dtype:
+        """The dtype with the fewest bits that gradients are computed in."""
+        dtypes = [p.dtype for p in self.model.parameters()] + ([self.autocast] if self.autocast else [])
+        device = self._some_parameter.device.type
+        if torch.is_autocast_enabled(device):
+            dtypes.append(torch.get_autocast_dtype(device))
+        return min(dtypes, key=lambda dtype: (torch.finfo(dtype).bits, dtype != torch.float16))
 
-    def _batch_axis(self, call: Call, a: Tensor) -> int:
-        """Axis of the samples, remembered where only one was possible; 0 where a sequence is folded into the batch."""
-        n, known = self._samples, self._profiler.batch_axes.get(call.parameter)
-        leading = (a.ndim - a.is_floating_point()) if call.channels_last else 1
-        possible = [axis for axis in range(leading) if a.shape[axis] == n]
-        if a.shape[0] % n == 0 and (known == _FOLDED or not possible):
-            self._profiler.batch_axes[call.parameter] = _FOLDED
-            return 0
-        if not possible:
+    def _one_by_one(self, batch: Batch, target: Any, lost: Tensor | None) -> Tensor:
+        """Sums of the units' lanes that have no faster way, from ordinary gradients of one sample at a time."""
+        arrays = self.network.arrays
+        dtype = np.dtype(np.float64)
+        weights = {name: self.network.read(name) for name in self.slow}
+        rows, alone = [], []
+        for one, own in batch.parts(1, target):
+            gradient = self.gradient(one, own, self.slow)
+            alone.append(self._lost)
+            rows.append(unit_totals(self.plan, self.reduction, gradient, weights, dtype, arrays))
+        if lost is None:
+            with torch.no_grad(), eager(), evaluation(self.model):
+                lost = self.losses(batch, target)
+        self._check_same(torch.cat(alone), lost)
+        self.used |= set(self.slow)
+        return torch.stack(rows)
+
+    def _check_alone(self, batch: Batch, target: Any, lost: Tensor) -> None:
+        """Refuse a network whose loss for a sample depends on what else is in the batch, or on chance."""
+        alone = []
+        with torch.no_grad(), eager(), evaluation(self.model):
+            for one, own in islice(batch.parts(1, target), 2):
+                try:
+                    alone.append(self.losses(one, own))
+                except ValueError:  # a single value has no variance
+                    alone.append(lost[:1] + float("inf"))
+        self._check_same(torch.cat(alone), lost)
+
+    def _check_same(self, alone: Tensor, lost: Tensor) -> None:
+        tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(self.narrowest, 0.2)
+        if bool(((alone - lost[: len(alone)]).abs() > tolerance * (1 + lost[: len(alone)].abs())).any()):
             raise RuntimeError(
-                f"got an input of shape {tuple(a.shape)} where {call.parameter} is used, wanted an axis of {n} samples"
+                "got losses that differ between a batch and its samples alone, wanted the same: samples influence each "
+                "other (samples would mix), or the forward pass is random"
             )
-        if known in possible:
-            return known
-        if len(possible) == 1:
-            self._profiler.batch_axes[call.parameter] = possible[0]
-        return possible[0]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["check_no_mixing", "eager", "evaluation", "frozen", "unwrap"]
+__all__ = ["SoundBatchNorms", "check_no_mixing", "eager", "evaluation", "frozen", "sound_batch_norm", "unwrap"]
 
 
 def check_no_mixing(model: nn.Module) -> None:
@@ -88,3 +90,26 @@ def unwrap(model: nn.Module) -> nn.Module:
     if not isinstance(inner, nn.Module) or isinstance(inner, torch.jit.ScriptModule):
         raise ValueError(f"got a model of type {type(model).__name__}, wanted an nn.Module that Python runs")
     return inner
+
+
+def sound_batch_norm(source: Tensor, output: Tensor) -> None:
+    """Make a batch norm's output gradient contiguous.
+
+    PyTorch's kernel for the CPU, in evaluation, misreads one of a single sample whose channels lie innermost.
+    """
+    if output.requires_grad and output.ndim > 2:
+        last = source.ndim == 4 and not source.is_contiguous()
+        last = last and source.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        output.register_hook(lambda g: g.contiguous(memory_format=layout))
+
+
+class SoundBatchNorms(TorchFunctionMode):
+    """Context in which every batch norm's gradient is right, see `sound_batch_norm`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Follow `torch.nn.functional.batch_norm`."""
+        output = func(*args, **(kwargs or {}))
+        if func is functional.batch_norm or func is torch.batch_norm:
+            sound_batch_norm(args[0] if args else kwargs["input"], output)
+        return output

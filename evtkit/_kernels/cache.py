@@ -207,11 +207,21 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel, if there is room."""
         try:
+            self._save(sig, data)
+        finally:
+            _LOCK.release()
+
+    def _save(self, sig: Any, data: Any) -> None:
+        try:
             super().save_overload(sig, data)
         except OSError:  # a full disk: it is compiled anew in the next process
             pass
-        finally:
-            _LOCK.release()
+        except Exception:  # an index that cannot be read: a new one in its place
+            try:
+                self._cache_file.flush()
+                super().save_overload(sig, data)
+            except OSError:
+                pass
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         key = self._index_key(sig, target_context.codegen())

@@ -1,9 +1,9 @@
 """Rounded data: what they are rounded to, and the fit of a GPD to excesses that are known to a cell each.
 
-Values on a lattice of step δ are numbers to the nearest point, so that a value x stands for [x − δ/2, x + δ/2]. With the
-threshold u in the middle between two points, excesses are (j − ½)δ, j = 1, 2, …, and the likelihood of one is a
-difference of two survival functions, S((j − 1)δ) − S(jδ). It depends on nothing but the counts of the cells; as δ → 0 it
-becomes the density times δ. δ is the unit of length here.
+Values on a lattice of step δ are numbers to the nearest point, so that a value x stands for [x − δ/2, x + δ/2]. With
+the threshold u in the middle between two points, excesses are (j − ½)δ, j = 1, 2, …, and the likelihood of one is a
+difference of two survival functions, S((j − 1)δ) − S(jδ). It depends on nothing but the counts of the cells; as δ → 0
+it becomes the density times δ. δ is the unit of length here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def rounding(x, n, mean):
 
 @kernel("float64(float64, float64, float64)")
 def mid_cell(u, smallest, step):
-    """The middle between two lattice points that parts the same values as u does; smallest is the least value above u."""
+    """The middle between two lattice points that parts the same values as u; smallest is the least value above u."""
     below = np.ceil((smallest - u) / step - 1e-6) - 1.0
     return smallest - step * (below + 0.5)
 
@@ -238,7 +238,7 @@ def spread(y, n, step, xi, sigma):
 
 @kernel("intp(float64[::1], float64[::1], float64)")
 def _from_mid_cell(row, y, step):
-    """The values of row that are not NaN, ascending, as excesses over the middle between two lattice points; how many."""
+    """The values of row but NaN, ascending, as excesses over the middle between two lattice points; how many."""
     n = 0
     for value in row:
         if not math.isnan(value):

@@ -40,8 +40,8 @@ def first_above(ordered, level):
 def fit_largest(largest, thresholds, steps, result, counts, means):
     """Fit the excesses of every row of ascending values over its threshold; also their numbers and means.
 
-    steps are those of the lattices that the rows are rounded to, 0 for none and NaN where that is to be found out; found
-    steps are written there, and thresholds are moved to the middle between two lattice points.
+    steps are those of the lattices that the rows are rounded to, 0 for none and NaN where that is to be found out;
+    found steps are written there, and thresholds are moved to the middle between two lattice points.
     """
     width = largest.shape[1]
     deep = max(2, (width + CHUNK - 1) // CHUNK)

@@ -5,9 +5,9 @@ With t = ξ/σ and m(t) = mean log(1 + t yᵢ) over the k excesses, the likeliho
 
     π(m/s) · (t/m)^(k−1) e^(−k m) · s^(k−2) e^(−k s) dt ds.
 
-π is flat for ξ ≤ 0 and a Gaussian's right half beyond, with a standard deviation of `SPREAD`. In s it is a slowly varying
-factor: it is replaced by C s^a e^(−b s) with its value and first two derivatives in log s at s = 1, where s has its
-mean. Then s is integrated out in closed form,
+π is flat for ξ ≤ 0 and a Gaussian's right half beyond, with a standard deviation of `SPREAD`. In s it is a slowly
+varying factor: it is replaced by C s^a e^(−b s) with its value and first two derivatives in log s at s = 1, where s has
+its mean. Then s is integrated out in closed form,
 
     w(t) dt ∝ C (t/m)^(k−1) e^(−k m) Γ(p)/(k + b)^p dt,   p = k − 1 + a,
     P(Y > y | t) = (1 + log(1 + t y)/((k + b) m))^(−p),
@@ -111,7 +111,12 @@ def posterior(y, k, chunks, nodes):
     for j in range(NODES):
         nodes[WEIGHT, j] -= best
     t, reach, power, _ = _node(z, k, math.log(2.0))
-    nodes[T, NODES], nodes[REACH, NODES], nodes[POWER, NODES], nodes[WEIGHT, NODES] = t / top, reach, power, _LAST_RESORT
+    nodes[T, NODES], nodes[REACH, NODES], nodes[POWER, NODES], nodes[WEIGHT, NODES] = (
+        t / top,
+        reach,
+        power,
+        _LAST_RESORT,
+    )
 
 
 @kernel(types.UniTuple(types.float64, 2)(types.float64, _TABLE))
@@ -193,7 +198,7 @@ def _spread_ties(y, k, step):
     "float64[:, :, ::1])",
 )
 def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
-    """The posterior of every row of ascending values whose last `counts` lie above its threshold; none for a count of 0.
+    """The posterior of every row of ascending values whose last `counts` lie above its threshold; none for 0 of them.
 
     Excesses on a lattice are spread over their cells, and gaps are half a step of it: how far below a value what it
     stands for begins. Without a lattice gaps are the least steps between different values from the threshold up, and
@@ -228,7 +233,7 @@ def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
 
 @kernel(types.void(types.float64[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :]))
 def log_tail(values, thresholds, gaps, log_rates, nodes, out):
-    """Logarithms of the next observation's probabilities (rows, channels), written where values lie above thresholds."""
+    """Logarithms of the next observation's probabilities (rows, channels), where values lie above thresholds."""
     for c in range(values.shape[1]):
         for i in range(values.shape[0]):
             if values[i, c] > thresholds[c]:

@@ -120,14 +120,15 @@ def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--on-alarm", type=click.Choice(["impute", "ignore", "learn"]),
-            help="What is learnt of an alarm: an excess as the tail expects (default), nothing, or its value.",
+            help="What is learnt of an alarm: what the tail can account for (default), nothing, or its value.",
         ),
         click.option(
-            "--depth", type=int, metavar="D", help="For streams that drift: watch the deviation from a mean of D rows.",
+            "--depth", type=int, metavar="D",
+            help="A stream that moves is followed by the mean of D rows; default 100; 0: it is not followed.",
         ),
         click.option(
             "--risk", type=float, metavar="P",
-            help="Probability that an ordinary value raises an alarm; default 1e-4.",
+            help="Probability that an ordinary row raises an alarm; default 1e-4.",
         ),
         click.option(
             "--calibrate", type=click.IntRange(min=1), metavar="N",

@@ -23,7 +23,8 @@ class PotThreshold:
 
     PyOD cuts off a fixed share of the training rows, whether they are outliers or not. Here the scores are cut off at
     the level that a normal row exceeds with probability `risk`, taken from a generalised Pareto tail of the training
-    scores, with its uncertainty averaged in: none of the training rows need lie beyond it, and it can lie far beyond all of them.
+    scores, with its uncertainty averaged in: none of the training rows need lie beyond it, and it can lie far beyond
+    all of them.
 
     Parameters
     ----------
@@ -63,10 +64,12 @@ class PotThreshold:
     >>> scores = np.random.default_rng(0).standard_exponential(5000)   # of a detector, say
     >>> threshold = PotThreshold(risk=1e-4).fit(scores)
     >>> print(round(threshold.thresh_, 1), threshold.labels_.sum(), threshold.predict([1.0, 12.0]))
-    8.9 0 [0 1]
+    9.5 0 [0 1]
     """
 
-    def __init__(self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True) -> None:
+    def __init__(
+        self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True
+    ) -> None:
         self.risk = risk
         self.quantile = quantile
         self.method = method
@@ -92,7 +95,7 @@ class PotThreshold:
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
         rule = {"n_excess": default_excesses(len(values))} if self.quantile is None else {"quantile": self.quantile}
-        tail = fit_tail(values, method=self.method, clean=self.clean, **rule)  # type: ignore[arg-type]
+        tail = fit_tail(values, method=self.method, clean=self.clean, **rule)
         level = float(tail.isf(self.risk))
         if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
             level = float(tail.threshold)
@@ -127,7 +130,7 @@ class PotThreshold:
         >>> from pyod.models.iforest import IForest
         >>> from evtkit.interop.pyod import PotThreshold
         >>> rows = np.random.default_rng(0).standard_normal((300, 2))
-        >>> detector = PotThreshold(risk=1e-3).attach(IForest(random_state=0).fit(rows))
+        >>> detector = PotThreshold(risk=0.01).attach(IForest(random_state=0).fit(rows))
         >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
         array([0, 1])
         """
@@ -151,9 +154,8 @@ class PotThreshold:
         return self.tail_.sf(_one_column(scores))
 
     def __repr__(self) -> str:
-        return (
-            f"PotThreshold(risk={self.risk!r}, quantile={self.quantile!r}, method={self.method!r}, clean={self.clean!r})"
-        )
+        arguments = ("risk", "quantile", "method", "clean")
+        return f"PotThreshold({', '.join(f'{name}={getattr(self, name)!r}' for name in arguments)})"
 
 
 def _one_column(scores: ArrayLike) -> NDArray[Any]:

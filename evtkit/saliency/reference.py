@@ -114,6 +114,7 @@ class Reference:
         *,
         combine: str | None = None,
         correct: ArrayLike | None = None,
+        law: str = "predictive",
         rng: np.random.Generator | int | None = None,
     ) -> UnitRanking:
         """Rank the units: by default by how large their saliency is, times how improbable, largest first.
@@ -151,6 +152,8 @@ class Reference:
                 not combined: n rankings, every array with a leading axis.
         correct : array_like, shape (m, units), optional
             Profiles of samples the network gets right, for ``combine="exceedance"``.
+        law : {"predictive", "plug-in"}
+            Whose probabilities, as in `evtkit.Tail.logsf`; "plug-in" ranks as Wang & Sato (2023) do.
         rng : numpy.random.Generator or int
             For ``by="random"``.
 
@@ -169,8 +172,8 @@ class Reference:
         if combine not in COMBINE:
             raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
         if np.ndim(profile) == 1 or (len(values) == 1 and combine not in ("each", "exceedance")):
-            return UnitRanking.of(self.tail.rank(values[0], by, rng=rng), self.units)
-        return rank_set(self.tail, self.units, values, by, combine, correct=others, rng=rng)
+            return UnitRanking.of(self.tail.rank(values[0], by, law=law, rng=rng), self.units)
+        return rank_set(self.tail, self.units, values, by, combine, correct=others, law=law, rng=rng)
 
     def compare_families(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""

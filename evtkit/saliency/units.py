@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -197,6 +197,10 @@ class Coverage:
         Weights that belong to at least one unit.
     left_out : tuple of LeftOut
         Every parameter that belongs to none.
+    slow : tuple of LeftOut
+        Parameters whose part of a profile is taken one sample at a time, exactly, and why.
+    cost : float
+        Time of the last profile relative to what it would be without them.
 
     Examples
     --------
@@ -206,6 +210,8 @@ class Coverage:
 
     covered: int
     left_out: tuple[LeftOut, ...]
+    slow: tuple[LeftOut, ...] = ()
+    cost: float = 1.0
 
     @property
     def total(self) -> int:
@@ -220,15 +226,24 @@ class Coverage:
     @property
     def reasons(self) -> dict[str, int]:
         """Weights left out for each reason, most first."""
-        sizes: dict[str, int] = {}
-        for part in self.left_out:
-            sizes[part.reason] = sizes.get(part.reason, 0) + part.size
-        return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+        return _by_reason(self.left_out)
 
     def __str__(self) -> str:
-        head = f"{100 * self.fraction:.1f} % of {self.total:,} parameters covered"
-        rest = ", ".join(f"{size:,} {reason}" for reason, size in self.reasons.items())
-        return f"{head}; left out: {rest}" if rest else head
+        parts = [f"{100 * self.fraction:.1f} % of {self.total:,} parameters covered"]
+        if self.left_out:
+            parts.append("left out: " + ", ".join(f"{size:,} {reason}" for reason, size in self.reasons.items()))
+        if self.slow:
+            why = ", ".join(f"{size:,} {reason}" for reason, size in _by_reason(self.slow).items())
+            parts.append(f"one sample at a time, in {self.cost:.1f} times the time: {why}")
+        return "; ".join(parts)
+
+
+def _by_reason(parts: Iterable[LeftOut]) -> dict[str, int]:
+    """Weights for each reason, most first."""
+    sizes: dict[str, int] = {}
+    for part in parts:
+        sizes[part.reason] = sizes.get(part.reason, 0) + part.size
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def _counts(column: NDArray[np.str_]) -> dict[str, int]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_content", "check_parameters", "check_streams"]
 
-_CONTENT = {"parameters", "single", "names", "cleaned", "streams"}
+_CONTENT = {"parameters", "single", "names", "cleaned", "streams", "events"}
 _TAIL = {"threshold", "n", "n_excess", "imputed", "kept", "followed", "states"}
 _WINDOW = {"window", "sum", "place"}
 
@@ -47,8 +47,12 @@ def check_content(content: Any, sides: int, capacity: int, depth: int) -> None:
         texts(content["names"], "names", len(streams))
     numbers(content["cleaned"], "cleaned", len(streams), 0, MANY, whole=True)
     for stream in streams:
-        keys(stream, {"n", "tails"} | (_WINDOW if depth else set()))
+        keys(stream, {"n", "tails", "run", "moves"} | (_WINDOW if depth else set()))
         n = integer(stream["n"], "n")
+        numbers(stream["run"], "run", 3, 0, MANY, whole=True)
+        _, tolerance, lowest, highest = numbers(stream["moves"], "moves", 4, -HUGE, HUGE)
+        if tolerance < 0.0 or lowest > highest:
+            raise ValueError(f"moves are {stream['moves']!r:.60}")
         if depth:
             window = numbers(stream["window"], "window", depth, -HUGE, HUGE)
             total = numbers(stream["sum"], "sum", 2)
@@ -70,8 +74,8 @@ def _check_tail(tail: dict[str, Any], n: int, capacity: int) -> None:
     kept = numbers(tail["kept"], "kept", min(total, capacity), -HUGE, HUGE)
     if not np.all(kept > threshold):
         raise ValueError("a value is kept that is no excess")
-    states = numbers(tail["states"], "states", 4, 0, MANY, whole=True)
-    status, fresh, followed, _ = states.tolist()
+    states = numbers(tail["states"], "states", 5, 0, MANY, whole=True)
+    status, fresh, followed, _, _ = states.tolist()
     if status not in iter(FitStatus) or fresh > 1 or followed > columns.SHORT:
         raise ValueError(f"the states {states.tolist()} are unknown")
     followed_values = tail["followed"]
@@ -86,7 +90,10 @@ def _check_tail(tail: dict[str, Any], n: int, capacity: int) -> None:
         raise ValueError("threshold is not the one that is followed")
 
 
-_NOT_FINITE = {columns.XI: ("nan",), columns.SIGMA: ("nan",), columns.LEVEL: ("inf",)}
+_NOT_FINITE = {
+    columns.XI: ("nan",), columns.SIGMA: ("nan",), columns.LEVEL: ("inf",), columns.FIRST: ("nan",),
+    columns.LAST: ("nan",),
+}  # fmt: skip
 """What a tail without a fit says of it."""
 
 

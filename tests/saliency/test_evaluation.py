@@ -211,7 +211,7 @@ def test_table_shows_the_numbers_asked_for(results):
         ({"step": float("nan")}, "step must .*got nan"),
         ({"n_boot": 0}, "n_boot must .*got 0"),
         ({"batch_size": 0}, "batch size must be at least 1, got 0"),
-        ({"held_out": (HELD_OUT[0], (HELD_OUT[1] + 1) % 4)}, "none classified right"),
+        ({"held_out": (HELD_OUT[0], (HELD_OUT[1] + 1) % 4)}, "must be classified right, got none"),
     ],
 )
 def test_bad_options_are_refused(reference, options, message):
@@ -220,7 +220,7 @@ def test_bad_options_are_refused(reference, options, message):
 
 
 def test_samples_without_a_mistake_and_references_of_others_are_refused(reference):
-    with pytest.raises(ValueError, match="all of them classified right"):
+    with pytest.raises(ValueError, match="that are all classified right"):
         evaluate(Toy(), reference, samples(20, noise=0.0), **QUICK)
     with pytest.raises(ValueError, match="reference must be for"):
         evaluate(Toy(hidden=9), reference, MISTAKES, **QUICK)

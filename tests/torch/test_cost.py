@@ -28,6 +28,7 @@ class Operations(TorchDispatchMode):
 
 def test_one_forward_one_backward_and_no_weight_gradient():
     net = TorchModel(networks.cifar_resnet(8), verify=False)
+    net.profile(torch.randn(3, 3, 8, 8), [0, 1, 2])  # shows where the samples are
     with Operations() as seen:
         net.profile(torch.randn(3, 3, 8, 8), [0, 1, 2])
     layers = len(set(net.units.module))
@@ -56,6 +57,9 @@ def test_layers_are_reduced_and_freed_inside_the_backward_pass():
 
     layers = [layer for _ in range(4) for layer in (nn.Conv2d(2, 2, 1), Watch())]
     net = TorchModel(nn.Sequential(*layers, nn.Conv2d(2, 2, 1), nn.Flatten()).eval(), verify=False)
+    net.profile(torch.randn(2, 2, 1, 1), [0, 1])  # shows where the samples are
+    alive.clear()
+    inputs.clear()
     net.profile(torch.randn(2, 2, 1, 1), [0, 1])
     assert alive == [3, 2, 1, 0]  # by the time its own gradient is known, a layer's input has been let go
     gc.collect()

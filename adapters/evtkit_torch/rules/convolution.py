@@ -28,7 +28,7 @@ CONVOLUTION = "input weight bias stride padding dilation groups"
 TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
 
 
-@register(functional.conv1d, functional.conv2d, functional.conv3d, arguments=CONVOLUTION)
+@register(functional.conv1d, functional.conv2d, functional.conv3d, arguments=CONVOLUTION, outputs="channels")
 def convolution(use: Use) -> tuple[Block, ...]:
     """Factor a convolution's gradient; layers with other padding modes pad first and convolve without padding."""
     groups = int(use.options.get("groups", 1))
@@ -41,7 +41,13 @@ def convolution(use: Use) -> tuple[Block, ...]:
     )
 
 
-@register(functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d, arguments=TRANSPOSED)
+@register(
+    functional.conv_transpose1d,
+    functional.conv_transpose2d,
+    functional.conv_transpose3d,
+    arguments=TRANSPOSED,
+    outputs="channels",
+)
 def transposed_convolution(use: Use) -> tuple[Block, ...]:
     """Exchange the roles: windows of the padded output gradient, one row for every (o j), times the input."""
     groups = int(use.options.get("groups", 1))

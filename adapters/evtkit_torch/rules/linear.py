@@ -12,7 +12,7 @@ from evtkit.saliency.adapting import Block
 from evtkit_torch.rules.registry import Use, register
 
 
-@register(functional.linear, arguments="input weight bias", channels_last=True)
+@register(functional.linear, arguments="input weight bias", channels_last=True, outputs="features", features=1)
 def linear(use: Use) -> tuple[Block, ...]:
     """Outer product of gradient and input, summed over positions; columns exchange the two."""
     a = use.a.unsqueeze(1).flatten(1, -2)  # (n, t, i)
@@ -23,7 +23,7 @@ def linear(use: Use) -> tuple[Block, ...]:
     return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1), weight.unsqueeze(0)),)
 
 
-@register(functional.embedding, channels_last=True)
+@register(functional.embedding, channels_last=True, outputs="words", features=1)
 def embedding(use: Use) -> tuple[Block, ...]:
     """Sum the output gradient over the positions that hold a word; for weights tied to a linear layer."""
     if use.options.get("scale_grad_by_freq") or use.options.get("max_norm") is not None:

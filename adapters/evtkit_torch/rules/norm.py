@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 BATCH_NORM = "input running_mean running_var weight bias training momentum eps"
 
 
-@register(functional.batch_norm, arguments=BATCH_NORM)
+@register(functional.batch_norm, arguments=BATCH_NORM, outputs="channels")
 def batch_norm(use: Use) -> tuple[Block, ...]:
     """Normalise by the running statistics."""
     mean, var = use.options["running_mean"], use.options["running_var"]
     return _channels(use, functional.batch_norm(use.a, mean.to(use.a), var.to(use.a), eps=use.options.get("eps", 1e-5)))
 
 
-@register(functional.instance_norm)
+@register(functional.instance_norm, outputs="channels")
 def instance_norm(use: Use) -> tuple[Block, ...]:
     """Normalise each channel of each sample, or by running statistics where the layer keeps them."""
     own = use.options.get("use_input_stats", True)
@@ -34,20 +34,20 @@ def instance_norm(use: Use) -> tuple[Block, ...]:
     return _channels(use, functional.instance_norm(use.a, **statistics, use_input_stats=own, eps=eps))
 
 
-@register(functional.group_norm)
+@register(functional.group_norm, outputs="channels")
 def group_norm(use: Use) -> tuple[Block, ...]:
     """Normalise groups of channels."""
     return _channels(use, functional.group_norm(use.a, use.options["num_groups"], eps=use.options.get("eps", 1e-5)))
 
 
-@register(functional.layer_norm, channels_last=True)
+@register(functional.layer_norm, channels_last=True, outputs="features")
 def layer_norm(use: Use) -> tuple[Block, ...]:
     """Normalise the last axes."""
     shape = tuple(use.options["normalized_shape"])
     return _features(use, functional.layer_norm(use.a, shape, eps=use.options.get("eps", 1e-5)))
 
 
-@register(functional.rms_norm, channels_last=True)
+@register(functional.rms_norm, channels_last=True, outputs="features")
 def rms_norm(use: Use) -> tuple[Block, ...]:
     """Divide the last axes by their root mean square."""
     eps = use.options.get("eps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -45,6 +45,8 @@ class Use:
         return replace(self, a=a, g=g)
 
 
+Outputs = Literal["channels", "features", "words"]
+
 Rule = Callable[[Use], tuple[Block, ...]]
 """From a use to blocks that together hold every weight once: each lane's numbers are spread over the blocks in any
 order, but in the same one for all uses of a weight."""
@@ -64,6 +66,11 @@ class Operation:
         Whether features are the input's last axis, so that the batch may be any other; else the batch is axis 0.
     input, weight : str
         Which arguments are the input and the weight.
+    outputs : {"channels", "features", "words"} or None
+        For an operation linear in its weight, what of the output belongs to which unit, so that Taylor saliency can be
+        taken from it: axis 1, the last axes, or the positions of a word.
+    features : int or None
+        With ``channels_last``, how many of the last axes are features; by default as many as the weight has.
     """
 
     rule: Rule
@@ -71,6 +78,8 @@ class Operation:
     channels_last: bool = False
     input: str = "input"
     weight: str = "weight"
+    outputs: Outputs | None = None
+    features: int | None = None
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments by name."""
@@ -88,6 +97,8 @@ def register(
     channels_last: bool = False,
     input: str = "input",
     weight: str = "weight",
+    outputs: Outputs | None = None,
+    features: int | None = None,
     kind: str = "channels",
     parameter: str = "weight",
     axes: Sequence[int] | None = (0,),
@@ -109,6 +120,12 @@ def register(
         For functions: features are the input's last axis and the batch may be any other.
     input, weight : str
         For functions: the names of the input and the weight among the arguments.
+    outputs : {"channels", "features", "words"}, optional
+        For functions whose output is linear in the weight, but for a ``bias``: where the output has its units, along
+        axis 1, along the last axes, or at each word's positions. Taylor saliency is then taken from the output, which
+        needs no matrix product.
+    features : int, optional
+        With ``channels_last``: how many of the last axes are features; by default as many as the weight has axes.
     kind, parameter : str
         For layer types: the kind of units they hold, and in which parameter.
     axes : tuple of int, or None
@@ -142,7 +159,7 @@ def register(
                 holds(target, kind=kind)(single(parameter, axes))
             else:
                 names = tuple(arguments.split()) if arguments else tuple(inspect.signature(target).parameters)
-                _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight)
+                _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight, outputs, features)
         return rule
 
     return decorate

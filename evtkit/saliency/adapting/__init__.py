@@ -20,17 +20,21 @@ from evtkit.saliency.adapting.network import Network
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, write_repair
 from evtkit.saliency.adapting.plan import Candidate, Chooser, Plan, Weight, make_plan
 from evtkit.saliency.adapting.profiler import Profiler
-from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient
+from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient, unit_totals
 from evtkit.saliency.adapting.rules import Block
 from evtkit.saliency.adapting.verification import verify
+from evtkit.saliency.adapting.weighting import BASE, HALF_BASE, Due, loss_weights
 
 __all__ = [
+    "BASE",
+    "HALF_BASE",
     "REDUCTIONS",
     "Arrays",
     "Batch",
     "Block",
     "Candidate",
     "Chooser",
+    "Due",
     "Holder",
     "Holders",
     "Lanes",
@@ -47,10 +51,12 @@ __all__ = [
     "finish",
     "input_saliency",
     "lanes_along",
+    "loss_weights",
     "make_plan",
     "reduce_gradient",
     "resolve",
     "single",
+    "unit_totals",
     "verify",
     "write_repair",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
 from evtkit.saliency.adapting.verification import SAMPLES, verify
+from evtkit.saliency.units import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from evtkit.saliency.units import Coverage, Units
 
 __all__ = ["NetworkModel", "check_options"]
+
+_NOISE = 64
+"""A sum of products below so many units of rounding of the sum of their absolute values is nothing but rounding."""
 
 
 class NetworkModel:
@@ -59,6 +65,7 @@ class NetworkModel:
         self._micro_batch = micro_batch
         self._verified = 0 if verify else SAMPLES
         self._warned = False
+        self._noise, self._signal = (np.zeros(len(profiler.plan.units), dtype=bool) for _ in range(2))
 
     @property
     def model(self) -> Any:
@@ -72,8 +79,21 @@ class NetworkModel:
 
     @property
     def coverage(self) -> Coverage:
-        """Which parameters belong to no unit, and why."""
-        return self.profiler.plan.coverage
+        """Which parameters belong to no unit, and why; and which ones cost a pass a sample, as known so far."""
+        slow = tuple(
+            LeftOut(name, math.prod(self.profiler.network.shape(name)), reason)
+            for name, reason in self.profiler.slow.items()
+        )
+        return replace(self.profiler.plan.coverage, slow=slow, cost=self.profiler.cost)
+
+    @property
+    def noise(self) -> NDArray[np.intp]:
+        """Units whose Taylor saliency has been rounding, and so reported as 0, for every sample so far.
+
+        The filters in front of a per-channel norm, for instance: their size makes no difference, so that their sum
+        cancels.
+        """
+        return np.flatnonzero(self._noise & ~self._signal)
 
     @property
     def reduction(self) -> Reduction:
@@ -86,7 +106,8 @@ class NetworkModel:
         return tuple(name for name in self.profiler.plan.parameters if name not in self.profiler.used)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.profiler.network.title}: {self.profiler.plan})"
+        plan = self.profiler.plan
+        return f"{type(self).__name__}({self.profiler.network.title}: {replace(plan, coverage=self.coverage)})"
 
     def profile(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
         """Saliency of every unit for every sample.
@@ -117,13 +138,13 @@ class NetworkModel:
         batch, target = self._batch(x, y)
         profiles: list[NDArray[np.floating[Any]]] = []
         for part, own in batch.parts(self._micro_batch, target):
-            if not self._verified:
-                self.profiler.locate(part, own)
-            profile = self.profiler.profile(part, own)
-            _check_finite(profile, sum(map(len, profiles)))
-            if self._verified < min(SAMPLES, part.size):
-                verify(self.profiler, part, own, profile)
-                self._verified = min(SAMPLES, part.size)
+            profile = self._checked(part, own, sum(map(len, profiles)))
+            while self._verified < min(SAMPLES, part.size):
+                if verify(self.profiler, part, own, profile):
+                    self._verified = min(SAMPLES, part.size)
+                else:
+                    profile = self._checked(part, own, sum(map(len, profiles)))
+            self._quieten(profile)
             profiles.append(profile)
         if self.unused and not self._warned:
             self._warned = True
@@ -272,6 +293,21 @@ class NetworkModel:
             Outside `pruned` and `tuned`.
         """
         return self._patches.export()
+
+    def _checked(self, part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
+        profile = self.profiler.profile(part, own)
+        _check_finite(profile, before)
+        return profile
+
+    def _quieten(self, profile: NDArray[np.floating[Any]]) -> None:
+        """Put 0 for sums that have cancelled to rounding: left as they are, chance would rank them."""
+        sizes = self.profiler.sizes
+        if sizes is None:
+            return
+        quiet = np.abs(profile) <= _NOISE * np.finfo(profile.dtype).eps * sizes
+        self._noise |= (quiet & (sizes > 0)).any(axis=0)
+        self._signal |= (~quiet & (profile != 0)).any(axis=0)
+        profile[quiet] = 0.0
 
     def _resolve(self, selection: ArrayLike | None) -> NDArray[np.intp]:
         return np.arange(len(self.units)) if selection is None else self.units.resolve(selection)

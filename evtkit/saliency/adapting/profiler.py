@@ -11,7 +11,7 @@ import numpy as np
 from evtkit.saliency.adapting.batch import Batch, make_batch, make_targets
 from evtkit.saliency.adapting.network import Network  # noqa: TC001 (fields of a dataclass)
 from evtkit.saliency.adapting.plan import Plan  # noqa: TC001 (likewise)
-from evtkit.saliency.adapting.reduction import Reduction, reduce_gradient
+from evtkit.saliency.adapting.reduction import Reduction, reduce_gradient, unit_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,6 +41,13 @@ class Profiler(ABC):
     ----------
     used : set of str
         Parameters with units that some profile's forward pass has used. By default all of them.
+    slow : dict of str to str
+        Parameters whose part of a profile is taken one sample at a time, and why.
+    cost : float
+        Time of the last profile relative to what it would be without them.
+    sizes : ndarray of float, shape (batch, units), or None
+        For the last profile, if it was of Taylor saliency: the sum of the absolute values of what was added up, against
+        which rounding is to be judged; 0 where that is not known.
     followers : dict of str to set of str
         For each parameter, the batch norms its output goes straight into, by the name that the network knows them by.
     """
@@ -50,6 +57,9 @@ class Profiler(ABC):
     reduction: Reduction = "taylor"
     used: set[str] = field(default_factory=set)
     followers: dict[str, set[str]] = field(default_factory=dict)
+    slow: dict[str, str] = field(default_factory=dict)
+    cost: float = 1.0
+    sizes: NDArray[np.floating[Any]] | None = None
 
     @abstractmethod
     def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
@@ -68,8 +78,9 @@ class Profiler(ABC):
         self.used.update(self.plan.parameters)
         return np.stack([self.alone(*one) for one in batch.parts(1, target)]).astype(self.dtype)
 
-    def locate(self, batch: Batch, target: Any) -> None:  # noqa: B027 (a hook that most leave empty)
-        """Look for the samples in a first batch, before a first profile that is to be verified. By default nothing."""
+    def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
+        """Take some parameters' part of profiles one sample at a time from now on. False where that is no choice."""
+        return False
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Absolute slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
@@ -126,8 +137,17 @@ class Profiler(ABC):
 
     def alone(self, batch: Batch, target: Any) -> NDArray[np.float64]:
         """One sample's profile, shape (units,), from its ordinary gradient."""
+        return self.judged(batch, target)[0]
+
+    def judged(self, batch: Batch, target: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """One sample's profile from its ordinary gradient, and what rounding in it is relative to.
+
+        That is the sum of the absolute values of what each unit's number is the sum of; both have shape (units,).
+        """
         numpy, names = self.network.arrays.numpy, self.plan.parameters
         gradient = {name: numpy(part) for name, part in self.gradient(batch, target, names).items()}
         weights = {name: numpy(self.network.read(name)) for name in names} if self.reduction == "taylor" else {}
         reduced: NDArray[np.float64] = reduce_gradient(self.plan, self.reduction, gradient, weights)
-        return reduced
+        if self.reduction != "taylor":
+            return reduced, reduced
+        return reduced, unit_totals(self.plan, self.reduction, gradient, weights, sizes=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from evtkit.saliency.adapting.plan import Plan
 
-__all__ = ["REDUCTIONS", "Reduction", "finish", "reduce_gradient"]
+__all__ = ["REDUCTIONS", "Reduction", "finish", "reduce_gradient", "unit_totals"]
 
 Reduction = Literal["mean-abs", "l2", "taylor"]
 
@@ -55,15 +55,37 @@ def reduce_gradient(
     >>> reduce_gradient(plan, "taylor", {"w": np.array([[1.0, -3.0], [0.0, 2.0]])}, {"w": np.ones((2, 2))})
     array([-2.,  2.])
     """
+    total = unit_totals(plan, reduction, gradient, weights, dtype, arrays)
+    return finish(total, reduction, arrays.like(plan.units.size, total))
+
+
+def unit_totals(
+    plan: Plan,
+    reduction: Reduction,
+    gradient: Mapping[str, Any],
+    weights: Mapping[str, Any],
+    dtype: np.dtype[Any] = np.dtype(np.float64),  # noqa: B008 (immutable)
+    arrays: Arrays = NUMPY,
+    *,
+    sizes: bool = False,
+) -> Any:
+    """Every unit's sum of absolute values, of squares or of products, before `finish`; shape (units,).
+
+    Parameters are left out for which there is no gradient. With ``sizes`` the absolute values of the products are
+    added: what the sum is to be judged against.
+    """
     total: Any = 0.0
     for lanes in plan.lanes:
+        if lanes.parameter not in gradient:
+            continue
         rows = lanes.matrix(arrays.cast(gradient[lanes.parameter], dtype), arrays)
         if reduction == "taylor":
             rows = rows * lanes.matrix(arrays.cast(weights[lanes.parameter], dtype), arrays)
+            rows = abs(rows) if sizes else rows
         else:
             rows = abs(rows) if reduction == "mean-abs" else rows * rows
         total = total + arrays.sums(rows, lanes.units, len(plan.units))
-    return finish(total, reduction, arrays.like(plan.units.size, total))
+    return total
 
 
 def finish(total: Any, reduction: Reduction, sizes: Any) -> Any:

@@ -6,6 +6,7 @@ samples influence each other or that draws random numbers) shows here, once, rat
 
 from __future__ import annotations
 
+import warnings
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +23,49 @@ __all__ = ["SAMPLES", "verify"]
 SAMPLES = 2
 """As many samples are checked; a single one cannot show whether samples influence each other."""
 
-_TOLERANCE = {"float64": 1e-6, "float32": 1e-2}
-_HALF_TOLERANCE = 0.3  # bfloat16 has 8 bits, and the two ways round differently through the whole network
+_TOLERANCE = {"float64": 1e-8, "float32": 2e-4}
+_HALF_TOLERANCE = 0.05  # bfloat16 has 8 bits, and the two ways round differently through the whole network
 
 
-def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.floating[Any]]) -> None:
+def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.floating[Any]]) -> bool:
     """Compare the first samples' profiles, taken together, with the ordinary gradient of each alone.
+
+    Rounding is judged against the sum of absolute values, for a unit's number may cancel to nothing.
+
+    Returns
+    -------
+    bool
+        Whether they agree. If not, the layers that differ are taken one sample at a time from now on.
 
     Raises
     ------
     RuntimeError
-        If a layer's profile differs by more than rounding.
+        If a layer's profile differs by more than rounding, and there is no slower way.
     """
-    wanted = np.stack([profiler.alone(*one) for one in islice(batch.parts(1, target), SAMPLES)])
+    judged = [profiler.judged(*one) for one in islice(batch.parts(1, target), SAMPLES)]
+    wanted, sizes = (np.stack(part) for part in zip(*judged, strict=True))
     tolerance = max(_TOLERANCE.get(dtype, _HALF_TOLERANCE) for dtype in profiler.computes_in())
     module = profiler.plan.units.module
-    wrong = []
+    wrong, units = [], np.zeros(len(module), dtype=bool)
     for name in dict.fromkeys(module.tolist()):
         here = module == name
         error = np.abs(profile[: len(wanted), here] - wanted[:, here]).max(1)
-        if np.any(error > tolerance * np.abs(wanted[:, here]).max(1)):
+        if np.any(error > tolerance * sizes[:, here].max(1)):
             wrong.append(name)
-    if wrong:
-        raise RuntimeError(
-            f"got profiles that differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers), "
-            "wanted agreement: weights used where Python cannot see it, samples that influence each other, or a random "
-            "forward pass; leave those layers out by units=, or switch off this check by verify=False"
+            units |= here
+    if not wrong:
+        return True
+    parameters = {lanes.parameter for lanes in profiler.plan.lanes if units[lanes.units].any()} - set(profiler.slow)
+    reason = "differ from ordinary gradients otherwise"
+    if parameters and profiler.fall_back(sorted(parameters), reason, batch, target):
+        warnings.warn(
+            f"profiles differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers): taken one sample "
+            "at a time from now on, see coverage",
+            stacklevel=3,
         )
+        return False
+    raise RuntimeError(
+        f"got profiles that differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers), "
+        "wanted agreement: weights used where Python cannot see it, samples that influence each other, or a random "
+        "forward pass; leave those layers out by units=, or switch off this check by verify=False"
+    )

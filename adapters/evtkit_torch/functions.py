@@ -1,0 +1,76 @@
+"""Functions of torch, and what each does to what is followed through a forward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+__all__ = ["CUTS", "keeps_what_has_a_gradient", "makes_something_differentiable", "moves_rows", "values_among"]
+
+CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]  # a descriptor
+"""Functions through which no gradient flows, so that a weight may enter them freely."""
+
+_MASKING = {torch.relu_, torch.Tensor.relu_, functional.relu6, functional.hardtanh, functional.hardtanh_}
+"""In-place functions after which an element is what it was, or has no gradient."""
+
+_SELECT = frozenset(
+    "__getitem__ __setitem__ masked_select index_select gather take take_along_dim index_add index_add_ index_copy "
+    "index_copy_ index_put index_put_ scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
+    "masked_scatter masked_scatter_ index_reduce index_reduce_".split()
+)
+_READ = frozenset(
+    "nonzero argwhere unique unique_consecutive item tolist numpy __bool__ __int__ __float__ __index__ __array__ "
+    "__contains__ bincount histc repeat_interleave".split()
+)
+
+
+def moves_rows(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], constant: Collection[int]) -> bool:
+    """Whether a function may pick or move rows by their values, or tells Python values to decide by.
+
+    Parameters
+    ----------
+    func, args, kwargs
+        The call.
+    constant : collection of int
+        The ids of parameters and buffers: what is picked from them is the same for every batch.
+    """
+    name = getattr(func, "__name__", "")
+    if name in _READ:
+        return True
+    if name == "where":
+        return len(args) + len(kwargs) == 1
+    if name not in _SELECT or not args or id(args[0]) in constant:
+        return False
+    if name in ("__getitem__", "__setitem__"):
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return any(isinstance(part, (Tensor, list)) for part in index)
+    return True
+
+
+def keeps_what_has_a_gradient(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a function changes its first argument in place, but only where its gradient is then zero."""
+    if func is functional.relu:
+        return bool(kwargs.get("inplace", args[1] if len(args) > 1 else False))
+    return func in _MASKING
+
+
+def values_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+    """Every argument, and what lists of them hold."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
+
+
+def makes_something_differentiable(output: Any) -> bool:
+    """Whether a function made something a gradient could flow through."""
+    if isinstance(output, (list, tuple)):
+        return any(makes_something_differentiable(value) for value in output)
+    return isinstance(output, Tensor) and output.is_floating_point() and not isinstance(output, nn.Parameter)

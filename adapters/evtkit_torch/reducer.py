@@ -1,0 +1,269 @@
+"""Reducer: from the uses of a weight that a backward pass delivers to sums, one a sample and unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evtkit.saliency.adapting import Due
+from evtkit_torch.products import channel_products, row_products
+from evtkit_torch.reduce import lane_sums
+from evtkit_torch.rows import AXIS, FOLDED, SCATTERED, Layout, MixedError, find_layout, measure
+from evtkit_torch.rules import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evtkit.saliency.adapting import Batch, Lanes
+    from evtkit_torch.capture import Call
+    from evtkit_torch.profiles import TorchProfiler
+
+__all__ = ["Layouts", "Reducer"]
+
+@dataclass(eq=False)
+class Place(Due):
+    """What is known for batches of one shape: the layout at every use of a weight."""
+
+    known: dict[tuple[str, int, tuple[int, ...]], Layout] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Layouts:
+    """A `Place` for every shape of a batch."""
+
+    places: dict[tuple[Any, ...], Place] = field(default_factory=dict)
+
+    def at(self, batch: Batch) -> Place:
+        """What is known for batches of this shape."""
+        shapes: list[Any] = [batch.size]
+        batch.map(lambda x: shapes.append((tuple(x.shape), x.dtype)) or x)  # type: ignore[func-returns-value]
+        return self.places.setdefault(tuple(shapes), Place())
+
+
+class Reducer:
+    """Adds up lanes to units as the backward pass delivers them.
+
+    Parameters
+    ----------
+    profiler : TorchProfiler
+        For what.
+    samples : int
+        In the batch.
+    parameters : mapping of str to Parameter
+        The network's.
+    place : Place
+        What is known of the batch's layout.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        What the losses were weighted with, if each use's gradient was measured first.
+    sums, sizes : Tensor, shape (samples, units)
+        The sums; and for Taylor saliency, those of the absolute values of what was added.
+    again : bool
+        Whether something has come to light because of which the batch must be profiled anew.
+    """
+
+    def __init__(self, profiler: TorchProfiler, samples: int, parameters: Mapping[str, Tensor], place: Place) -> None:
+        self.weights: list[Tensor] = []
+        self.again = False
+        self._profiler = profiler
+        self._samples = samples
+        self._parameters = parameters
+        self._place = place
+        some = next(iter(parameters.values()))
+        dtype = torch.float64 if profiler.dtype == np.float64 else torch.float32
+        self.sums = torch.zeros(samples, len(profiler.plan.units), dtype=dtype, device=some.device)
+        self.sizes = torch.zeros_like(self.sums) if profiler.reduction == "taylor" else self.sums
+
+    def take(self, name: str, calls: Sequence[Call]) -> None:
+        """Reduce uses of one weight whose gradients have arrived."""
+        if self.again:
+            return
+        uses = []
+        for call in calls:
+            try:
+                layout = self._layout(call)
+            except MixedError:
+                self._give_up(name, "a row of its output belongs to several samples")
+                return
+            if layout is not None:
+                uses.append(_Rows(call, layout, self._samples))
+        if not uses or self.again:
+            return
+        for lanes in self._profiler.plan.lanes:
+            if lanes.parameter == name:
+                self._reduce(lanes, uses)
+
+    def _give_up(self, name: str, reason: str) -> None:
+        self._profiler.slow[name] = reason
+        self.again = True
+
+    def _layout(self, call: Call) -> Layout | None:
+        """Where a use has its samples; None where its gradient is zero."""
+        g = call.gradient
+        assert g is not None
+        if self._samples == 1:
+            return Layout(FOLDED)
+        key = (call.parameter, call.number, tuple(g.shape))
+        if self.weights:
+            if len(call.measures) != len(self.weights):
+                raise MixedError
+            layout = find_layout(measure(g, call.leading), call.measures, self.weights, self._profiler.narrowest)
+            if layout is not None and layout.settled:
+                self._place.known[key] = layout
+            elif layout is not None:
+                self._place.unsettled = True
+            return layout
+        layout = self._place.known.get(key)
+        if layout is None and bool((g != 0).any()):
+            self._place.unsettled = self.again = True
+        return layout
+
+    def _reduce(self, lanes: Lanes, uses: Sequence[_Rows]) -> None:
+        rest = []
+        for rows in uses:
+            found = self._by_output(rows, lanes) if rows.outputs else None
+            if found is None:
+                rest.append(rows)
+            else:
+                self._add(lanes, *found)
+        if not rest:
+            return
+        if any(rows.call.input._version != rows.call.version for rows in rest):
+            raise RuntimeError(  # as autograd would, for it wants the input as well
+                f"got the input of {lanes.parameter} changed in place after its use, wanted it unchanged until the "
+                "backward pass: its gradient would be wrong"
+            )
+        self._add(lanes, self._by_rule(rest, lanes))
+
+    def _add(self, lanes: Lanes, sums: Tensor, sizes: Tensor | None = None) -> None:
+        """Add lanes to their units."""
+        some, share = self._profiler.units_of(lanes, self.sums)
+        for total, part in ((self.sums, sums), (self.sizes, sizes)):
+            if part is not None:
+                total[:, some] += part.to(total) if share is None else part.to(total) @ share
+
+    def _by_output(self, rows: _Rows, lanes: Lanes) -> tuple[Tensor, Tensor] | None:
+        """Taylor sums, and sums of absolute values, of lanes along a layer's output, both (samples, lanes)."""
+        operation, weight = rows.call.operation, self._parameters[lanes.parameter]
+        bias = rows.call.options.get("bias")
+        bias = bias if isinstance(bias, Tensor) else None
+        y, g = rows.output, rows.gradient
+        axes = {axis % weight.ndim for axis in lanes.axes}
+        if operation.outputs == "words":
+            if rows.call.options.get("scale_grad_by_freq") or rows.call.options.get("max_norm") is not None:
+                return None
+            return self._by_word(rows, axes, *weight.shape)
+        if operation.outputs == "features":
+            if operation.features is not None and axes != {0}:
+                return None
+            found = row_products(y, g, bias, operation.features or weight.ndim, self._profiler.workspace)
+        else:
+            if weight.ndim > 1 and len(axes) != 1:
+                return None
+            found = channel_products(y, g, bias, self._profiler.workspace)
+        return rows.per_sample(found[0]), rows.per_sample(found[1])
+
+    def _by_word(self, rows: _Rows, axes: set[int], words: int, features: int) -> tuple[Tensor, Tensor] | None:
+        """Rows of an embedding at the positions that hold them; or its columns."""
+        y, g, held = rows.output, rows.gradient, rows.input.long()
+        padding = rows.call.options.get("padding_idx")
+        if padding is not None:
+            g = g.masked_fill((held == padding % words).unsqueeze(-1), 0)
+        if axes == {1}:
+            found = row_products(y, g, None, 1, self._profiler.workspace)
+            return rows.per_sample(found[0]), rows.per_sample(found[1])
+        if axes != {0}:
+            return None
+        product = (y.to(self.sums) * g.to(self.sums)).reshape(-1, features)
+        owners = rows.owners.unsqueeze(-1).expand(len(rows.owners), held[:1].numel()).flatten()
+        index = owners.clamp(min=0) * words + held.flatten()
+        empty = self.sums.new_zeros(self._samples * words)
+        return tuple(empty.index_add(0, index, part.sum(1)).view(-1, words) for part in (product, product.abs()))  # type: ignore[return-value]
+
+    def _by_rule(self, uses: Sequence[_Rows], lanes: Lanes) -> Tensor:
+        """Sums of lanes by way of the layer's input."""
+        weight, workspace = self._parameters[lanes.parameter], self._profiler.workspace
+        reduction, count = self._profiler.reduction, len(lanes.units)
+
+        def one(rows: _Rows, some: Tensor | None = None) -> Use:
+            a, g = (x if some is None else x[some] for x in (rows.input, rows.gradient))
+            return Use(weight, a, g, rows.call.options, lanes.axes)
+
+        rules = [rows.call.operation.rule for rows in uses]  # they may differ: a linear layer tied to an embedding
+        if all(rows.even for rows in uses):
+            return lane_sums(rules, [one(rows) for rows in uses], self._samples, count, reduction, workspace)
+        sums = self.sums.new_zeros(self._samples, count)
+        for sample in range(self._samples):
+            picked = [(rows, torch.nonzero(rows.owners == sample).flatten()) for rows in uses]
+            own = [(rows.call.operation.rule, one(rows, some)) for rows, some in picked if len(some)]
+            if own:
+                sums[sample] = lane_sums(*zip(*own, strict=True), 1, count, reduction, workspace)[0]
+        return sums
+
+
+class _Rows:
+    """A use with its rows in order: each sample's in succession where they can be, else with an owner each."""
+
+    def __init__(self, call: Call, layout: Layout, samples: int) -> None:
+        assert call.gradient is not None
+        self.call = call
+        self._samples = samples
+        self._leading = call.leading
+        self._layout = layout
+        self._order: Tensor | None = None
+        self.even = layout.form != SCATTERED
+        owners = layout.owners
+        if owners is not None:
+            counts = torch.bincount(owners.clamp(min=0), minlength=samples)
+            if bool((owners >= 0).all()) and bool((counts == counts[0]).all()):
+                self._order, self.even = torch.argsort(owners, stable=True), True
+        self.gradient = self._arranged(call.gradient)
+
+    @cached_property
+    def input(self) -> Tensor:
+        """What went into the operation."""
+        return self._arranged(self.call.input)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """What came out of it."""
+        assert self.call.output is not None
+        return self._arranged(self.call.output)
+
+    @property
+    def outputs(self) -> bool:
+        """Whether the output is there, as it was."""
+        return self.call.output is not None and self.call.output._version == self.call.output_version
+
+    @property
+    def owners(self) -> Tensor:
+        """The sample of each row."""
+        owners = self._layout.owners
+        if owners is not None and self._order is None:
+            return owners
+        return torch.arange(len(self.gradient), device=self.gradient.device) * self._samples // len(self.gradient)
+
+    def per_sample(self, sums: Tensor) -> Tensor:
+        """Add rows to samples."""
+        if not self.even:
+            owners = self.owners
+            known = owners >= 0
+            return sums.new_zeros(self._samples, *sums.shape[1:]).index_add_(0, owners[known], sums[known])
+        return sums if len(sums) == self._samples else sums.unflatten(0, (self._samples, -1)).sum(1)
+
+    def _arranged(self, x: Tensor) -> Tensor:
+        if self._leading == 0:
+            return x.unsqueeze(0)
+        if self._layout.form == AXIS:
+            return x.movedim(self._layout.axis, 0) if self._layout.axis else x
+        if self._layout.form == FOLDED:
+            return x
+        flat = x.flatten(0, self._leading - 1)
+        return flat if self._order is None else flat[self._order]
