@@ -40,9 +40,16 @@ def moves_rows() -> bool:
 
 
 def output_axes(call: Call, lanes: Sequence[int]) -> tuple[int, ...] | None:
-    """Axes of a layer's output along which these lanes lie, in their order; None where they do not."""
+    """Axes of a layer's output along which these lanes lie, in their order; None where they do not.
+
+    Nor where there is one position in half precision: the product of two rounded numbers has few values.
+    """
     find = _AXES.get(call.rule)
-    return None if find is None else find(call, tuple(lanes))
+    axes = None if find is None else find(call, tuple(lanes))
+    shape = call.output.shape
+    if axes is not None and call.output.dtype.size < 4 and all(a in axes or shape[a] == 1 for a in range(1, len(shape))):
+        return None
+    return axes
 
 
 def output_sums(call: Call, slope: Any, axes: Sequence[int], samples: int, dtype: Any) -> tuple[Any, Any]:
