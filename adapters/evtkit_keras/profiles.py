@@ -190,9 +190,8 @@ class KerasProfiler(Profiler):
             rows.append(unit_totals(self.plan, self.reduction, {n: found[n].numpy() for n in self.slow}, weights))
         self._check_same(np.concatenate(alone), lost)
         self.used |= set(self.slow)
-        return np.stack(rows).astype(self.dtype) * self.dtype.type(
-            self.loss_scale ** (2 if self.reduction == "l2" else 1)
-        )
+        scale = self.dtype.type(self.loss_scale ** (2 if self.reduction == "l2" else 1))
+        return np.asarray(np.stack(rows).astype(self.dtype) * scale)
 
     def _check_same(self, alone: NDArray[Any], lost: NDArray[Any]) -> None:
         """Refuse a network whose loss for a sample depends on what else is in the batch, or on chance."""

@@ -174,9 +174,10 @@ class Capture(TorchFunctionMode):
             if alias.tensor.ndim != 2 or bound.get("beta", 1) != 1 or bound.get("alpha", 1) != 1:
                 return None
             if alias.form == "transposed":
-                operation = {0: _MATRIX_PRODUCT, 1: _LINEAR}[operation.along] if operation.features == 1 else operation
-                if operation not in (_MATRIX_PRODUCT, _LINEAR):
+                turned = {0: _MATRIX_PRODUCT, 1: _LINEAR}[operation.along] if operation.features == 1 else operation
+                if turned is None or turned not in (_MATRIX_PRODUCT, _LINEAR):
                     return None
+                operation = turned
         return operation, bound
 
     def _use_of_scales(

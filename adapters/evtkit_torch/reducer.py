@@ -225,7 +225,8 @@ class Reducer:
             picked = [(rows, torch.nonzero(rows.owners == sample).flatten()) for rows in uses]
             own = [(rows.call.operation.rule, one(rows, some)) for rows, some in picked if len(some)]
             if own:
-                sums[sample] = lane_sums(*zip(*own, strict=True), 1, count, reduction, workspace)[0]
+                own_rules, own_uses = [rule for rule, _ in own], [use for _, use in own]
+                sums[sample] = lane_sums(own_rules, own_uses, 1, count, reduction, workspace)[0]
         return sums
 
 

@@ -74,8 +74,8 @@ def _folders() -> list[Path]:
     """The folder to write to, and others to read from."""
     name = f"evtkit-{STAMP}"
     beside = Path(__file__).parent / "__pycache__" / name
-    if config.CACHE_DIR:
-        shared = Path(config.CACHE_DIR)
+    if chosen := getattr(config, "CACHE_DIR", ""):
+        shared = Path(chosen)
         if _usable(shared / name):
             _forget(shared, name, _UNUSED)
             return [shared / name, beside]
@@ -124,7 +124,8 @@ class _Lock:
     """One process compiles, the others wait for what it leaves in the folder. Without file locks nobody waits."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file, self._depth = path, None, 0
+        self._path, self._depth = path, 0
+        self._file: Any = None
 
     def acquire(self) -> None:
         """Wait until no other process compiles."""
@@ -170,7 +171,7 @@ class _Place:
         return ""
 
 
-class _Form(CompileResultCacheImpl):  # type: ignore[misc]  # Numba has no types
+class _Form(CompileResultCacheImpl):
     """How a kernel is written, and under which name."""
 
     def __init__(self, py_func: Any) -> None:
@@ -180,7 +181,7 @@ class _Form(CompileResultCacheImpl):  # type: ignore[misc]  # Numba has no types
         self._filename_base = f"{module}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """The cache of one kernel, for Numba's dispatcher."""
 
     def __init__(self, py_func: Any) -> None:

@@ -32,7 +32,7 @@ def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Calla
             fastmath={"contract", "reassoc", "nsz"} if fused else False,
         )(function)
         if hasattr(dispatcher, "compile"):  # not where NUMBA_DISABLE_JIT is set
-            dispatcher._cache = KernelCache(function)
+            setattr(dispatcher, "_cache", KernelCache(function))  # noqa: B010  # what `cache=True` sets, of our own kind
             for signature in signatures:
                 dispatcher.compile(signature)
             dispatcher.disable_compile()

@@ -159,7 +159,7 @@ class Streams:
 
     def _fewest(self, n: int) -> int:
         """Excesses that a calibration on n observations begins with, if the quantile leaves fewer."""
-        return min(int(FEW), self.rings.shape[1] // 3, n // 10)
+        return min(int(FEW), int(self.rings.shape[1]) // 3, n // 10)
 
     def run(self, values: Float, rules: Rules, levels: Float, scores: Float, *, every: bool = True) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `kernels.run`."""
