@@ -42,7 +42,9 @@ def write_arrays(
     path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> Path:
     """Write named arrays and JSON attributes as an .npz file of the given kind."""
-    packed = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
+    packed: dict[str, Any] = {
+        name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()
+    }
     checksum = _digest(packed, attributes)
     header = json.dumps({"kind": kind, "format": _FORMAT, "checksum": checksum, **attributes})
     return write_atomic(path, lambda stream: np.savez(stream, header=np.array(header), **packed))
@@ -98,7 +100,7 @@ def read_json(
     """The content of a file that `write_json` wrote. Arguments and errors as in `read_arrays`."""
     with _opened(path) as stream:
         try:
-            content = json.loads(stream.read(), parse_constant=_no_constant)
+            content: dict[str, Any] = json.loads(stream.read(), parse_constant=_no_constant)
         except _BROKEN as error:
             raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
     checksum = _check_kind(path, kind, content)
@@ -146,7 +148,7 @@ def _array(member: Any, size: int) -> Any:
     if there != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array has {there} bytes for shape {shape} of {dtype}")
     out = np.empty(shape, dtype)
-    if there and member.readinto(memoryview(out.reshape(-1).view(np.uint8))) != there:
+    if there and member.readinto(out.reshape(-1).view(np.uint8).data) != there:
         raise ValueError("an array ends too early")
     return out
 
