@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from evtkit_torch.aliases import Alias, alias_of
 from evtkit_torch.functions import (
     CUTS,
     keeps_what_has_a_gradient,
@@ -25,10 +27,12 @@ from evtkit_torch.functions import (
     values_among,
 )
 from evtkit_torch.rows import measure
-from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, Operation, find_operation
+from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, RECURRENT, Operation, find_operation, is_packed
 from evtkit_torch.state import sound_batch_norm
 
 __all__ = ["Call", "Capture", "root"]
+
+_LINEAR, _MATRIX_PRODUCT = find_operation(functional.linear), find_operation(torch.matmul)
 
 Deliver = Callable[[str, "Sequence[Call]"], None]
 """Receives a parameter's name and its uses, once their gradients have arrived."""
@@ -103,6 +107,7 @@ class Capture(TorchFunctionMode):
         self._model = model
         self._tracked = tracked
         self._names = {id(parameter): name for name, parameter in tracked.items()}
+        self._aliases = {id(own): Alias(name, "same", own) for name, own in tracked.items()}
         self._all_names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._constant = {id(t) for t in (*model.parameters(), *model.buffers())}
         self._deliver = deliver
@@ -128,9 +133,9 @@ class Capture(TorchFunctionMode):
         batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
         if not self._backward:
             self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._constant)
-        names = [self._names[id(value)] for value in values_among(args, kwargs) if id(value) in self._names]
-        names = [name for name in names if name not in self._own]
-        if names and func in DECOMPOSITIONS:
+        among = [self._aliases[id(value)] for value in values_among(args, kwargs) if id(value) in self._aliases]
+        among = [alias for alias in among if alias.name not in self._own]
+        if among and func in DECOMPOSITIONS and not (func in RECURRENT and len(args) > 6 and is_packed(args)):
             with self:
                 return DECOMPOSITIONS[func](*args, **kwargs)
         masked = keeps_what_has_a_gradient(func, args, kwargs)
@@ -142,19 +147,57 @@ class Capture(TorchFunctionMode):
             if batch_norm:
                 self.mixes = self.mixes or bool(bound.get("training"))
                 sound_batch_norm(bound[operation.input], output)
-            if len(names) == 1 and bound.get(operation.weight) is self._tracked[names[0]]:
-                output = self._record(names[0], operation, bound, output)
-                names = []
+            if len(among) == 1:
+                found = self._use(among[0], operation, bound, output)
+                if found is not None:
+                    output, among = self._record(among[0], *found, output), []
             self._link(bound, output)
-        if names and torch.is_grad_enabled() and func not in CUTS and makes_something_differentiable(output):
-            self.foreign.update(dict.fromkeys(names, resolve_name(func) or repr(func)))
+        if len(among) == 1:
+            made = alias_of(func, among[0], args, kwargs, output)
+            if made is not None:
+                self._aliases[id(output)] = made
+                return output
+        if among and torch.is_grad_enabled() and func not in CUTS and makes_something_differentiable(output):
+            where = resolve_name(func) or repr(func)
+            self.foreign.update({alias.name: where for alias in among})
         return output
 
-    def _record(self, name: str, operation: Operation, bound: Mapping[str, Any], output: Tensor) -> Tensor:
+    def _use(
+        self, alias: Alias, operation: Operation, bound: dict[str, Any], output: Tensor
+    ) -> tuple[Operation, dict[str, Any]] | None:
+        """The operation and its arguments if a rule is right for this use of a weight, or of what was made of it."""
+        if operation.outputs == "scales":
+            return self._use_of_scales(alias, operation, bound, output)
+        if bound.get(operation.weight) is not alias.tensor or alias.form in ("shaped", "shifted"):
+            return None
+        if operation.along or alias.form == "transposed":
+            if alias.tensor.ndim != 2 or bound.get("beta", 1) != 1 or bound.get("alpha", 1) != 1:
+                return None
+            if alias.form == "transposed":
+                operation = {0: _MATRIX_PRODUCT, 1: _LINEAR}[operation.along] if operation.features == 1 else operation
+                if operation not in (_MATRIX_PRODUCT, _LINEAR):
+                    return None
+        return operation, bound
+
+    def _use_of_scales(
+        self, alias: Alias, operation: Operation, bound: dict[str, Any], output: Tensor
+    ) -> tuple[Operation, dict[str, Any]] | None:
+        source = bound["input"] if bound.get("weight") is alias.tensor else bound.get("weight")
+        span = list(alias.tensor.shape)
+        while len(span) > 1 and span[0] == 1:
+            span.pop(0)
+        last = output.shape[output.ndim - len(span) :]
+        fits = output.ndim > len(span) and all(size in (1, own) for size, own in zip(span, last, strict=True))
+        if not isinstance(source, Tensor) or not fits or alias.form == "transposed":
+            return None
+        more = {"span": tuple(span), "shifted": alias.form == "shifted"}
+        return operation, {"input": source.expand(output.shape), "weight": alias.tensor, **more}
+
+    def _record(self, alias: Alias, operation: Operation, bound: Mapping[str, Any], output: Tensor) -> Tensor:
         source = bound[operation.input]
         options = {key: value for key, value in bound.items() if key not in (operation.input, operation.weight)}
-        options["rank"] = self._tracked[name].ndim
-        return self._follow(name, operation, options, source, output)
+        options["rank"] = len(bound["span"]) if "span" in bound else self._tracked[alias.name].ndim
+        return self._follow(alias.name, operation, options, source, output)
 
     def _follow(
         self, name: str, operation: Operation, options: Mapping[str, Any], source: Tensor, output: Tensor

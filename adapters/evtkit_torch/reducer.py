@@ -14,7 +14,7 @@ from evtkit.saliency.adapting import Due
 from evtkit_torch.products import channel_products, row_products
 from evtkit_torch.reduce import lane_sums
 from evtkit_torch.rows import AXIS, FOLDED, SCATTERED, Layout, MixedError, find_layout, measure
-from evtkit_torch.rules import Use
+from evtkit_torch.rules import NoRuleError, Use
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from evtkit_torch.profiles import TorchProfiler
 
 __all__ = ["Layouts", "Reducer"]
+
 
 @dataclass(eq=False)
 class Place(Due):
@@ -140,7 +141,12 @@ class Reducer:
                 f"got the input of {lanes.parameter} changed in place after its use, wanted it unchanged until the "
                 "backward pass: its gradient would be wrong"
             )
-        self._add(lanes, self._by_rule(rest, lanes))
+        try:
+            sums = self._by_rule(rest, lanes)
+        except NoRuleError:
+            self._give_up(lanes.parameter, f"has no faster rule for {self._profiler.reduction!r}")
+            return
+        self._add(lanes, sums)
 
     def _add(self, lanes: Lanes, sums: Tensor, sizes: Tensor | None = None) -> None:
         """Add lanes to their units."""
@@ -156,12 +162,16 @@ class Reducer:
         bias = bias if isinstance(bias, Tensor) else None
         y, g = rows.output, rows.gradient
         axes = {axis % weight.ndim for axis in lanes.axes}
+        if y.dtype.itemsize < 4 and y.numel() == self._samples * len(lanes.units):
+            return None  # one position: the product of two rounded numbers has few values
         if operation.outputs == "words":
             if rows.call.options.get("scale_grad_by_freq") or rows.call.options.get("max_norm") is not None:
                 return None
             return self._by_word(rows, axes, *weight.shape)
+        if operation.outputs == "scales":
+            return self._by_scale(rows, weight)
         if operation.outputs == "features":
-            if operation.features is not None and axes != {0}:
+            if operation.features is not None and axes != {operation.along}:
                 return None
             found = row_products(y, g, bias, operation.features or weight.ndim, self._profiler.workspace)
         else:
@@ -169,6 +179,17 @@ class Reducer:
                 return None
             found = channel_products(y, g, bias, self._profiler.workspace)
         return rows.per_sample(found[0]), rows.per_sample(found[1])
+
+    def _by_scale(self, rows: _Rows, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Every weight by itself, multiplied with whatever of the input lies beside it."""
+        span = rows.call.options["span"]
+        g = rows.gradient
+        y = rows.input * weight.reshape(span) if rows.call.options["shifted"] else rows.output
+        found = row_products(y, g, None, len(span), self._profiler.workspace)
+        beside = [1 + axis for axis, size in enumerate(span) if size == 1]
+        parts = [part.unflatten(1, g.shape[g.ndim - len(span) :]) for part in found]
+        sums, sizes = (rows.per_sample((part.sum(beside) if beside else part).flatten(1)) for part in parts)
+        return sums, sizes
 
     def _by_word(self, rows: _Rows, axes: set[int], words: int, features: int) -> tuple[Tensor, Tensor] | None:
         """Rows of an embedding at the positions that hold them; or its columns."""

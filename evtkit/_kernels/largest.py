@@ -61,8 +61,10 @@ def fit_largest(largest, thresholds, steps, result, counts, means):
             for j in range(n):
                 y[j] = np.float64(largest[i, first + j])
             steps[i] = rounding(y, n, total / n) if n > 2 else 0.0  # two values always lie on a lattice
-            if steps[i] > 0.0 and first > 0 and (
-                largest[i, first - 1] >= mid_cell(thresholds[i], np.float64(largest[i, first]), steps[i])
+            if (
+                steps[i] > 0.0
+                and first > 0
+                and (largest[i, first - 1] >= mid_cell(thresholds[i], np.float64(largest[i, first]), steps[i]))
             ):
                 steps[i] = 0.0  # what is no excess does not lie on it
         if steps[i] > 0.0:

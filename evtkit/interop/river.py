@@ -175,8 +175,9 @@ class SpotFilter(AnomalyFilter):
     Notes
     -----
     The wrapped detector's first scores, while it knows little, are among those that calibrate, unless it has learnt
-    before. Scores that pile up at their largest value, as bounded ones may, leave no tail: a score is then anomalous
-    only where that needs no fit (see `evtkit.Spot`, *No fit*).
+    before. Scores that end somewhere, such as at 1, are not less probable than 1/n there by what n of them can tell:
+    the risk must be larger. Scores that pile up at their largest value, as bounded ones may, leave no tail: a score is
+    then anomalous only where that needs no fit (see `evtkit.Spot`, *No fit*).
 
     Examples
     --------

@@ -82,15 +82,16 @@ def test_1_tied_weights():
     assert_profile_exact(net, x, Y)
 
 
-def test_2_weights_used_without_their_layer_are_refused():
+def test_2_weights_used_without_their_layer_are_taken_one_sample_at_a_time():
     class Functional(Small):
         def body(self, x):
             y = self.first(x)
             return self.second(y) + ops.conv(y, self.second.kernel, padding="same")
 
-    with pytest.raises(RuntimeError, match="outside their layer's own computation: second/kernel"):
-        KerasModel(built(Functional())).profile(X, Y)
-    KerasModel(built(Functional()), units="first").profile(X, Y)
+    net = exact(Functional())
+    (slow,) = net.coverage.slow
+    assert (slow.parameter, slow.reason) == ("second/kernel", "used outside its layer's own computation")
+    assert not exact(Functional(), units="first").coverage.slow
 
 
 def test_2_a_weight_read_without_a_gradient_is_no_use():
@@ -124,8 +125,9 @@ def test_2_what_python_cannot_see_is_found_by_the_probe():
             return y - ops.mean(y, 0)
 
     exact(Hidden())  # a gradient of its own is the network's gradient
-    with pytest.raises(RuntimeError, match="differ from ordinary gradients"):
-        KerasModel(built(Mixes())).profile(X, Y)
+    for verify in (True, False):
+        with pytest.raises(RuntimeError, match="samples influence each other"):
+            KerasModel(built(Mixes()), verify=verify).profile(X, Y)
 
 
 def test_2_an_unused_layer_has_profile_zero_and_is_named():
@@ -166,7 +168,7 @@ def test_3_activations_inside_layers_of_every_kind():
         assert len(net.units) == 11
 
 
-def test_3_an_activation_called_twice_needs_a_rule():
+def test_3_an_activation_called_twice_is_taken_one_sample_at_a_time():
     class Gated(layers.Conv2D):
         def call(self, x):
             y = super().call(x)
@@ -185,8 +187,10 @@ def test_3_an_activation_called_twice_needs_a_rule():
         return (Diagonal(flat(use.g), flat(use.a), use.value),)
 
     exact(Small(second=Gated(4, 3, activation="tanh", name="second")))
-    with pytest.raises(RuntimeError, match="got second, whose activation is called more than once"):
-        KerasModel(built(Small(second=Twice(name="second"))), units="twice", verify=False).profile(X, Y)
+    net = KerasModel(built(Small(second=Twice(name="second"))), units="twice", verify=False)
+    want = reduce(net.model, net.units, loop_gradients(net.model, X, Y))
+    np.testing.assert_allclose(net.profile(X, Y), want, rtol=1e-10)
+    assert "activation more than once" in repr(net)
 
 
 def test_4_the_loss_is_summed_so_the_batch_size_does_not_matter():
@@ -284,15 +288,15 @@ def test_9_traced_functions_inside_a_network():
     assert not tf.config.functions_run_eagerly()
 
 
-def test_9_layers_inside_a_loop_are_refused_in_a_graph_and_exact_without():
+def test_9_layers_inside_a_loop_are_exact_and_slow_in_a_graph():
     class Loop(Small):
         def body(self, x):
             y = self.first(x)
             return tf.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, ops.tanh(self.second(y))), (0, y))[1]
 
     model = built(Loop())
-    with pytest.raises(RuntimeError, match="got second inside a loop or a branch of TensorFlow"):
-        KerasModel(model).profile(X, Y)
+    (slow,) = exact(model).coverage.slow
+    assert (slow.parameter, slow.reason) == ("second/kernel", "in a loop or a branch of TensorFlow")
     exact(model, run_eagerly=True)
     exact(model, units="first")
 
@@ -300,8 +304,10 @@ def test_9_layers_inside_a_loop_are_refused_in_a_graph_and_exact_without():
 def test_9_rematerialised_layers_are_found_by_the_probe():
     with keras.RematScope(mode="full"):
         model = Small()
-    with pytest.raises(RuntimeError, match="differ from ordinary gradients"):
-        KerasModel(built(model), run_eagerly=True).profile(X, Y)  # in a graph Keras itself fails
+    net = KerasModel(built(model), run_eagerly=True)  # in a graph Keras itself fails
+    with pytest.warns(UserWarning, match="differ from ordinary gradients"):
+        got = net.profile(X, Y)
+    np.testing.assert_allclose(got, reduce(model, net.units, loop_gradients(model, X, Y)), rtol=1e-9, atol=1e-12)
 
 
 def test_9_one_trace_a_shape():
@@ -359,8 +365,10 @@ def test_10_a_wrong_rule_is_found_by_the_probe():
     def wrong(use):
         return (Diagonal(flat(use.g), 2 * flat(use.a), use.value),)
 
-    with pytest.raises(RuntimeError, match="differ from ordinary gradients in second"):
-        KerasModel(built(Small(second=Wrong(name="second"))), units="wrong").profile(X, Y)
+    net = KerasModel(built(Small(second=Wrong(name="second"))), units="wrong")
+    with pytest.warns(UserWarning, match="differ from ordinary gradients in second"):
+        got = net.profile(X, Y)
+    np.testing.assert_allclose(got, reduce(net.model, net.units, loop_gradients(net.model, X, Y)), rtol=1e-10)
 
 
 def test_10_weights_behind_lora_are_left_out_and_said_so():

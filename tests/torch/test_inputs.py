@@ -123,7 +123,7 @@ def test_a_summed_loss_under_reduction_none_is_the_default(net):
     ("x", "y", "message"),
     [
         (X, Y + 1, "got labels from 1 to 3, wanted 0 to 2"),
-        (X, Y - 1, "got labels from -1 to 0"),
+        (X, Y - 1, "got labels from -1 to 1"),
         (X, Y[:3], "got 3 targets, wanted 5"),
         (X, Y.astype(float), "wanted integers"),
         (X, None, "got no labels"),

@@ -1,7 +1,21 @@
 """Rules: one small pure function an operation, each factoring its per-sample weight gradient into matrix products."""
 
-from evtkit_torch.rules import convolution, linear, norm  # noqa: F401 (importing registers them)
-from evtkit_torch.rules.attention import DECOMPOSITIONS
-from evtkit_torch.rules.registry import MODULE_RULES, Operation, Rule, Use, find_operation, register
+from evtkit_torch.rules import attention, convolution, linear, norm, product  # noqa: F401 (importing registers them)
+from evtkit_torch.rules.recurrent import RECURRENT, is_packed
+from evtkit_torch.rules.registry import MODULE_RULES, NoRuleError, Operation, Rule, Use, find_operation, register
 
-__all__ = ["DECOMPOSITIONS", "MODULE_RULES", "Operation", "Rule", "Use", "find_operation", "register"]
+__all__ = [
+    "DECOMPOSITIONS",
+    "MODULE_RULES",
+    "RECURRENT",
+    "NoRuleError",
+    "Operation",
+    "Rule",
+    "Use",
+    "find_operation",
+    "is_packed",
+    "register",
+]
+
+DECOMPOSITIONS = {**attention.DECOMPOSITIONS, **RECURRENT}
+"""Functions that hide weights, and the same computed from functions that have rules."""

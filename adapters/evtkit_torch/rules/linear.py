@@ -6,10 +6,11 @@ Per-sample gradient W[n, o, i] = Σ_t g[n, t, o] a[n, t, i].
 
 from __future__ import annotations
 
+import torch
 from torch.nn import functional
 
 from evtkit.saliency.adapting import Block
-from evtkit_torch.rules.registry import Use, register
+from evtkit_torch.rules.registry import NoRuleError, Use, register
 
 
 @register(functional.linear, arguments="input weight bias", channels_last=True, outputs="features", features=1)
@@ -21,6 +22,13 @@ def linear(use: Use) -> tuple[Block, ...]:
     if use.axes == (1,):
         a, g, weight = g, a, weight.T
     return (Block(g.transpose(1, 2).unsqueeze(1), a.unsqueeze(1), weight.unsqueeze(0)),)
+
+
+@register(functional.bilinear, torch.bilinear, arguments="input input2 weight bias", channels_last=True,
+          outputs="features", features=1)  # fmt: skip
+def bilinear(use: Use) -> tuple[Block, ...]:
+    """Left to the slow way: its second input is not arranged as the first one is."""
+    raise NoRuleError
 
 
 @register(functional.embedding, channels_last=True, outputs="words", features=1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from evtkit.saliency.adapting import Block, LayerTypes, single
 from evtkit_torch.layers import holds
 
-__all__ = ["MODULE_RULES", "Operation", "Rule", "Use", "find_operation", "register"]
+__all__ = ["MODULE_RULES", "NoRuleError", "Operation", "Rule", "Use", "find_operation", "register"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,12 @@ class Use:
         return replace(self, a=a, g=g)
 
 
-Outputs = Literal["channels", "features", "words"]
+Outputs = Literal["channels", "features", "words", "scales"]
+
+
+class NoRuleError(Exception):
+    """A rule has no blocks for this use: it is left to the slow way."""
+
 
 Rule = Callable[[Use], tuple[Block, ...]]
 """From a use to blocks that together hold every weight once: each lane's numbers are spread over the blocks in any
@@ -66,11 +71,13 @@ class Operation:
         Whether features are the input's last axis, so that the batch may be any other; else the batch is axis 0.
     input, weight : str
         Which arguments are the input and the weight.
-    outputs : {"channels", "features", "words"} or None
+    outputs : {"channels", "features", "words", "scales"} or None
         For an operation linear in its weight, what of the output belongs to which unit, so that Taylor saliency can be
-        taken from it: axis 1, the last axes, or the positions of a word.
+        taken from it: axis 1, the last axes, the positions of a word, or what a scale was multiplied with.
     features : int or None
         With ``channels_last``, how many of the last axes are features; by default as many as the weight has.
+    along : int
+        Axis of a matrix along which the outputs' units are.
     """
 
     rule: Rule
@@ -80,6 +87,7 @@ class Operation:
     weight: str = "weight"
     outputs: Outputs | None = None
     features: int | None = None
+    along: int = 0
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments by name."""
@@ -99,6 +107,7 @@ def register(
     weight: str = "weight",
     outputs: Outputs | None = None,
     features: int | None = None,
+    along: int = 0,
     kind: str = "channels",
     parameter: str = "weight",
     axes: Sequence[int] | None = (0,),
@@ -120,12 +129,14 @@ def register(
         For functions: features are the input's last axis and the batch may be any other.
     input, weight : str
         For functions: the names of the input and the weight among the arguments.
-    outputs : {"channels", "features", "words"}, optional
+    outputs : {"channels", "features", "words", "scales"}, optional
         For functions whose output is linear in the weight, but for a ``bias``: where the output has its units, along
-        axis 1, along the last axes, or at each word's positions. Taylor saliency is then taken from the output, which
-        needs no matrix product.
+        axis 1, along the last axes, at each word's positions, or wherever a scale was multiplied with. Taylor saliency
+        is then taken from the output, which needs no matrix product.
     features : int, optional
         With ``channels_last``: how many of the last axes are features; by default as many as the weight has axes.
+    along : int
+        For functions with a matrix: its axis along which the outputs are.
     kind, parameter : str
         For layer types: the kind of units they hold, and in which parameter.
     axes : tuple of int, or None
@@ -159,7 +170,7 @@ def register(
                 holds(target, kind=kind)(single(parameter, axes))
             else:
                 names = tuple(arguments.split()) if arguments else tuple(inspect.signature(target).parameters)
-                _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight, outputs, features)
+                _OPERATIONS[target] = Operation(rule, names, channels_last, input, weight, outputs, features, along)
         return rule
 
     return decorate

@@ -57,6 +57,7 @@ class Holders(LayerTypes[tuple[str, Holder]]):
     def __init__(self, linear: type, weight: str, outputs: int) -> None:
         super().__init__()
         self._linear, self._weight, self._outputs = linear, weight, outputs
+        self._recognised: list[tuple[Callable[[Any], Any], str, Holder]] = []
 
     def holds(self, *types: type, kind: str) -> Callable[[Holder], Holder]:
         """Decorate a function from a layer to the `Lanes` of its parts: layers of these types hold units of a kind."""
@@ -67,16 +68,27 @@ class Holders(LayerTypes[tuple[str, Holder]]):
 
         return decorate
 
+    def recognises(self, test: Callable[[Any], Any], kind: str) -> Callable[[Holder], Holder]:
+        """Decorate a holder for layers that a test knows by what they have, if no type of theirs is declared."""
+
+        def decorate(holder: Holder) -> Holder:
+            self._recognised.append((test, kind, holder))
+            return holder
+
+        return decorate
+
     def kinds(self) -> tuple[str, ...]:
         """Every kind of unit declared so far."""
-        return tuple(dict.fromkeys(kind for kind, _ in self.entries()))
+        declared = [kind for kind, _ in self.entries()] + [kind for _, kind, _ in self._recognised]
+        return tuple(dict.fromkeys(declared))
 
     def find(self, layer: Any) -> tuple[str, Holder] | None:
         """Kind and holder of a layer's nearest declared type, or None; fused attention is known by its attributes."""
         fused = isinstance(getattr(layer, "qkv", None), self._linear) and isinstance(
             getattr(layer, "num_heads", None), int
         )
-        return super().find(layer) or (("heads", self._fused_heads()) if fused else None)
+        found = super().find(layer) or (("heads", self._fused_heads()) if fused else None)
+        return found or next(((kind, holder) for test, kind, holder in self._recognised if test(layer)), None)
 
     def register_heads(
         self,
