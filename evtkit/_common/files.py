@@ -100,12 +100,12 @@ def read_json(
     """The content of a file that `write_json` wrote. Arguments and errors as in `read_arrays`."""
     with _opened(path) as stream:
         try:
-            content = json.loads(stream.read(), parse_constant=_no_constant)
+            content: dict[str, Any] = json.loads(stream.read(), parse_constant=_no_constant)
         except _BROKEN as error:
             raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
     checksum = _check_kind(path, kind, content)
     _checked(path, kind, lambda: checksum == _digest({}, content), lambda: check(content))
-    return dict(content)
+    return content
 
 
 def _opened(path: str | os.PathLike[str]) -> BinaryIO:
@@ -148,8 +148,7 @@ def _array(member: Any, size: int) -> Any:
     if there != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array has {there} bytes for shape {shape} of {dtype}")
     out = np.empty(shape, dtype)
-    bytes_of: Any = out.reshape(-1).view(np.uint8)
-    if there and member.readinto(memoryview(bytes_of)) != there:
+    if there and member.readinto(out.reshape(-1).view(np.uint8).data) != there:
         raise ValueError("an array ends too early")
     return out
 
