@@ -14,6 +14,7 @@ from libspot import Spot as LibSpot
 from scipy.stats import norm
 
 import evtkit
+from evtkit.spot import Events
 
 RISK = 1e-4  # of an alarm at an ordinary row, both sides together
 QUANTILE = 0.98
@@ -54,19 +55,23 @@ def probability_of(score: float) -> float:
     return float(10.0 ** (1.0 - 1.0 / (1.0 - 2.0 * score))) if score < 0.5 else 0.0
 
 
-def spot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "impute") -> Judged:
-    """`evtkit.Spot` as it comes, or learning otherwise of its alarms."""
-    return _traced(evtkit.Spot(RISK, QUANTILE, side="both", on_alarm=on_alarm), learning, rest)
+def spot(learning: np.ndarray, rest: np.ndarray, events: bool = False, **options: str) -> Judged:
+    """`evtkit.Spot` as it comes, or with other options: every alarm, or the beginnings of its events."""
+    return _traced(evtkit.Spot(RISK, QUANTILE, side="both", **options), learning, rest, events)
 
 
-def dspot(learning: np.ndarray, rest: np.ndarray, on_alarm: str = "impute") -> Judged:
-    """`evtkit.DSpot` as it comes, or learning otherwise of its alarms."""
-    return _traced(evtkit.DSpot(RISK, DEPTH, QUANTILE, side="both", on_alarm=on_alarm), learning, rest)
+def dspot(learning: np.ndarray, rest: np.ndarray, events: bool = False, **options: str) -> Judged:
+    """`evtkit.DSpot` as it comes, or with other options: every alarm, or the beginnings of its events."""
+    return _traced(evtkit.DSpot(RISK, DEPTH, QUANTILE, side="both", **options), learning, rest, events)
 
 
-def _traced(detector: evtkit.Spot, learning: np.ndarray, rest: np.ndarray) -> Judged:
+def _traced(detector: evtkit.Spot, learning: np.ndarray, rest: np.ndarray, events: bool) -> Judged:
     trace = detector.fit(learning).trace(rest)
-    return Judged(trace.log_probability, trace.label == ANOMALY, *trace.alarm_threshold.T)
+    alarm = trace.label == ANOMALY
+    if events:
+        told = Events(risk=RISK, side="both").feed(rest, trace)
+        alarm = np.isin(np.arange(len(rest)), [event.start for event in told if not event.is_over])
+    return Judged(trace.log_probability, alarm, *trace.alarm_threshold.T)
 
 
 def libspot(learning: np.ndarray, rest: np.ndarray, discard: bool = True) -> Judged:

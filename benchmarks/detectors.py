@@ -22,7 +22,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import StandardScaler
 
 from evtkit import fit_tail
-from evtkit.interop.sklearn import PotDetector
+from evtkit.interop.sklearn import CalibratedDetector, PotDetector
 
 FEATURES = 10
 RISKS = (0.05, 0.01, 0.001)
@@ -56,7 +56,7 @@ def plug_in(rows, new):
     """log p with the estimates taken for the truth, as `Tail.logsf` has it, by Bonferroni's rule."""
     least = np.full(len(new), 0.0)
     for side in ("upper", "lower"):
-        log_sf = fit_tail(rows, quantile=0.9, side=side).logsf(new)
+        log_sf = fit_tail(rows, quantile=0.9, side=side, resolution=0).logsf(new, law="plug-in")
         least = np.minimum(least, np.nan_to_num(log_sf, nan=0.0).min(axis=1))
     return np.minimum(0.0, least + np.log(2 * FEATURES))
 
@@ -76,6 +76,21 @@ def false_alarms(repetitions: int = 50) -> None:
             cells = (
                 f"{f'{a:.2f} ({e:.2f}) / {b:.2f}':>24s}" for a, e, b in zip(mean[0], error[0], mean[1], strict=True)
             )
+            print(f"{name:28s}{n:6d}  " + "".join(cells), flush=True)
+
+
+def false_alarms_calibrated() -> None:
+    print("\nCalibratedDetector, four features: false alarms, divided by the risk; standard error in brackets")
+    print(f"{'rows':28s}{'n':>6s}  " + "".join(f"{f'risk {risk:g}':>24s}" for risk in RISKS))
+    for name, draw in ROWS.items():
+        for n, repetitions in ((200, 60), (1000, 25), (5000, 5)):
+            rates = np.empty((repetitions, len(RISKS)))
+            for seed in range(repetitions):
+                rng = np.random.default_rng(seed)
+                score = CalibratedDetector().fit(draw(rng, n)[:, :4]).score_samples(draw(rng, 4000)[:, :4])
+                rates[seed] = [(score < np.log(risk)).mean() / risk for risk in RISKS]
+            mean, error = rates.mean(axis=0), rates.std(axis=0) / repetitions**0.5
+            cells = (f"{f'{a:.2f} ({e:.2f})':>24s}" for a, e in zip(mean, error, strict=True))
             print(f"{name:28s}{n:6d}  " + "".join(cells), flush=True)
 
 
@@ -103,10 +118,11 @@ TASKS = {
 
 def detectors(seed: int):
     return {
+        "Calibrated": CalibratedDetector(),
+        "IsolationForest": IsolationForest(random_state=seed),
         "PotDetector": PotDetector(),
         "… geometric": PotDetector(combine="geometric"),
-        "… harmonic": PotDetector(combine="harmonic"),
-        "IsolationForest": IsolationForest(random_state=seed),
+        "… longer side": PotDetector(side="longer", combine="geometric"),
         "LocalOutlierFactor": LocalOutlierFactor(novelty=True),
         "ECOD": ECOD(),
         "COPOD": COPOD(),
@@ -153,5 +169,6 @@ if __name__ == "__main__":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant pixels, elsewhere
         found()
+        false_alarms_calibrated()
         speed()
         false_alarms()

@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     Verdicts = dict[str, list[Verdict]]
 
 CONTESTANTS = {
-    "Spot": _detectors.spot,
-    "Spot, ignores alarms": partial(_detectors.spot, on_alarm="ignore"),
-    "Spot, learns alarms": partial(_detectors.spot, on_alarm="learn"),
-    "DSpot": _detectors.dspot,
-    "DSpot, ignores alarms": partial(_detectors.dspot, on_alarm="ignore"),
+    "DSpot, events": partial(_detectors.dspot, events=True),
+    "Spot, events": partial(_detectors.spot, events=True),
+    "DSpot, every alarm": _detectors.dspot,
+    "Spot, every alarm": _detectors.spot,
     "DSpot, learns alarms": partial(_detectors.dspot, on_alarm="learn"),
+    "Spot, learns alarms": partial(_detectors.spot, on_alarm="learn"),
+    "Spot, as published": partial(_detectors.spot, level="plug-in", on_alarm="ignore"),
     "libspot": _detectors.libspot,
     "libspot, learns alarms": partial(_detectors.libspot, discard=False),
     "rolling z-score": _detectors.rolling_z,
@@ -45,8 +46,8 @@ CONTESTANTS = {
     "random": _detectors.chance,
     "silent": _detectors.silent,
 }
-GROUPED = ("Spot", "Spot, learns alarms", "DSpot", "DSpot, learns alarms", "libspot", "rolling z-score")
-DRAWN = ("Spot", "DSpot, learns alarms")
+GROUPED = ("DSpot, events", "Spot, events", "DSpot, every alarm", "Spot, as published", "libspot", "rolling z-score")
+DRAWN = ("Spot, every alarm", "DSpot, events")
 SHOWN = (
     "realKnownCause/machine_temperature_system_failure.csv",
     "realKnownCause/nyc_taxi.csv",

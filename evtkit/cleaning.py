@@ -1,15 +1,17 @@
 r"""Which extremes of a calibration sample stand apart from the rest of its tail, and had better be left out?
 
 A few anomalies among the observations that a tail is fitted to make it heavy, and hide themselves and those to come.
-Leaving out what the fitted tail calls improbable does not help: they have made themselves probable. Here the k largest
-excesses are first censored, that is, only their number and that they lie above the (k + 1)-th, y\ :sub:`c`, is used to
-fit ξ and σ (type II censoring), and then the gap between y\ :sub:`c` and the smallest of them, y\ :sub:`g`, is judged:
-if the tail is known, all k of them lie beyond it with probability r\ :sup:`k`, r = S(y\ :sub:`g`)/S(y\ :sub:`c`).
+Leaving out what the fitted tail calls improbable does not help: they have made themselves probable. Here the m largest
+excesses are first censored, that is, only their number and that they lie above the next one, y\ :sub:`c`, is used to
+fit ξ and σ (type II censoring; cf. Dupuis 1998 and Juárez & Schucany 2004, who weight large excesses down). The density
+of a tail falls. So if few of the m lie between y\ :sub:`c` and a level y\ :sub:`g`, and many beyond, there is a hole,
+and what lies beyond it is of another kind: of m that follow the tail, at most j lie in the hole with the probability of
+a binomial variable. With j = 0 that is the test of a gap.
 
 The tail is not known. A short one, or one estimated too short, leaves no room above its sample and would call every
 maximum a gap. So ξ is taken to be at least 0, and half a standard error more than that; σ is the most likely one then;
-and of an exponential whose scale is estimated from n excesses the probability is (1 − k log(r)/n)\ :sup:`−n`. A gap
-must also be wider than twice any other between neighbouring excesses, which spares data that come in steps.
+and for its uncertainty a probability p counts as (1 − log(p)/n)\ :sup:`−n`, as it would for a gap among exponentials
+whose scale is estimated from n excesses.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import bdtr
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
 
 __all__ = ["fit_censored", "isolated"]
+
+_MANY = 1000  # excesses that are looked at together
+_HOLES = 30  # groups of largest excesses that are censored, their sizes in geometric progression
+_FEWEST = 5  # excesses that a tail is fitted to
+_IN_STEPS = 0.5  # share of different values below which data come in steps
+_AS_CLEAR = 0.5  # a smaller group is preferred whose log probability is at least this share of the best
 
 _GRID = np.linspace(-12.05, 20.05, 108)  # of log(1 + ξ y_c/σ)
 
@@ -87,18 +96,19 @@ def _peak(y: Float, profile: Callable[[Float, Float], Float], grid: Float) -> tu
     return found
 
 
-def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most: float = 0.5) -> NDArray[np.bool_]:
-    """The largest observations that a gap separates from the rest of the tail, where a GPD would hardly leave one.
+def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.005, most: float = 0.5) -> NDArray[np.bool_]:
+    """The largest observations that a hole separates from the rest of the tail, where a GPD would hardly leave one.
 
     Parameters
     ----------
     x : array_like, shape (n,)
         A sample, of which the upper tail is looked at (give −x for the lower one).
     quantile : float
-        The tail begins at sorted(x)[floor(quantile · n)].
+        The tail begins at sorted(x)[floor(quantile · n)]. What may stand apart is a part of it, so look for it from a
+        quantile on that leaves several times as many.
     alpha : float
-        How improbable a gap must be, by the fitted tail, all gaps looked at together: α/(k (k + 1)) is the share of the
-        one below the k largest. Of ordinary samples, up to some 4 in a hundred are touched, for heavy tails.
+        How improbable a hole must be, by the fitted tail, all holes looked at together. Of ordinary samples one in
+        twenty to a hundred is touched where the tail is heavy, hardly one where it is not.
     most : float
         At the most this share of the excesses can be found to stand apart.
 
@@ -125,25 +135,52 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.01, most:
     for name, share in (("quantile", quantile), ("alpha", alpha), ("most", most)):
         if not 0.0 < share < 1.0:
             raise ValueError(f"{name} must lie strictly between 0 and 1, got {share}")
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
+    ordered = np.sort(values)
     threshold = ordered[int(quantile * len(values))]
     y = ordered[ordered > threshold] - threshold
-    apart = np.zeros(len(values), dtype=bool)
-    looked = int(most * len(y))
-    for k in range(looked, 0, -1):
-        rest, gap = y[:-k], y[-k] - y[-k - 1]
-        if gap <= 2.0 * np.max(np.diff(rest), initial=rest[0]):  # no wider than the data's own steps
+    level = np.inf
+    if y.size > _MANY:  # every so many-th first, for large groups; then the largest themselves
+        level = min(level, _hole(y[:: -(-y.size // _MANY)], alpha, most))
+        rest = y[y < level][-_MANY:]
+        base = y[y.size - np.count_nonzero(y >= level) - rest.size - 1] if rest.size < y.size else 0.0
+        level = min(level, base + _hole(rest[rest > base] - base, alpha, most))
+    else:
+        level = _hole(y, alpha, most)
+    return np.asarray(values - threshold >= level)
+
+
+def _hole(y: Float, alpha: float, most: float) -> float:
+    """The least of ascending excesses that stand apart; inf if none does."""
+    k = len(y)
+    if not k:
+        return float(np.inf)
+    # data that come in steps have a hole below every value: only one wider than their own is taken for one
+    in_steps = np.unique(y).size < _IN_STEPS * k
+    found = np.zeros(k + 1)  # log probability of the most improbable hole below so many
+    for m in np.unique(np.geomspace(1, max(1, int(most * k)), _HOLES).astype(int)):
+        rest, n = y[: k - m], k - m
+        if n < _FEWEST:
             continue
-        n = len(rest)
-        xi = max(fit_censored(rest, k)[0], 1e-3)
+        xi = max(fit_censored(rest, m)[0], 1e-3)
         xi += 0.5 * (1.0 + xi) / np.sqrt(n)
-        sigma = _scale(rest, k, xi)
-        ratio = k * float(gpd.logsf(y[-k - 1], xi, sigma) - gpd.logsf(y[-k], xi, sigma))
-        if -n * np.log1p(ratio / n) < np.log(alpha / (k * (k + 1.0))):
-            apart[order[-k:]] = True
-            break
-    return apart
+        beyond = gpd.logsf(y[k - m :] - rest[-1], xi, _scale(rest, m, xi) + xi * rest[-1])
+        inside = np.arange(m // 2 + 1)
+        log_p = np.log(np.maximum(bdtr(inside, m, -np.expm1(beyond[inside])), 1e-300))
+        log_p = -n * np.log1p(-log_p / n) + np.log(m * (m + 1.0)) + np.log((inside + 1.0) * (inside + 2.0))
+        log_p[y[k - m + inside] - y[k - m + inside - 1] <= _own_step(rest, in_steps)] = 0.0
+        found[m - inside] = np.minimum(found[m - inside], log_p)
+    best = found.min()
+    if not best < np.log(alpha):
+        return float(np.inf)
+    # the smallest group, among holes of which none beside it is more improbable
+    deep = np.flatnonzero(found <= min(np.log(alpha), _AS_CLEAR * best))
+    lowest = [g for g in deep if found[g] <= found[max(g - 2, 0) : g + 3].min()]
+    return float(y[k - lowest[0]])
+
+
+def _own_step(rest: Float, in_steps: bool) -> float:
+    """Twice the widest step between excesses that are ordinary, where data come in steps."""
+    return 2.0 * float(np.max(np.diff(rest), initial=rest[0])) if in_steps else -1.0
 
 
 def _scale(y: Float, censored: int, xi: float) -> float:

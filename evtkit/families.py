@@ -141,7 +141,7 @@ def compare_families(excesses: ArrayLike, *, names: ArrayLike | None = None) -> 
     """
     values = real_array(excesses, "excesses")
     if values.ndim not in (1, 2) or values.size == 0:
-        raise ValueError(f"got excesses of shape {values.shape}, wanted (n,) or (n, units), not empty")
+        raise ValueError(f"excesses must have shape (n,) or (n, units) and not be empty, got {values.shape}")
     from evtkit.gof import goodness_of_fit
 
     columns = values.reshape(len(values), -1)
@@ -182,7 +182,7 @@ def compare_tails(tail: Tail, *, names: ArrayLike | None = None) -> FamilyCompar
     """
     if not tail.threshold.ndim:
         raise ValueError(
-            "got a tail of one channel without an axis, wanted several; compare_families takes its excesses"
+            "tail must have several channels, got one without an axis; compare_families takes its excesses"
         )
     sign = 1.0 if tail.side == "upper" else -1.0
     step = max(1, _BLOCK // tail.largest.shape[1])

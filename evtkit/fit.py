@@ -67,6 +67,8 @@ class GpdFit:
         Covariance of the estimates of σ and ξ, likewise.
     method : str
         The estimator.
+    resolution : ndarray of float64, or None
+        The step of the lattice that the excesses were taken to be rounded to; 0 for none.
     """
 
     xi: Float
@@ -78,6 +80,7 @@ class GpdFit:
     se_sigma: Float
     cov: Float
     method: str = "mle"
+    resolution: Float | None = None
 
     def __repr__(self) -> str:
         if self.xi.ndim == 0:
@@ -90,7 +93,14 @@ class GpdFit:
         return f"GpdFit({'×'.join(map(str, self.xi.shape))} channels: {', '.join(names)}; method={self.method!r})"
 
 
-def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads: int | None = None) -> GpdFit:
+def fit_gpd(
+    excesses: ArrayLike,
+    *,
+    axis: int = 0,
+    method: str = "mle",
+    resolution: float | None = 0.0,
+    n_threads: int | None = None,
+) -> GpdFit:
     """Fit a generalised Pareto distribution to the excesses of each channel.
 
     Parameters
@@ -105,6 +115,11 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
         ``"pwm"`` unbiased probability-weighted moments (Hosking & Wallis 1987); ``"zhang-stephens"`` (Zhang &
         Stephens 2009); ``"moments"`` (Hosking & Wallis 1987); ``"spot-script"`` the fitter of the first POT-saliency
         code, two known defects included, for comparison only (see `evtkit.estimators`).
+    resolution : float or None
+        The step δ that excesses are rounded to. An excess y then stands for all within δ/2 of it, its likelihood is a
+        difference of two survival functions, and ξ and σ are those of the excesses over the middle between the last two
+        lattice points that lie at 0 or around it (`fit_tail` puts its threshold there). 0, the default, takes excesses
+        as they are; None finds δ. For maximum likelihood only; a δ too fine to matter makes no difference.
     n_threads : int, optional
         Threads for many channels; default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
 
@@ -116,8 +131,8 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     Raises
     ------
     ValueError
-        If an excess is infinite, zero or negative, the data are not numbers or have no axis `axis`, or `method` is
-        unknown.
+        If an excess is infinite, zero or negative, the data are not numbers or have no axis `axis`, `method` is
+        unknown or `resolution` negative.
 
     Examples
     --------
@@ -128,6 +143,7 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     >>> fit_gpd(gpd.rvs(-0.3, 1.0, size=(500, 4), rng=0)).xi.round(2)
     array([-0.27, -0.29, -0.29, -0.32])
     """
+    from evtkit._kernels.grouped import fit_rounded_rows
     from evtkit._kernels.transpose import channel_rows  # deferred, for they load the compiled kernels
     from evtkit.estimators import METHODS
 
@@ -144,8 +160,13 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
     result = np.empty((columns.shape[1], 7))
     counts = np.empty(columns.shape[1], dtype=np.int64)
 
+    steps = rounding_steps(resolution, columns.shape[1], method)
+
     def work(piece: slice) -> None:
-        METHODS[method](channel_rows(columns, piece), result[piece], counts[piece])
+        rows = channel_rows(columns, piece)
+        METHODS[method](rows, result[piece], counts[piece])
+        if resolution != 0.0 and method == "mle":
+            fit_rounded_rows(np.ascontiguousarray(rows), steps[piece], result[piece])
 
     for_each(work, chunks(columns.shape[1], max(1, _CHUNK_VALUES // max(1, columns.shape[0]))), n_threads)
     if np.any(bad := result[:, 0] < 0):
@@ -154,10 +175,21 @@ def fit_gpd(excesses: ArrayLike, *, axis: int = 0, method: str = "mle", n_thread
         raise ValueError(
             f"excesses must be positive and finite (x − u for x > u; NaN is padding), got {float(wrong)!r}"
         )
-    return as_fit(result, counts, shape, method)
+    return as_fit(result, counts, shape, method, steps)
 
 
-def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], method: str) -> GpdFit:
+def rounding_steps(resolution: float | None, channels: int, method: str = "mle") -> Float:
+    """The steps that kernels start from: NaN where they are to be found, which only maximum likelihood can use."""
+    if resolution is not None and not 0.0 <= resolution < np.inf:
+        raise ValueError(f"resolution must be a step of at least 0, or None to find it, got {resolution!r}")
+    if method != "mle":
+        return np.zeros(channels)
+    return np.full(channels, np.nan if resolution is None else float(resolution))
+
+
+def as_fit(
+    result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], method: str, resolution: Float | None = None
+) -> GpdFit:
     """A GpdFit from what the kernels return: status, ξ, σ, ℓ, var σ/σ̂, var ξ, their cov, a channel."""
     status, xi, sigma, loglik, relative, var_xi, cov = (column.reshape(shape).copy() for column in result.T)
     return GpdFit(
@@ -170,4 +202,5 @@ def as_fit(result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], met
         se_sigma=np.asarray(sigma * np.sqrt(relative)),
         cov=np.asarray(sigma * cov),
         method=method,
+        resolution=None if resolution is None else resolution.reshape(shape),
     )

@@ -21,15 +21,15 @@ Examples
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial.polynomial import polyval
-from scipy.optimize import minimize
 
 from evtkit._common.checks import real_array
 from evtkit._common.frames import elementwise
+from evtkit._common.threads import chunks, for_each
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GevFit", "cdf", "fit_gev", "isf", "logpdf", "logsf", "pdf", "ppf", "rvs", "sf"]
 
-_STARTS = (-0.4, -0.1, 0.1, 0.4, 0.9)  # shapes from which the maximum is sought
+_CHUNK_VALUES = 1 << 14  # maxima fitted by a thread at a time
 
 
 @elementwise
@@ -167,9 +167,11 @@ class GevFit:
     covariance : ndarray of float64, (..., 3, 3)
         Inverse of the observed information of (ξ, μ, σ); NaN where ξ ≤ −0.5, where it is not valid (Smith 1985).
     n : ndarray of int64
-        Number of maxima.
+        Number of maxima; NaN padding is not counted.
     status : ndarray of int64
-        A `evtkit.FitStatus` each: OK; BOUNDARY (ξ = −1); CONSTANT, TOO_FEW (one or two maxima) and EMPTY: no fit.
+        An `evtkit.FitStatus` each: OK; BOUNDARY, where the likelihood is larger at ξ = −1, with the endpoint at the
+        largest value, than at any local maximum; CONSTANT, TOO_FEW (one or two maxima) and EMPTY; NO_SOLUTION, where
+        the likelihood grows towards the corner ξ → ∞ without any local maximum. The last four are no fit.
     """
 
     xi: Float
@@ -180,54 +182,104 @@ class GevFit:
     n: NDArray[np.int64]
     status: NDArray[np.int64]
 
+    @property
+    def se_xi(self) -> Float:
+        """Standard error of ξ."""
+        return np.sqrt(self.covariance[..., 0, 0])
 
-def fit_gev(maxima: ArrayLike) -> GevFit:
-    """Fit a GEV distribution to block maxima by maximum likelihood over ξ ≥ −1 (Coles 2001, section 3.3.2).
+    @property
+    def se_mu(self) -> Float:
+        """Standard error of μ."""
+        return np.sqrt(self.covariance[..., 1, 1])
+
+    @property
+    def se_sigma(self) -> Float:
+        """Standard error of σ."""
+        return np.sqrt(self.covariance[..., 2, 2])
+
+    def __repr__(self) -> str:
+        if self.xi.ndim == 0:
+            return (
+                f"GevFit(xi={self.xi:.4g} ± {self.se_xi:.2g}, mu={self.mu:.6g} ± {self.se_mu:.2g}, "
+                f"sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, loglik={self.loglik:.6f}, n={self.n}, "
+                f"status={FitStatus(int(self.status)).name})"
+            )
+        states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
+        return f"GevFit({'×'.join(map(str, self.xi.shape))} channels: {', '.join(states)})"
+
+
+def fit_gev(maxima: ArrayLike, *, axis: int = 0, n_threads: int | None = None) -> GevFit:
+    """Fit a GEV distribution to the block maxima of each channel, by maximum likelihood over ξ ≥ −1.
+
+    The estimator is the highest local maximum of the likelihood (Coles 2001, section 3.3.2). Without a restriction the
+    likelihood is unbounded in two corners: where ξ < −1 and the endpoint is the largest value, and, more slowly, where
+    ξ → ∞ and the endpoint is the smallest, which few or tied maxima make easy to run into. Neither is an answer.
 
     Parameters
     ----------
-    maxima : array_like, (n,) or (n, channels)
-        Block maxima; NaN is padding. A channel takes some 20 ms.
+    maxima : array_like
+        Block maxima; observations along `axis`, channels along the others. NaN is padding: channels may be ragged.
+    axis : int
+        The axis of the observations.
+    n_threads : int, optional
+        Threads for many channels; default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
 
     Returns
     -------
     GevFit
+        Fields of the shape of `maxima` without `axis`.
 
     Raises
     ------
     ValueError
-        Where the maxima are not finite numbers of one of these shapes.
+        If a maximum is infinite, or the data are not numbers or have no axis `axis`.
+
+    Examples
+    --------
+    >>> from evtkit import gev
+    >>> x = gev.rvs([-0.2, 0.0, 0.3], 10.0, 2.0, size=(500, 3), rng=0)
+    >>> gev.fit_gev(x).xi.round(2)
+    array([-0.18,  0.03,  0.29])
+    >>> gev.fit_gev(x[:, 1])
+    GevFit(xi=0.03306 ± 0.031, mu=9.76792 ± 0.096, sigma=1.93 ± 0.07, loglik=-1126.603252, n=500, status=OK)
     """
-    values = real_array(maxima, "maxima").astype(np.float64)
-    if values.ndim not in (1, 2):
-        raise ValueError(f"maxima must have shape (n,) or (n, channels), got {values.shape}")
+    from evtkit._kernels.gev import fit_rows  # deferred, for they load the compiled kernels
+    from evtkit._kernels.transpose import channel_rows
+
+    values = real_array(maxima, "maxima")
+    if values.ndim == 0:
+        raise ValueError(f"maxima must have at least one axis, got the single value {values}")
+    if not -values.ndim <= axis < values.ndim:
+        raise ValueError(f"axis must lie in [{-values.ndim}, {values.ndim - 1}], got {axis}")
     if np.isinf(values).any():
-        raise ValueError("maxima must be finite (NaN is padding), got inf")
-    shape = values.shape[1:]
-    columns = values.reshape(len(values), -1) if values.size else np.empty((0, *(shape or (1,))))
+        raise ValueError(f"maxima must be finite (NaN is padding), got {values[np.isinf(values)][0]}")
+    columns = np.moveaxis(values, axis, 0)
+    shape = columns.shape[1:]
+    columns = columns.reshape(columns.shape[0], math.prod(shape))
     channels = columns.shape[1]
-    result, covariance = np.full((channels, 4), np.nan), np.full((channels, 3, 3), np.nan)
-    n, status = np.count_nonzero(~np.isnan(columns), axis=0), np.empty(channels, dtype=np.int64)
-    for i in range(channels):
-        x = columns[~np.isnan(columns[:, i]), i]
-        if x.size < 3:
-            status[i] = FitStatus.TOO_FEW if x.size else FitStatus.EMPTY
-        elif x.min() == x.max():
-            status[i] = FitStatus.CONSTANT
-        else:
-            status[i], result[i], covariance[i] = _fit_one(x)
-    xi, mu, sigma, loglik = (column.reshape(shape) for column in result.T)
-    return GevFit(xi, mu, sigma, loglik, covariance.reshape(*shape, 3, 3), n.reshape(shape), status.reshape(shape))
+    result, covariance = np.empty((channels, 5)), np.empty((channels, 3, 3))
+    counts = np.empty(channels, dtype=np.int64)
+
+    def work(piece: slice) -> None:
+        fit_rows(channel_rows(columns, piece), result[piece], covariance[piece], counts[piece])
+
+    for_each(work, chunks(channels, max(1, _CHUNK_VALUES // max(1, len(columns)))), n_threads)
+    status, xi, mu, sigma, loglik = (column.reshape(shape).copy() for column in result.T)
+    return GevFit(
+        xi, mu, sigma, loglik, covariance.reshape(*shape, 3, 3), counts.reshape(shape), status.astype(np.int64)
+    )
 
 
 def _arguments(x: ArrayLike, xi: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> tuple[Float, Float, Float, Float]:
     """Float64 arrays of one shape, parameters checked."""
-    shape, location, scale = (np.asarray(a, dtype=np.float64) for a in (xi, mu, sigma))
+    given = ((xi, "xi"), (mu, "mu"), (sigma, "sigma"))
+    shape, location, scale = (real_array(a, name).astype(np.float64, copy=False) for a, name in given)
     if np.any(bad := (scale <= 0.0) | np.isinf(scale)):
         raise ValueError(f"sigma must be positive and finite, got {scale[bad].flat[0]}")
     if np.any(np.isinf(shape)) or np.any(np.isinf(location)):
         raise ValueError("xi and mu must be finite, got inf")
-    values, shape, location, scale = np.broadcast_arrays(np.asarray(x, dtype=np.float64), shape, location, scale)
+    values = real_array(x, "x").astype(np.float64, copy=False)
+    values, shape, location, scale = np.broadcast_arrays(values, shape, location, scale)
     return values, shape, location, scale
 
 
@@ -252,86 +304,3 @@ def _from_reduced(g: Float, xi: Float, mu: Float, sigma: Float) -> Float:
         w = xi * g
         s = np.where(np.abs(w) > 1.0, np.expm1(w) / xi, g * np.where(w == 0.0, 1.0, np.expm1(w) / w))
         return (mu + sigma * np.where(xi == 0.0, g, s))[()]
-
-
-def _fit_one(x: Float) -> tuple[FitStatus, Float, Float]:
-    """Status, (ξ, μ, σ, ℓ) and covariance for at least three maxima that are not all equal."""
-    centre, unit = np.median(x), x.std()
-    z = (x - centre) / unit
-    candidates = [_climb(z, xi) for xi in _STARTS]
-    theta = max(candidates, key=lambda candidate: _loglik(candidate, z))
-    best = _loglik(theta, z)
-    # At ξ = −1 the maximum is x_max as the endpoint and its mean distance as the scale.
-    sigma = float(np.mean(z.max() - z))
-    if -z.size * (np.log(sigma) + 1.0) >= best:
-        loglik = -z.size * (np.log(sigma) + 1.0 + np.log(unit))
-        result = np.array([-1.0, centre + unit * (z.max() - sigma), unit * sigma, loglik])
-        return FitStatus.BOUNDARY, result, np.full((3, 3), np.nan)
-    units = np.array([1.0, unit, unit])
-    covariance = np.full((3, 3), np.nan)
-    if theta[0] > -0.5:
-        covariance = np.linalg.inv(-_hessian(theta, z)) * np.outer(units, units)
-    result = np.append(theta * units + np.array([0.0, centre, 0.0]), best - z.size * np.log(unit))
-    return FitStatus.OK, result, covariance
-
-
-def _climb(z: Float, xi: float) -> Float:
-    """A local maximum (ξ, μ, σ): Nelder and Mead's simplex from a shape, then Newton's method to the last digits."""
-    g = -np.log(-np.log(np.array([0.25, 0.5, 0.75])))
-    low, middle, high = np.expm1(xi * g) / xi
-    spread = np.subtract(*np.quantile(z, [0.75, 0.25]))
-    sigma = max(spread, 0.1) / (high - low)
-    farthest = z.max() if xi < 0.0 else z.min()
-    sigma = max(sigma, -1.2 * farthest * xi / (1.0 + xi * middle) if xi < 0.0 else sigma)
-    start = np.array([xi, -sigma * middle, sigma])
-    while not np.isfinite(_loglik(start, z)):
-        start[1:] *= 1.5
-    found = minimize(
-        lambda theta: -_loglik(theta, z),
-        start,
-        method="Nelder-Mead",
-        options={"xatol": 1e-7, "fatol": 1e-10, "maxiter": 2000, "maxfev": 2000},
-    )
-    theta: Float = found.x
-    for _ in range(5):
-        try:
-            step = np.linalg.solve(_hessian(theta, z), -_score(theta, z))
-        except np.linalg.LinAlgError:
-            break
-        if not _loglik(theta + step, z) >= _loglik(theta, z):
-            break
-        theta = theta + step
-    return theta
-
-
-def _loglik(theta: Float, z: Float) -> float:
-    """Log-likelihood; −inf outside the parameter space ξ ≥ −1, σ > 0."""
-    xi, mu, sigma = theta
-    if xi < -1.0 or sigma <= 0.0:
-        return -np.inf
-    return float(np.sum(logpdf(z, xi, mu, sigma)))
-
-
-def _score(theta: Float, z: Float) -> Float:
-    """Gradient of the log-likelihood by (ξ, μ, σ)."""
-    xi, mu, sigma = theta
-    s = (z - mu) / sigma
-    w = xi * s
-    near = np.abs(w) < 1e-2
-    far = np.where(near, 1.0, w)
-    # ∂g/∂ξ = s² (w/(1 + w) − log1p w)/w², by its series where it cancels
-    series = polyval(np.where(near, w, 0.0), [-((-1.0) ** k) * (k - 1) / k for k in range(2, 10)])
-    g = _reduced(z, xi, mu, sigma)
-    with np.errstate(all="ignore"):  # NaN outside the support
-        by_xi = s * s * np.where(near, series, (far / (1.0 + far) - np.log1p(far)) / far**2)
-        by_g = np.exp(-g) - 1.0 - xi
-        by_s = by_g / (1.0 + w)
-        return np.array([np.sum(by_g * by_xi - g), -by_s.sum() / sigma, -(z.size + by_s @ s) / sigma])
-
-
-def _hessian(theta: Float, z: Float) -> Float:
-    """Hessian of the log-likelihood, from central differences of its gradient."""
-    step = 1e-5 * np.array([1.0, theta[2], theta[2]])
-    columns = [_score(theta + d, z) - _score(theta - d, z) for d in np.diag(step)]
-    hessian = np.array(columns) / (2.0 * step[:, None])
-    return 0.5 * (hessian + hessian.T)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evtkit._common.checks import real_array
 from evtkit._common.frames import elementwise
 
 if TYPE_CHECKING:
@@ -185,13 +186,12 @@ def rvs(
 
 def _arguments(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> tuple[Float, Float, Float]:
     """Float64 arrays of one shape, parameters checked."""
-    shape = np.asarray(xi, dtype=np.float64)
-    scale = np.asarray(sigma, dtype=np.float64)
+    shape, scale = (real_array(a, name).astype(np.float64, copy=False) for a, name in ((xi, "xi"), (sigma, "sigma")))
     if np.any(bad := (scale <= 0.0) | np.isinf(scale)):
         raise ValueError(f"sigma must be positive and finite, got {scale[bad].flat[0]!r}")
     if np.any(np.isinf(shape)):
         raise ValueError("xi must be finite, got inf")
-    y, shape, scale = np.broadcast_arrays(np.asarray(x, dtype=np.float64), shape, scale)
+    y, shape, scale = np.broadcast_arrays(real_array(x, "x").astype(np.float64, copy=False), shape, scale)
     return y, shape, scale
 
 

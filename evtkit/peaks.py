@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
-from evtkit.fit import as_fit, fit_gpd
+from evtkit.cleaning import isolated
+from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["Thresholds", "fit_tail", "how_many", "tail_from_largest"]
+__all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
+
+_CLEAN_FROM = 0.8  # quantile from which on observations may stand apart
 
 
 def fit_tail(
@@ -30,6 +33,8 @@ def fit_tail(
     side: str = "upper",
     missing: str = "raise",
     method: str = "mle",
+    resolution: float | None = None,
+    clean: bool = False,
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
@@ -53,6 +58,14 @@ def fit_tail(
         `Tail.n` counts them. A channel without any has the status EMPTY.
     method : str
         The estimator, as in `fit_gpd`.
+    resolution : float or None
+        The step δ that the data are rounded to, such as 1 for counts; None, the default, finds out, channel by channel.
+        Of rounded data the threshold is moved to the middle between two lattice points, which parts the same
+        observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
+        that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
+    clean : bool
+        Leave out observations that a hole separates from the rest of the tail (`evtkit.cleaning.isolated`, from the
+        0.8 quantile on), and fit to the others: for data that may be contaminated. `Tail.left_out` counts them.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
@@ -91,6 +104,11 @@ def fit_tail(
         raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     sign = 1.0 if side == "upper" else -1.0
     columns = values.reshape(len(values), -1)
+    left_out = np.zeros(columns.shape[1], dtype=np.int64)
+    if clean:
+        _missing(columns, missing)
+        columns, left_out = _cleaned(columns, sign)
+        missing = "drop"
     rule = quantile, threshold, n_excess, values.ndim
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
@@ -105,8 +123,28 @@ def fit_tail(
         levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
     return tail_from_largest(
         largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
-        scalar=values.ndim == 1, n_threads=n_threads, names=names,
+        resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
+        left_out=left_out,
     )  # fmt: skip
+
+
+def default_excesses(n: int) -> int:
+    """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
+
+    Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
+    predictive law allows for.
+    """
+    return max(int(min(0.1 * n, max(50.0, n**0.5))), 1)
+
+
+def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
+    """The observations with NaN for what stands apart from its channel's tail, and how many that were."""
+    out = columns.copy()
+    for channel in out.T:
+        present = np.flatnonzero(~np.isnan(channel))
+        if present.size:
+            channel[present[isolated(sign * channel[present], quantile=_CLEAN_FROM)]] = np.nan
+    return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 
 def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> tuple[Int, Float | None]:
@@ -192,9 +230,11 @@ def tail_from_largest(
     sample: NDArray[Any] | None,
     side: str,
     method: str,
+    resolution: float | None,
     scalar: bool,
     n_threads: int | None,
     names: NDArray[np.str_] | None = None,
+    left_out: Int | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
     from evtkit._kernels.largest import fit_largest
@@ -204,10 +244,12 @@ def tail_from_largest(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     total = largest.shape[0]
     result, counts, mean_excess = np.empty((total, 7)), np.empty(total, dtype=np.int64), np.empty(total)
-    levels = np.array(levels, dtype=np.float64)
+    levels, steps = np.array(levels, dtype=np.float64), rounding_steps(resolution, total, method)
 
     def work(piece: slice) -> None:
-        fit_largest(largest[piece], levels[piece], result[piece], counts[piece], mean_excess[piece])
+        fit_largest(
+            largest[piece], levels[piece], steps[piece], result[piece], counts[piece], mean_excess[piece]
+        )  # fmt: skip
 
     for_each(work, pieces(total, largest.shape[1], n_threads), n_threads)
     shape = () if scalar else (total,)
@@ -218,7 +260,8 @@ def tail_from_largest(
         threshold=(sign * levels).reshape(shape), xi=fit.xi, sigma=fit.sigma, n=n.reshape(shape), n_excess=fit.n,
         status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),
         loglik=fit.loglik, se_xi=fit.se_xi, se_sigma=fit.se_sigma, cov=fit.cov,
-        largest=largest[0] if scalar else largest, side=side,
+        resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
+        left_out=(np.zeros(total, dtype=np.int64) if left_out is None else left_out).reshape(shape),
         sample=sample[0] if scalar and sample is not None else sample, names=names,
     )  # fmt: skip
     if method == "mle":
@@ -263,9 +306,7 @@ def how_many(
             )
         return n - (quantile * n).astype(np.int64)
     if n_excess is not None:
-        if n_excess != int(n_excess) or not 1 <= n_excess < max(most, 1):
-            raise ValueError(f"n_excess must be an integer in [1, {most - 1}] for {most} observations, got {n_excess}")
-        return np.minimum(int(n_excess) + 1, n)
+        return np.minimum(whole_number(n_excess, f"n_excess of {most} observations", 1, most - 1) + 1, n)
     levels = real_array(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
     if levels.ndim > 1 or (levels.ndim == 1 and (ndim == 1 or levels.size != n_channels)):
         raise ValueError(f"threshold must be one number or one a channel ({n_channels}), got shape {levels.shape}")

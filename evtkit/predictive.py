@@ -1,200 +1,164 @@
 """The next observation: a tail probability that allows for how little is known of the tail.
 
-`Tail.sf` puts the estimates of ξ and σ into the formula as if they were the truth. Levels chosen so are exceeded too
-often: with 50 excesses a level of nominal probability N_u/n · 0.01 is exceeded about twice as often, because a tail
-that came out too light by chance is believed. `Predictive` averages over what ξ and σ may be instead.
+The textbook puts the estimates of ξ and σ into the formula as if they were the truth. Levels chosen so are exceeded too
+often: with 20 excesses a level of nominal probability N_u/n · 0.01 is exceeded some five times as often, because a
+tail that came out too light by chance is believed. Here the probability is averaged over what ξ and σ may be instead.
 
-With t = ξ/σ and m(t) = mean log(1 + t yᵢ) over the k excesses, the likelihood is (t/ξ)^k exp(−(1/ξ + 1) k m(t)). Under
-the prior dξ dσ/σ, given t, 1/ξ has a gamma distribution, so both the weight of t and the probability of the next excess
-are closed forms (cf. Zhang & Stephens 2009, who average over t):
-
-    w(t) dt ∝ (t/m(t))^(k−1) exp(−k m(t)) dt,      P(Y > y | t) = (1 + log(1 + t y)/(k m(t)))^(−(k−1)),
-
-smooth through t = 0. What remains is one sum over t, by the trapezoidal rule.
+The prior is dξ dσ/σ for ξ ≤ 0; beyond, it falls off like a Gaussian with standard deviation 0.6. So a dozen excesses
+are never enough to say ξ = 2, and hardly change what a hundred say. Among the priors tried it keeps P(p ≤ α) near α
+for −1 ≤ ξ ≤ 0.7 with 10 to 1,000 excesses (see :doc:`calibration`); priors of this kind are discussed by Coles & Dixon
+(1999) and Martins & Stedinger (2000). With t = ξ/σ, everything but t is integrated in closed form (cf. Zhang & Stephens
+2009, who average over t). How, the kernels say.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array
-from evtkit._common.frames import check_names, frame_labels, like
-from evtkit._common.threads import for_each, pieces
+from evtkit._common.threads import blocks, for_each, pieces
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from evtkit._common.types import Bool, Float, Int
 
 __all__ = ["Predictive"]
 
 _FEWEST = 5  # excesses of a channel whose tail is believed
-_NODES = 64
-_DEPTH = 25.0  # nodes reach to where the weight has fallen to e^−25 of its largest
-_MOST_RANKS = 4096  # order statistics of a channel that are kept
-_LAST_RESORT = (
-    -745.0
-)  # log weight of a heavy tail, the least that is positive: beyond all endpoints it still has an order
+_WORK = 64  # times a posterior or a level takes as long as a probability
 
 
 class Predictive:
-    """P(the next observation ≥ x), for every channel; made by `Tail.predictive`.
+    """P(the next observation ≥ x) above a threshold u, for many channels: the law behind `evtkit.Tail.sf`.
 
-    =============================== ==================================================================================
-    x up to the threshold u         (1 + number of observations ≥ x)/(n + 1), the rank of x among them. Exact for
-                                    observations in exchangeable order, whatever their distribution, ties included.
-    x above u                       (N_u + 1)/(n + 1) · P(Y > x − u − δ), averaged over the posterior distribution of
-                                    ξ and σ. δ is the smallest distance between different observations from u upwards:
-                                    next to nothing for measurements, the unit for counts or rounded numbers, whose
-                                    P(X ≥ x) would be understated otherwise.
-    channels without a believable   (1 + number of observations ≥ x)/(n + 1) everywhere, hence never below 1/(n + 1):
-    tail: not fitted, or fewer than what was never seen in n observations.
-    5 excesses
-    =============================== ==================================================================================
-
-    For a tail of the lower side read ≤ for ≥, and all the rest mirrored.
+    P = (N_u + 1)/(n + 1) · P(Y ≥ x − u), averaged over the posterior distribution of ξ and σ. A value that was rounded
+    stands for all from half a step δ below it, hence Y ≥ x − δ/2 − u, and the excesses are spread over their cells as
+    the fitted tail expects. Up to the threshold, ranks say more (`evtkit.Tail.logsf`).
 
     Parameters
     ----------
-    observations : ndarray, shape (channels, kept)
-        The most extreme observations of each channel, all of them or those that were kept, in any order, extremes
-        large (−x for the lower tail); NaN is padding. Up to 4,096 order statistics of a channel are kept. With more
-        observations ranks are known to within 1/4,096, and rounded up. Where not all observations are given, ranks are
-        known above the smallest that is; below, the p-value is 1.
-    n, n_excess : ndarray of int64, shape (channels,)
-        Observations ever seen, and those beyond the threshold.
+    tops : ndarray, shape (channels, m)
+        The m largest observations of each channel, all excesses among them, ascending; NaN in front where there are
+        fewer. For lower tails, the negated data.
     threshold : ndarray of float64, shape (channels,)
-        u, signed as the observations.
+        u.
+    n, n_excess : ndarray of int64, shape (channels,)
+        Observations, and those above u.
     fitted : ndarray of bool, shape (channels,)
-        Whether the channel has a tail at all.
-    side : str
-        "upper" or "lower".
-    scalar : bool
-        One channel without an axis.
-    names : ndarray of str, or None
-        Of the channels.
+        Where a tail may be believed, if there are 5 excesses.
+    resolution : ndarray of float64, shape (channels,)
+        δ, with u in the middle between two points of the lattice; 0 for measurements, whose ties are spread over the
+        least step between different excesses.
+    xi, sigma : ndarray of float64, shape (channels,)
+        The fit, by which rounded excesses are spread.
+    n_threads : int, optional
+        Default EVTKIT_NUM_THREADS or all processors.
+
+    Attributes
+    ----------
+    has_tail : ndarray of bool, shape (channels,)
+        Where there is a law above the threshold.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from evtkit import fit_tail
-    >>> tail = fit_tail(np.random.default_rng(4).standard_exponential(500), quantile=0.9)
-    >>> level = 8.0  # the truth is 3.4e-04
-    >>> print(f"{tail.sf(level):.1e} {tail.predictive.p_value(level):.1e}")
-    0.0e+00 2.4e-04
+    >>> from evtkit import gpd
+    >>> excesses = np.sort(gpd.rvs(0.0, 1.0, size=(1, 50), rng=8))
+    >>> nothing = np.zeros(1)
+    >>> n, n_excess, fitted = np.array([500]), np.array([50]), np.array([True])
+    >>> law = Predictive(excesses, nothing, n, n_excess, fitted, nothing, nothing, nothing)
+    >>> np.exp(law.log_sf(np.array([[5.7]]), np.zeros((1, 1)))).round(5)  # the truth is 3.3e-4
+    array([[0.0004]])
     """
 
     def __init__(
-        self, observations: NDArray[Any], n: Int, n_excess: Int, threshold: Float, fitted: Bool, *,
-        side: str = "upper", scalar: bool = False, names: NDArray[np.str_] | None = None,
-    ) -> None:  # fmt: skip
-        self.side, self.names = side, names
-        self._scalar = scalar
-        self._sign = 1.0 if side == "upper" else -1.0
-        known = observations.astype(np.float64)
-        ordered = np.sort(np.where(np.isnan(known), -np.inf, known), axis=1)  # NaN is in front already
-        channels, m = ordered.shape
-        total = n.astype(np.float64)[:, None]
-        kept = np.unique(np.linspace(0, m - 1, min(m, _MOST_RANKS)).round().astype(np.int64))
-        self._levels = np.ascontiguousarray(ordered[:, kept])
-        # x lies above some of the levels kept: all observations up to the last of those are smaller.
-        self._log_rank = np.zeros((channels, kept.size + 1))
-        self._log_rank[:, 1:] = np.where(np.isinf(self._levels), 0.0, np.log((m - kept) / (total + 1.0)))
+        self,
+        tops: NDArray[Any],
+        threshold: Float,
+        n: Int,
+        n_excess: Int,
+        fitted: Bool,
+        resolution: Float,
+        xi: Float,
+        sigma: Float,
+        *,
+        n_threads: int | None = None,
+    ) -> None:
+        from evtkit._kernels.predictive import COLUMNS, posteriors
+
+        channels, largest = len(tops), np.ascontiguousarray(tops)
         self.has_tail = fitted & (n_excess >= _FEWEST)
+        self._n_threads = n_threads
         self._log_rate = np.log((n_excess + 1.0) / (n + 1.0))
         self._threshold = np.where(self.has_tail, threshold, np.inf)
-        self._gap, self._power = np.zeros(channels), np.maximum(n_excess - 1.0, 1.0)
-        self._t, self._reach, self._log_weight = (np.zeros((channels, _NODES + 1)) for _ in range(3))
-        for c in np.flatnonzero(self.has_tail):
-            excesses = ordered[c, m - n_excess[c] :] - self._threshold[c]
-            self._gap[c], spread = _spread(excesses)
-            self._t[c], self._reach[c], self._log_weight[c] = _posterior(spread)
+        self._gap, self._nodes = np.zeros(channels), np.empty((channels, 4, COLUMNS))
+        counts = np.where(self.has_tail, n_excess, 0)
 
-    def log_p_value(self, x: ArrayLike, *, n_threads: int | None = None) -> Float:
-        """Logarithm of the probability that the next observation is at least as extreme as x.
+        def work(piece: slice) -> None:
+            posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece],
+            sigma[piece],
+                       self._gap[piece], self._nodes[piece])  # fmt: skip
+
+        for_each(work, pieces(channels, _WORK * int(counts.max(initial=0)), n_threads), n_threads)
+
+    def log_sf(self, x: Float, body: Float) -> Float:
+        """Logarithm of the probability that the next observation is at least x.
 
         Parameters
         ----------
-        x : array_like, shape (..., channels); any shape for a tail of one channel
-            Values, in the units of the data.
-        n_threads : int, optional
-            Default EVTKIT_NUM_THREADS or all processors.
+        x : ndarray of float64, shape (rows, channels)
+            Values, none NaN.
+        body : ndarray of float64, shape (rows, channels)
+            What is returned at and below the thresholds.
 
         Returns
         -------
-        ndarray of float64
-            Shape of `x`; a data frame or series where `x` is one. Always finite, and decreasing above the threshold:
-            beyond every endpoint that the data allow for it lies below −745, the logarithm of the least positive
-            number.
-
-        Raises
-        ------
-        ValueError
-            If x holds NaN or no numbers, or its last axis is not the channels.
+        ndarray of float64, shape (rows, channels)
+            Above the threshold decreasing, and finite for finite x: beyond every endpoint that the data allow for it
+            lies below −745, the logarithm of the least positive number.
         """
-        from evtkit._kernels.predictive import log_p
+        from evtkit._kernels.predictive import log_tail
 
-        if (given := frame_labels(x)) is not None:
-            check_names(given.channels, self.names, "x")
-        values = real_array(x, "x").astype(np.float64, copy=False)
-        channels = self._levels.shape[0]
-        if not self._scalar and (values.ndim == 0 or values.shape[-1] != channels):
-            raise ValueError(f"x must have {channels} channels on its last axis, got shape {values.shape}")
-        if np.any(np.isnan(values)):
-            raise ValueError("x holds NaN; a value must be a number")
-        rows = values.reshape(-1, channels)
-        out = np.empty(rows.shape)
+        out = body.copy()
 
-        def work(piece: slice) -> None:
-            log_p(rows[piece], self._sign, self._levels, self._log_rank, self._threshold, self._gap, self._log_rate,
-                  self._t, self._reach, self._log_weight, self._power, out[piece])  # fmt: skip
+        def work(part: tuple[slice, slice]) -> None:
+            rows, piece = part
+            log_tail(x[rows, piece], self._threshold[piece], self._gap[piece], self._log_rate[piece],
+                     self._nodes[piece], out[rows, piece])  # fmt: skip
 
-        for_each(work, pieces(rows.shape[0], channels, n_threads), n_threads)
-        return cast("Float", like(x, out.reshape(values.shape)))
+        for_each(work, blocks(x.shape[0], x.shape[1], self._n_threads), self._n_threads)
+        return out
 
-    def p_value(self, x: ArrayLike, *, n_threads: int | None = None) -> Float:
-        """The probability itself; arguments and errors as in `log_p_value`."""
-        with np.errstate(under="ignore"):
-            return cast("Float", like(x, np.exp(np.asarray(self.log_p_value(x, n_threads=n_threads)))))
+    def isf(self, p: Float) -> Float:
+        """The level that the next observation exceeds with probability p; NaN where that is no matter of the tail.
+
+        Parameters
+        ----------
+        p : ndarray of float64, shape (rows, channels)
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        ndarray of float64, shape (rows, channels)
+            Above the threshold where p ≤ (N_u + 1)/(n + 1), and infinite where no finite level will do, as at p = 0.
+            NaN for a larger p, and in a channel without a tail.
+        """
+        from evtkit._kernels.predictive import tail_levels
+
+        out = np.full(p.shape, np.nan)
+        with np.errstate(divide="ignore"):
+            log_p = np.log(p)
+        wanted = self.has_tail & (log_p <= self._log_rate)
+
+        def work(part: tuple[slice, slice]) -> None:
+            rows, piece = part
+            tail_levels(log_p[rows, piece], wanted[rows, piece], self._threshold[piece], self._gap[piece],
+                        self._log_rate[piece], self._nodes[piece], out[rows, piece])  # fmt: skip
+
+        for_each(work, blocks(p.shape[0], p.shape[1], self._n_threads, _WORK), self._n_threads)
+        return out
 
     def __repr__(self) -> str:
-        return f"Predictive({self.has_tail.size} channels, {self.side} side, {int(self.has_tail.sum())} with a tail)"
-
-
-def _spread(excesses: Float) -> tuple[float, Float]:
-    """The smallest step between ascending excesses, and equal ones spread evenly over the step below them.
-
-    Equal values come from rounding up what was less. Taken as they are, none of them near u, they would pass for a tail
-    that ends early.
-    """
-    steps = np.diff(excesses, prepend=0.0)
-    gap = float(steps[steps > 0.0].min())
-    _, first, times = np.unique(excesses, return_index=True, return_counts=True)
-    place = (np.arange(excesses.size) - np.repeat(first, times) + 0.5) / np.repeat(times, times)
-    return gap, excesses - gap * (1.0 - place)
-
-
-def _posterior(excesses: Float) -> tuple[Float, Float, Float]:
-    """Nodes t = ξ/σ, 1/(k m(t)) and log weights, for ascending positive excesses that are not all equal."""
-    from evtkit._kernels.predictive import mean_log1p
-
-    k, largest = excesses.size, excesses[-1]
-    z = np.ascontiguousarray(excesses / largest)
-    # In u = log(1 + t y_max) the weight is smooth and, towards the end of the support, falls off like e^u.
-    low, high = max(-np.log(k) - 1.2 * _DEPTH, -36.0), 8.0 - np.log(max(z[k // 2], np.finfo(float).tiny))
-    m = np.empty(_NODES)
-    while True:
-        u = np.linspace(low, high, _NODES)
-        t = np.expm1(u)
-        t[np.abs(t) < 1e-12] = 1e-12
-        mean_log1p(z, t, m)
-        log_weight = (k - 1.0) * np.log(t / m) - k * m + u
-        log_weight -= log_weight.max()
-        seen = np.flatnonzero(log_weight > -_DEPTH)
-        if seen.size > _NODES // 2:
-            log_weight -= np.log(np.sum(np.exp(log_weight)))
-            nodes = np.append(t, 1.0) / largest, np.append(m, np.mean(np.log1p(z))), np.append(log_weight, _LAST_RESORT)
-            return nodes[0], 1.0 / (k * nodes[1]), nodes[2]
-        low, high = u[max(seen[0] - 1, 0)], u[min(seen[-1] + 1, _NODES - 1)]
+        return f"Predictive({self.has_tail.size} channels, {int(self.has_tail.sum())} with a tail)"

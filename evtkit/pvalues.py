@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, logsumexp, xlogy
 
+from evtkit._common.checks import real_array
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
@@ -58,12 +60,12 @@ def combine_p_values(log_p: ArrayLike, method: str = "fisher", *, clip: bool = T
     array([0.0053, 0.6552])
     """
     if method not in METHODS:
-        raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, METHODS))}")
-    values = np.asarray(log_p, dtype=np.float64)
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    values = real_array(log_p, "log_p").astype(np.float64)
     if values.ndim == 0 or values.shape[0] == 0:
-        raise ValueError(f"got p-values of shape {values.shape}, wanted at least one along axis 0")
+        raise ValueError(f"log_p must hold at least one p-value along axis 0, got shape {values.shape}")
     if not np.all(values <= 0.0):
-        raise ValueError("got a logarithm of a p-value that is NaN or above 0, wanted p-values in [0, 1]")
+        raise ValueError("log_p must hold logarithms of p-values in [0, 1], got NaN or one above 0")
     combined = _RULES[method](values)
     return np.asarray(np.minimum(combined, 0.0) if clip else combined)
 

@@ -28,16 +28,16 @@ class Ranking:
     The scores, larger first:
 
     =============== ==================================================================================================
-    ``pot``         −log P(X > x) under the channel's fitted tail (Wang & Sato 2023). Values beyond the endpoint of a
-                    bounded tail have probability 0 and come first, ordered by (x − u)/σ; values at or below the
-                    threshold follow, ordered by their z-score; channels without a fitted tail come last, likewise.
+    ``pot``         −log p under the channel's tail (after Wang & Sato 2023). Values at or below the threshold follow,
+                    ordered by their z-score; channels without a fitted tail come last, likewise. By the plug-in law
+                    values beyond an endpoint have probability 0 and come first, ordered by (x − u)/σ
     ``zscore``      (x − mean)/std, std with ddof = 1; a std ≤ 1e-14 counts as 1 (Levin et al. 2021)
     ``excess``      (x − u)/mean excess; channels without excesses come last
     ``spot-script`` as ``pot``, with ``method="spot-script"`` for the fit: that of the first POT-saliency code
     ``gradient``    x itself
     ``impact``      x · −log p: how much, times how improbable. For values that are in one unit in all channels, as
-                    Taylor saliency is in that of the loss. p is the probability of `evtkit.predictive`, which is never
-                    0, and at most the share of observations above the threshold, so that x keeps its order below it
+                    Taylor saliency is in that of the loss. p is predictive, never 0, and at most the share of
+                    observations above the threshold, so that x keeps its order below it
     ``random``      a random order
     =============== ==================================================================================================
 
@@ -50,8 +50,8 @@ class Ranking:
     score : ndarray of float64, shape (channels,)
         The score of each channel, in the channels' order; −inf where the ranking has none.
     log_sf, p_value : ndarray of float64, shape (channels,)
-        Logarithm of P(X > x) under the POT model (the empirical share at and below the threshold), and the probability.
-        A channel without a fitted tail has p-value 1: nothing speaks against it.
+        `Tail.logsf` of the values, and the probability. A channel without a fitted tail has p-value 1: nothing speaks
+        against it.
     above : ndarray of bool, shape (channels,)
         Where a fitted channel's value is strictly above its threshold.
     fitted : ndarray of bool, shape (channels,)
@@ -115,7 +115,7 @@ class Ranking:
         """The first k channels as text: place, channel or name, value, score, probability, and whether above."""
         if self.order.ndim > 1:
             raise ValueError(f"table works on one query; got {self.order.shape[0]}, index the ranking first")
-        rows = [("", "channel", "value", self.by, "P(X > x)", "")]
+        rows = [("", "channel", "value", self.by, "P(X ≥ x)", "")]
         for place, channel in enumerate(self.top(min(k, self.order.size)), start=1):
             name = str(channel) if self.names is None else str(self.names[channel])
             note = "" if self.above[channel] else "≤ u" if self.fitted[channel] else "no fit"
@@ -163,12 +163,12 @@ class Channels:
         1 for the upper tail, −1 for the lower one.
     threshold, mean : ndarray of float64
         In the units of the data, signs as they are.
-    xi, sigma, rate, std, mean_excess : ndarray of float64
+    sigma, rate, std, mean_excess : ndarray of float64
         Of the excesses and the observations; rate is N_u/n.
     fitted : ndarray of bool
         Where the channel has a fitted tail.
     log_sf : callable
-        Values (…, channels) to the logarithm of P(X > x), wherever the channel is fitted.
+        Values (…, channels) to the logarithm of their probability by the law asked for; 0 in channels without a fit.
     log_p_value : callable
         Values (…, channels) to the logarithm of the probability that the next observation is at least as extreme.
     spot_script : callable
@@ -182,7 +182,6 @@ class Channels:
     sign: float
     threshold: Float
     mean: Float
-    xi: Float
     sigma: Float
     rate: Float
     std: Float
@@ -230,18 +229,14 @@ def rank(
     return Ranking(np.lexsort(keys, axis=-1), score, log_sf, np.exp(log_sf), above, channels.fitted, values, by, given)
 
 
-def _by_tail(channels: Channels, x: Float, xi: Float, sigma: Float) -> tuple[Float, tuple[Float, ...]]:
-    """−log P, and sorting keys, the last one first: above, at or below, unfitted; then log P; then ties."""
+def _by_tail(channels: Channels, x: Float, log_p: Float, sigma: Float) -> tuple[Float, tuple[Float, ...]]:
+    """−log p, and sorting keys, the last one first: above, at or below, unfitted; then log p; then ties."""
     excess = channels.excess(x)
-    fitted = channels.fitted & np.isfinite(xi) & (sigma > 0.0)
+    fitted = channels.fitted & (sigma > 0.0)
     above = (excess > 0.0) & fitted
-    log_p = np.zeros(excess.shape)
-    rate, shape, scale = (np.broadcast_to(a, excess.shape)[above] for a in (channels.rate, xi, sigma))
-    log_p[above] = np.log(rate) + gpd.logsf(excess[above], shape, scale)
-    ties = channels.zscore(x)
-    ties[above] = excess[above] / scale
+    ties = np.where(above, excess / np.where(fitted, sigma, 1.0), channels.zscore(x))
     group = np.where(above, 0.0, np.where(fitted, 1.0, 2.0))
-    return np.where(above, -log_p, -np.inf), (-ties, log_p, group)
+    return np.where(above, -log_p, -np.inf), (-ties, np.where(above, log_p, 0.0), group)
 
 
 def _descending(score: Float) -> tuple[Float, tuple[Float, ...]]:
@@ -249,11 +244,16 @@ def _descending(score: Float) -> tuple[Float, tuple[Float, ...]]:
 
 
 def _pot(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
-    return _by_tail(channels, x, channels.xi, channels.sigma)
+    return _by_tail(channels, x, channels.log_sf(x), channels.sigma)
 
 
 def _spot_script(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:
-    return _by_tail(channels, x, *channels.spot_script())
+    xi, sigma = channels.spot_script()
+    believed = np.isfinite(xi) & (sigma > 0.0)
+    with np.errstate(divide="ignore"):
+        log_rate = np.log(channels.rate)
+    log_p = log_rate + gpd.logsf(channels.excess(x), np.where(believed, xi, 0.0), np.where(believed, sigma, 1.0))
+    return _by_tail(channels, x, log_p, np.where(believed, sigma, np.nan))
 
 
 def _zscore(channels: Channels, x: Float, rng: object) -> tuple[Float, tuple[Float, ...]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import real_array, whole_number
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
+from evtkit._stored import check_sketch
 from evtkit.peaks import Thresholds, how_many, tail_from_largest
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from evtkit.tail import Tail
 
 __all__ = ["TailSketch"]
+
+_MOST = 1 << 30  # channels, and values kept of each: places in a row are 32-bit integers
 
 
 class TailSketch:
@@ -56,8 +61,9 @@ class TailSketch:
 
     Notes
     -----
-    Memory is ``channels × (capacity · 1.25 + 80 … 272)`` values of `dtype`, allocated at once, plus nine numbers a
-    channel and a workspace a thread; nothing grows with the stream.
+    Memory grows with what is kept, up to ``channels × (capacity · 1.25 + 80 … 272)`` values of `dtype`, plus nine
+    numbers a channel and a workspace a thread; then nothing grows with the stream. A pickle holds what `save` writes:
+    sketches of equal content have equal pickles.
 
     Examples
     --------
@@ -83,8 +89,7 @@ class TailSketch:
         from evtkit._kernels.sketch import spare_slots
 
         for name, value in (("n_channels", n_channels), ("capacity", capacity)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+            whole_number(value, name, 1, _MOST)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
@@ -94,14 +99,14 @@ class TailSketch:
             thread_count(n_threads)
         self.n_channels, self.capacity = int(n_channels), int(capacity)
         self.nonfinite, self.n_threads = nonfinite, n_threads
-        width = self.capacity + self.capacity // 4 + spare_slots(self.capacity)
+        self._spare = int(spare_slots(self.capacity))
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
         # The mean is origin + offset, kept apart: sums would round away where the spread is far below the mean.
         self._origin, self._offset = np.zeros(self.n_channels), np.zeros(self.n_channels)
         self._squares = np.zeros(self.n_channels)
         self._minimum = np.full(self.n_channels, np.inf, dtype=self.dtype)
-        self._rows = np.empty((self.n_channels, width), dtype=self.dtype)
+        self._rows = np.empty((self.n_channels, 0), dtype=self.dtype)
         self._fill = np.zeros(self.n_channels, dtype=np.int64)
         self._cutoff = np.full(self.n_channels, -np.inf, dtype=self.dtype)
         self._scale = np.zeros(self.n_channels, dtype=self.dtype)
@@ -156,7 +161,7 @@ class TailSketch:
         ----------
         block : array_like, shape (rows, channels)
             Any number of rows. The columns of data frames must have the same names every time. A float64 block does not
-            go into a float32 sketch: it would be rounded.
+            go into a float32 sketch: it would be rounded. Masked entries of a masked array count as NaN.
 
         Raises
         ------
@@ -223,12 +228,13 @@ class TailSketch:
         threshold: ArrayLike | None = None,
         n_excess: int | None = None,
         method: str = "mle",
+        resolution: float | None = None,
     ) -> Tail:
         """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three.
 
         Parameters
         ----------
-        quantile, threshold, n_excess, method
+        quantile, threshold, n_excess, method, resolution
             As in `fit_tail`.
 
         Returns
@@ -274,13 +280,23 @@ class TailSketch:
         width = max(1, int(kept.max()))
         return tail_from_largest(
             np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, self.mean, self._squares,
-            sample=None, side="upper", method=method, scalar=False, n_threads=self.n_threads, names=self.names,
+            sample=None, side="upper", method=method, resolution=resolution,
+            scalar=False, n_threads=self.n_threads, names=self.names,
         )  # fmt: skip
 
     # -- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, atomically; a loaded sketch goes on as this one would."""
+        write_arrays(path, "TailSketch", *self.to_arrays())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> TailSketch:
+        """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
+        return cls.from_arrays(*read_arrays(path, "TailSketch", check_sketch), n_threads=n_threads)
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """All that `save` writes, as arrays and plain values: to be a part of larger files."""
         arrays = {
             "largest": self.largest(),
             "count": self.count,
@@ -289,28 +305,52 @@ class TailSketch:
             "offset": self._offset,
             "squares": self._squares,
             "minimum": self._minimum,
-            "cutoff": self._cutoff,
         }
         if self.names is not None:
             arrays["names"] = self.names
-        write_arrays(path, "TailSketch", arrays, {"capacity": self.capacity, "nonfinite": self.nonfinite})
+        return arrays, {"capacity": self.capacity, "nonfinite": self.nonfinite}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> TailSketch:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        arrays, attributes = read_arrays(path, "TailSketch")
-        largest = arrays["largest"]
-        sketch = cls(largest.shape[0], attributes["capacity"], dtype=largest.dtype, nonfinite=attributes["nonfinite"],
-                     n_threads=n_threads)  # fmt: skip
-        kept = np.count_nonzero(~np.isnan(largest), axis=1)
-        for channel, number in enumerate(kept.tolist()):
-            sketch._rows[channel, :number] = largest[channel, largest.shape[1] - number :]
-        sketch._fill[:] = kept
-        sketch.count, sketch.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
-        sketch._origin, sketch._offset, sketch._squares = arrays["origin"], arrays["offset"], arrays["squares"]
-        sketch._minimum, sketch._cutoff = arrays["minimum"], arrays["cutoff"]
-        sketch.names = arrays.get("names")
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any], *, n_threads: int | None = None
+    ) -> TailSketch:
+        """The sketch that `to_arrays` described. Raises ValueError if these are anything else."""
+        check_sketch(arrays, values)
+        sketch = cls.__new__(cls)
+        sketch._restore(arrays, values, n_threads)
         return sketch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As text and bytes: a pickle of the arrays would depend on which of their names and types are one object.
+        arrays, values = self.to_arrays()
+        form = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+        data = b"".join(array.tobytes() for array in arrays.values())
+        return {"form": json.dumps([form, values]), "data": data, "n_threads": self.n_threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        form, values = json.loads(state["form"])
+        data, start, arrays = bytearray(state["data"]), 0, {}
+        for name, (dtype, shape) in form.items():
+            size = math.prod(shape)
+            arrays[name] = np.frombuffer(data, dtype, size, start).reshape(shape)
+            start += arrays[name].nbytes
+        self._restore(arrays, values, state["n_threads"])
+
+    def _restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any], n_threads: int | None) -> None:
+        largest = arrays["largest"]
+        TailSketch.__init__(self, len(largest), values["capacity"], dtype=largest.dtype, nonfinite=values["nonfinite"],
+                            n_threads=n_threads)  # fmt: skip
+        kept = np.count_nonzero(~np.isnan(largest), axis=1)
+        self._make_room(largest.shape[1])
+        for channel, number in enumerate(kept.tolist()):
+            self._rows[channel, :number] = largest[channel, largest.shape[1] - number :]
+        self._fill[:] = kept
+        full = kept == self.capacity
+        self._cutoff[full] = self._rows[full, 0]
+        self.count, self.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
+        self._origin, self._offset, self._squares = arrays["origin"], arrays["offset"], arrays["squares"]
+        self._minimum = arrays["minimum"]
+        self.names = arrays.get("names")
 
     def __repr__(self) -> str:
         least, most = self.count.min(), self.count.max()
@@ -324,11 +364,13 @@ class TailSketch:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _checked(self, block: ArrayLike) -> NDArray[Any]:
-        values = real_array(block, "block")
+        values = real_array(block, "block", narrow=True)
         if values.ndim != 2 or values.shape[1] != self.n_channels:
             raise ValueError(f"a block must have shape (rows, {self.n_channels}), got {values.shape}")
         if values.dtype.itemsize > self.dtype.itemsize:
-            raise ValueError(f"got a {values.dtype} block for a {self.dtype} sketch; cast it, or use dtype=np.float64")
+            raise ValueError(
+                f"a block must be {self.dtype}, as the sketch is, got {values.dtype}; cast it, or use dtype=np.float64"
+            )
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 
@@ -374,11 +416,22 @@ class TailSketch:
         from evtkit._kernels.sketch import keep_largest
 
         self._ordered = False
+        self._make_room(int(self._fill.max()) + block.shape[0])
 
         def work(p: slice) -> None:
             keep_largest(block, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff, self._scale)
 
         for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
+
+    def _make_room(self, values: int) -> None:
+        """Widen the rows to hold so many values, or as many as they ever need; by doubling, so that it is seldom."""
+        most = self.capacity + self.capacity // 4 + self._spare
+        if (width := self._rows.shape[1]) >= min(most, values + self._spare):
+            return
+        rows = np.empty((self.n_channels, min(most, max(values + self._spare, 2 * width))), dtype=self.dtype)
+        held = int(self._fill.max())
+        rows[:, :held] = self._rows[:, :held]
+        self._rows = rows
 
     def _order(self) -> None:
         if self._ordered:

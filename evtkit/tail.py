@@ -12,7 +12,9 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
-from evtkit._empirical import order_statistics, share_above
+from evtkit._empirical import Body
+from evtkit._notes import advice
+from evtkit._stored import check_tail
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Interval, return_level_interval, xi_interval
@@ -29,16 +31,22 @@ if TYPE_CHECKING:
     from evtkit.gof import GoodnessOfFit
     from evtkit.ranking import Ranking
 
-__all__ = ["Tail"]
+__all__ = ["LAWS", "Tail"]
+
+LAWS = ("predictive", "plug-in")
+_ADVISED = 50  # channels up to which a repr has notes, which take time
+_WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
 @dataclass(frozen=True, eq=False)
 class Tail:
     """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
 
-    P(X > x) = (N_u/n) · S(x − u) for x > u (Pickands 1975); at and below u, the share of observations above x. Made by
-    `fit_tail` or `TailSketch.fit`. Every array has one entry a channel, and is 0-d for 1-D input. With ``side="lower"``
-    everything is about the lower tail: `sf` is P(X < x), `isf` and `return_level` are low levels.
+    `sf`, `logsf`, `isf` and `rank` are about the next observation: they allow for the uncertainty of what was fitted.
+    The textbook's P(X > x) = (N_u/n) · S(x − u) for x > u (Pickands 1975) is ``sf(x, law="plug-in")``, and
+    `return_level` is its estimate. Made by `fit_tail` or `TailSketch.fit`. Every array has one entry a channel, and is
+    0-d for 1-D input. With ``side="lower"`` everything is about the lower tail: `sf` is P(X ≤ x), `isf` and
+    `return_level` are low levels.
 
     Attributes
     ----------
@@ -56,6 +64,11 @@ class Tail:
         Mean of x − u over the excesses; NaN without any.
     loglik, se_xi, se_sigma, cov : ndarray of float64
         As in `GpdFit`.
+    resolution : ndarray of float64
+        The step δ of the lattice that the excesses are rounded to; 0 where there is none, or it is too fine to matter.
+        The threshold is then the middle between two points of the lattice, and the fit is that of rounded data.
+    left_out : ndarray of int64
+        Observations that stood apart and were left out (``fit_tail(…, clean=True)``); not counted in n.
     largest : ndarray, shape (channels, kept) or (kept,)
         The most extreme observations of each channel that are kept, all excesses among them, ascending (of −x for the
         lower side), NaN in front where a channel has fewer.
@@ -82,6 +95,8 @@ class Tail:
     se_xi: Float
     se_sigma: Float
     cov: Float
+    resolution: Float
+    left_out: NDArray[np.int64]
     largest: NDArray[Any]
     sample: NDArray[Any] | None = None
     side: str = "upper"
@@ -90,28 +105,47 @@ class Tail:
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
-    def logsf(self, x: ArrayLike) -> Float:
-        """Logarithm of P(X > x), which orders values long after `sf` has underflowed.
+    def logsf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
+        """Logarithm of the probability that the next observation is as extreme as x.
 
         Parameters
         ----------
         x : array_like, shape (..., channels); any shape for a tail of one channel
-            Levels, in the units of the data. A data frame's columns must be the channels by name, in their order.
+            Values, in the units of the data. A data frame's columns must be the channels by name, in their order.
+        law : {"predictive", "plug-in"}
+            - "predictive": P(X ≥ x) of the next observation, with the uncertainty of ξ, σ and the exceedance rate
+              averaged in; see `evtkit.predictive`. What has happened is possible: the probability is never 0. Up to the
+              threshold it is (1 + number of observations ≥ x)/(n + 1), and so it is above where a channel has no fit or
+              fewer than 5 excesses.
+            - "plug-in": the textbook's P(X > x) = (N_u/n) · S(x − u) with the estimates for the truth, and the share of
+              observations above x up to the threshold. Too small far out, by a multiple where p·n is below 10. NaN
+              above the threshold in a channel without a fit, 0 beyond the endpoint of a tail with ξ < 0.
 
         Returns
         -------
         ndarray of float64
-            Shape of `x`; a data frame or series, with its index, where `x` is one. −inf beyond the endpoint of a tail
-            with ξ < 0. Where x is at or below u, the empirical survival function; below the smallest value that a
-            sketch has kept it is known only to lie between that and 1, and 0 (the logarithm of 1) is returned: never
-            less than the truth. NaN above u in a channel without a fit.
+            Shape of `x`; a data frame or series, with its index, where `x` is one. Below the smallest value that was
+            kept, if not all were, the rank is unknown and 0 (the logarithm of 1) is returned: never less than the
+            truth.
 
         Raises
         ------
         ValueError
-            If x holds NaN or no numbers, or its last axis is not the channels.
+            If x holds NaN or no numbers, its last axis is not the channels, or the law is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from evtkit import fit_tail
+        >>> tail = fit_tail(np.random.default_rng(4).standard_exponential(500), quantile=0.9)
+        >>> print(f"{tail.sf(8.0):.1e} {tail.sf(8.0, law='plug-in'):.1e}; the truth is 3.4e-04")
+        2.4e-04 0.0e+00; the truth is 3.4e-04
         """
         levels = self._levels(x)
+        _check_law(law)
+        if law == "predictive":
+            rows = (self._sign * levels).reshape(-1, self.threshold.size)
+            return self._like(x, self._next.log_sf(rows, self._body.log_rank(rows)).reshape(levels.shape))
         sign = self._sign
         excess = sign * levels - sign * self.threshold
         out = np.empty(levels.shape)
@@ -120,34 +154,40 @@ class Tail:
         rate = np.broadcast_to(self.exceedance_rate, levels.shape)
         with np.errstate(divide="ignore"):
             out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            out[~above] = np.log(self._share_above(sign * levels)[~above])
+            rows = (sign * levels).reshape(-1, self.threshold.size)
+            out[~above] = np.log(self._body.share_above(rows).reshape(levels.shape)[~above])
         return self._like(x, out)
 
-    def sf(self, x: ArrayLike) -> Float:
-        """P(X > x), the tail probability. Shapes, values below the threshold and errors as in `logsf`."""
+    def sf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
+        """The probability that the next observation is as extreme as x. Arguments and errors as in `logsf`."""
         with np.errstate(under="ignore"):
-            return self._like(x, np.exp(np.asarray(unlabelled(self.logsf(x), "x"))))
+            return self._like(x, np.exp(np.asarray(unlabelled(self.logsf(x, law=law), "x"))))
 
-    def isf(self, p: ArrayLike) -> Float:
-        """The level that an observation exceeds with probability `p`: the inverse of `sf`.
+    def isf(self, p: ArrayLike, *, law: str = "predictive") -> Float:
+        """The level that the next observation exceeds with probability `p`: the inverse of `sf`.
 
         Parameters
         ----------
         p : array_like, shape (..., channels) or scalar; any shape for a tail of one channel
             Probabilities in [0, 1]. A data frame's columns must be the channels by name, in their order.
+        law : {"predictive", "plug-in"}
+            As in `logsf`. A plug-in level is exceeded too often: see :doc:`calibration`.
 
         Returns
         -------
         ndarray of float64, or a data frame or series where `p` is one
-            x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else an observation: sorted(x)[n − 1 − floor(p n)]. At
-            p = 0 the endpoint, or inf. NaN in a channel without a fit where p ≤ N_u/n.
+            "predictive": the least level beyond which every value has a probability of at most p; an observation where
+            p > (N_u + 1)/(n + 1), and infinite where nothing is so improbable, as at p = 0.
+            "plug-in": x_p = u + σ/ξ · ((p n/N_u)^(−ξ) − 1) where p ≤ N_u/n, else sorted(x)[n − 1 − floor(p n)]; the
+            endpoint, or infinite, at p = 0; NaN in a channel without a fit where p ≤ N_u/n.
 
         Raises
         ------
         ValueError
-            If p is outside [0, 1], or so large that it asks for values that were not kept.
+            If p is outside [0, 1], or so large that it asks for values that were not kept, or the law is unknown.
         """
         prob = self._numbers(p, "p")
+        _check_law(law)
         if np.any(bad := ~((prob >= 0.0) & (prob <= 1.0))):
             raise ValueError(f"p must lie in [0, 1], got {float(prob[bad].flat[0])}")
         if self.threshold.ndim and prob.ndim and prob.shape[-1] != self.threshold.size:
@@ -156,6 +196,14 @@ class Tail:
             )
         shape = np.broadcast_shapes(prob.shape, self.threshold.shape)
         prob = np.broadcast_to(prob, shape)
+        rows = prob.reshape(-1, self.threshold.size)
+        if law == "predictive":
+            level = self._next.isf(rows)
+            as_large = np.floor(rows * (np.atleast_1d(self.n) + 1.0) * _WHOLE).astype(np.int64) - 1
+            level[np.isnan(level) & (as_large < 0)] = np.inf  # no rank is so improbable
+            by_rank = np.isnan(level)
+            level[by_rank] = self._body.order_statistics(as_large, by_rank)
+            return self._like(p, self._sign * level.reshape(shape))
         u, xi, sigma, n, n_excess = (
             np.broadcast_to(np.asarray(a, dtype=np.float64), shape)
             for a in (self._sign * self.threshold, self.xi, self.sigma, self.n, self.n_excess)
@@ -167,9 +215,8 @@ class Tail:
         excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
         out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
         if not np.all(tail):
-            known = np.atleast_2d(self.largest if self.sample is None else self.sample)
-            channel = np.broadcast_to(np.arange(known.shape[0]) if self.threshold.ndim else 0, shape)
-            out[~tail] = order_statistics(prob, ~tail, channel, known, np.atleast_1d(self.n))
+            larger = (rows * np.atleast_1d(self.n)).astype(np.int64)
+            out[~tail] = self._body.order_statistics(larger, ~tail.reshape(rows.shape))
         out *= self._sign
         return self._like(p, out)
 
@@ -182,7 +229,10 @@ class Tail:
     def return_level(
         self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
     ) -> Float | Interval:
-        """The level exceeded once in `period` observations, on average: isf(1/period).
+        """The textbook's level exceeded once in `period` observations, on average: ``isf(1/period, law="plug-in")``.
+
+        An estimate of a property of the distribution (Coles 2001, equation 4.13), for tables and intervals. For an
+        alarm use `isf`, whose level the next observation exceeds with the probability stated.
 
         Parameters
         ----------
@@ -215,7 +265,7 @@ class Tail:
         m = self._numbers(period, "period")
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        estimate = self.isf(1.0 / m)
+        estimate = self.isf(1.0 / m, law="plug-in")
         if interval is None:
             return self._like(period, estimate)
         return self._level_interval(m, np.asarray(estimate), interval, method)
@@ -235,6 +285,7 @@ class Tail:
         x: ArrayLike,
         by: str = "pot",
         *,
+        law: str = "predictive",
         rng: np.random.Generator | int | None = None,
         names: ArrayLike | None = None,
     ) -> Ranking:
@@ -247,6 +298,8 @@ class Tail:
         by : str
             ``"pot"``, ``"zscore"``, ``"excess"``, ``"spot-script"``, ``"gradient"``, ``"impact"`` or ``"random"``; see
             `Ranking`.
+        law : {"predictive", "plug-in"}
+            Whose probabilities, as in `logsf`; "plug-in" ranks as Wang & Sato (2023) do.
         rng : numpy.random.Generator or int
             For ``by="random"``.
         names : array_like of str, optional
@@ -258,7 +311,8 @@ class Tail:
         """
         if not self.threshold.ndim:
             raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
-        return rank(self._channels(), self._numbers(x, "x"), by, rng=rng, names=names)
+        _check_law(law)
+        return rank(self._channels(law), self._numbers(x, "x"), by, rng=rng, names=names)
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -293,16 +347,50 @@ class Tail:
     def gpd_fit(self) -> GpdFit:
         """The fit as `fit_gpd` returns it."""
         return GpdFit(self.xi, self.sigma, self.loglik, self.n_excess, self.status,
-                      self.se_xi, self.se_sigma, self.cov, self.method)  # fmt: skip
+                      self.se_xi, self.se_sigma, self.cov, self.method, self.resolution)  # fmt: skip
 
     @cached_property
-    def predictive(self) -> Predictive:
-        """Probabilities of the next observation, which allow for the uncertainty of ξ and σ."""
-        known = np.atleast_2d(self.largest if self.sample is None else self.sample)
+    def _body(self) -> Body:
+        sample = None if self.sample is None else np.atleast_2d(self.sample)
+        return Body(np.atleast_2d(self.largest), sample, np.atleast_1d(self.n))
+
+    @cached_property
+    def _next(self) -> Predictive:
+        """The law of the next observation beyond the threshold, made when it is first asked for."""
+        one = np.atleast_1d
         return Predictive(
-            known, np.atleast_1d(self.n), np.atleast_1d(self.n_excess), self._sign * np.atleast_1d(self.threshold),
-            np.atleast_1d(self.is_fitted), side=self.side, scalar=not self.threshold.ndim, names=self.names,
+            np.atleast_2d(self.largest), one(self._sign * self.threshold), one(self.n), one(self.n_excess),
+            one(self.is_fitted), one(self.resolution), one(self.xi), one(self.sigma),
         )  # fmt: skip
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        r"""What to know beside the numbers, a line each: rounding, ties, too few excesses, a fit that does not hold, …
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from evtkit import fit_tail
+        >>> print(*fit_tail(np.random.default_rng(0).poisson(3.0, 200), quantile=0.9).notes, sep="\n")
+        15 excesses only: far levels rest on the prior
+        rounded to steps of 1, and fitted as such
+        """
+        return self.notes_on(None)
+
+    def notes_on(self, p: float | None) -> tuple[str, ...]:
+        """`notes`, and whether the data reach as far as the probability `p`."""
+        channels = self.threshold.size
+        one = np.atleast_1d
+        fit = GpdFit(
+            one(self.xi), one(self.sigma), one(self.loglik), one(self.n_excess), one(self.status), one(self.se_xi),
+            one(self.se_sigma), one(self.cov), self.method, one(self.resolution),
+        )  # fmt: skip
+        names = None if self.names is None else np.atleast_1d(self.names).tolist()
+        ordered = None
+        if self.sample is not None:
+            ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
+        n, left_out, excesses = np.atleast_1d(self.n), np.atleast_1d(self.left_out), self.excesses.reshape(-1, channels)
+        return advice(fit, n, excesses, left_out, names, ordered, p)
 
     def __len__(self) -> int:
         return self.threshold.size
@@ -328,18 +416,22 @@ class Tail:
         beyond = ">" if self.side == "upper" else "<"
         if self.threshold.ndim == 0:
             name = "x" if self.names is None else self.names
-            return (
+            return self._with_notes(
                 f"Tail({name} {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
                 f"xi={self.xi:.4g} ± {self.se_xi:.2g}, sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, "
                 f"{FitStatus(int(self.status)).name})"
             )
         states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
         low, middle, high = np.nanpercentile(self.xi, [5, 50, 95]) if np.any(self.is_fitted) else [np.nan] * 3
-        return (
+        return self._with_notes(
             f"Tail({len(self)} channels{self._listed_names()}, {self.side} side, "
             f"{np.sum(self.n_excess)} excesses: {', '.join(states)}; "
             f"xi {middle:.3g}, 90 % of channels in {low:.3g} … {high:.3g})"
         )
+
+    def _with_notes(self, head: str) -> str:
+        notes = self.notes if len(self) <= _ADVISED else ()
+        return "\n".join([head, *(f"  note: {line}" for line in notes)])
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -350,8 +442,8 @@ class Tail:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tail:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        arrays, attributes = read_arrays(path, "Tail")
+        """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
+        arrays, attributes = read_arrays(path, "Tail", check_tail)
         return cls(**arrays, **attributes)
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -360,11 +452,7 @@ class Tail:
     def _sign(self) -> float:
         return 1.0 if self.side == "upper" else -1.0
 
-    def _share_above(self, levels: Float) -> Float:
-        sample = None if self.sample is None else np.atleast_2d(self.sample)
-        return share_above(levels, np.atleast_2d(self.largest), sample, np.atleast_1d(self.n))
-
-    def _channels(self) -> Channels:
+    def _channels(self, law: str) -> Channels:
         """What a ranking may look at."""
 
         def spot_script() -> tuple[Float, Float]:
@@ -372,17 +460,17 @@ class Tail:
             return fit.xi, fit.sigma
 
         return Channels(
-            sign=self._sign, threshold=self.threshold, mean=self.mean, xi=self.xi, sigma=self.sigma,
+            sign=self._sign, threshold=self.threshold, mean=self.mean, sigma=self.sigma,
             rate=self.exceedance_rate, std=self.std, mean_excess=self.mean_excess, fitted=self.is_fitted,
-            log_sf=self._log_sf_of_fitted, log_p_value=lambda x: np.asarray(self.predictive.log_p_value(x)),
+            log_sf=lambda x: self._log_sf_of_fitted(x, law), log_p_value=lambda x: np.asarray(self.logsf(x)),
             spot_script=spot_script, names=self.names,
             least_surprise=float(np.log((self.n.max() + 1.0) / (self.n_excess.max() + 1.0))),
         )  # fmt: skip
 
-    def _log_sf_of_fitted(self, x: Float) -> Float:
+    def _log_sf_of_fitted(self, x: Float, law: str) -> Float:
         """`logsf`, with 0 where a channel is not fitted, also above its threshold."""
         known = np.where(self.is_fitted, x, self.threshold)
-        return np.where(self.is_fitted, np.asarray(self.logsf(known)), 0.0)
+        return np.where(self.is_fitted, np.asarray(self.logsf(known, law=law)), 0.0)
 
     def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
         """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
@@ -435,3 +523,8 @@ class Tail:
         if self.threshold.ndim and (levels.ndim == 0 or levels.shape[-1] != self.threshold.size):
             raise ValueError(f"x must have {self.threshold.size} channels on its last axis, got shape {levels.shape}")
         return levels
+
+
+def _check_law(law: str) -> None:
+    if law not in LAWS:
+        raise ValueError(f"law must be one of {', '.join(map(repr, LAWS))}, got {law!r}")

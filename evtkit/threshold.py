@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from evtkit._common.checks import real_array
-from evtkit.fit import FitStatus, GpdFit, fit_gpd
+from evtkit.fit import FitStatus, GpdFit, fit_gpd, rounding_steps
 from evtkit.gof import goodness_of_fit
 
 if TYPE_CHECKING:
@@ -206,7 +206,9 @@ def parameter_stability(x: ArrayLike, thresholds: ArrayLike | None = None) -> Pa
     )
 
 
-def suggest_threshold(x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr: float = 0.05) -> ThresholdChoice:
+def suggest_threshold(
+    x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr: float = 0.05, resolution: float | None = None
+) -> ThresholdChoice:
     """Suggest the lowest threshold above which the GPD fits, by sequential tests (Bader, Yan & Zhang 2018).
 
     The fit over each threshold is tested with the Anderson–Darling statistic, and ForwardStop (G'Sell et al. 2016)
@@ -223,6 +225,9 @@ def suggest_threshold(x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr:
         fit lies on the boundary ξ = −1 or there is none.
     fdr : float
         Rate in (0, 1) of thresholds that are rejected wrongly among those rejected.
+    resolution : float or None
+        The step that the data are rounded to, as in `fit_tail`; None finds out. Candidates are then middles between
+        lattice points.
 
     Returns
     -------
@@ -237,7 +242,8 @@ def suggest_threshold(x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr:
         raise ValueError(f"fdr must lie in (0, 1), got {fdr}")
     ordered = _channel(x)
     u = _thresholds(ordered, _ranked(ordered) if thresholds is None else thresholds)
-    excesses, fit = _fits(ordered, u)
+    u, step = _mid_cells(ordered, u, resolution)
+    excesses, fit = _fits(ordered, u, step)
     untestable = np.flatnonzero(fit.status != FitStatus.OK)
     tested = int(untestable[0]) if untestable.size else len(u)
     p = goodness_of_fit(excesses, fit).p_a2[:tested]
@@ -290,9 +296,28 @@ def _ranked(ordered: Float) -> Float:
     return np.take(ordered, ranks)
 
 
-def _fits(ordered: Float, u: Float) -> tuple[Float, GpdFit]:
+def _mid_cells(ordered: Float, u: Float, resolution: float | None) -> tuple[Float, float]:
+    """Thresholds in the middle between two points of the data's lattice, if they have one, and its step."""
+    from evtkit._kernels.grouped import mid_cell, rounding  # deferred: compiled
+
+    above = ordered[np.searchsorted(ordered, u[0], side="right") :].copy()
+    step = 0.0 if resolution is None else rounding_steps(resolution, 1)[0]
+    if resolution is None and above.size:
+        step = rounding(above, above.size, above.mean() - u[0])
+    if not step > 0.0:
+        return u, 0.0
+    places = np.searchsorted(ordered, u, side="right")
+    inside = places < ordered.size
+    middles = [
+        mid_cell(level, smallest, step) for level, smallest in zip(u[inside], ordered[places[inside]], strict=True)
+    ]
+    _, first = np.unique(places[inside], return_index=True)
+    return np.array(middles)[first], step
+
+
+def _fits(ordered: Float, u: Float, resolution: float = 0.0) -> tuple[Float, GpdFit]:
     """Excesses over every threshold, one a column, and their fits."""
     largest = ordered[np.searchsorted(ordered, u[0], side="right") :]
     excesses = largest[:, None] - u
     excesses[~(largest[:, None] > u)] = np.nan
-    return excesses, fit_gpd(excesses)
+    return excesses, fit_gpd(excesses, resolution=resolution)

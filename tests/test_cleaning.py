@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from evtkit import fit_gpd, gpd
+from evtkit import fit_gpd, fit_tail, gpd
 from evtkit.cleaning import fit_censored, isolated
 
 
@@ -56,6 +56,41 @@ def test_a_group_that_hides_itself_is_found_whole(planted, draw):
 def test_ordinary_samples_are_rarely_touched(draw):
     touched = [isolated(draw(np.random.default_rng(seed))).any() for seed in range(100)]
     assert np.mean(touched) <= 0.05
+
+
+@pytest.mark.parametrize(("planted", "low"), [(10, 6.0), (40, 6.0), (60, 5.0)])
+def test_many_that_are_spread_as_widely_as_the_rest_are_found(planted, low):
+    x = np.random.default_rng(5).standard_normal(1000)
+    x[:planted] = low + 1.5 * np.random.default_rng(6).random(planted)
+    found = isolated(x, quantile=0.8)
+    assert found[:planted].sum() >= 0.9 * planted
+    assert found[planted:].sum() <= 2
+
+
+def test_of_many_observations_a_few_and_a_large_group_are_found():
+    x = np.random.default_rng(7).standard_normal(60_000)
+    for planted in (3, 2000):
+        dirty = x.copy()
+        dirty[:planted] = 9.0 + np.random.default_rng(8).random(planted)
+        found = isolated(dirty, quantile=0.8)
+        assert found[:planted].all()
+        assert found[planted:].sum() <= 2
+
+
+def test_data_in_uneven_steps_are_not_outliers():
+    for seed in range(20):
+        assert not isolated(np.log1p(np.random.default_rng(seed).poisson(3.0, 1000)), quantile=0.8).any()
+
+
+def test_a_cleaned_tail_is_that_of_the_others():
+    rng = np.random.default_rng(9)
+    x = rng.standard_normal((1000, 2))
+    x[:8, 1] = 20.0 + rng.random(8)
+    tail = fit_tail(x, quantile=0.9, clean=True)
+    assert tail.left_out.tolist() == [0, 8]
+    assert tail.n.tolist() == [1000, 992]
+    others = fit_tail(x[8:, 1], quantile=0.9)
+    assert tail[1].isf(1e-3) == others.isf(1e-3)
 
 
 def test_units_and_order_change_nothing():

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
 
 FOLDER = Path(__file__).parents[1] / "examples" / "evidence"
 

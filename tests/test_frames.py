@@ -166,8 +166,9 @@ def test_thresholds_are_matched_by_name():
     ],
 )  # fmt: skip
 def test_every_kind_of_number_is_taken(column):
-    tail = fit_tail(column, n_excess=3)
+    tail = fit_tail(column, n_excess=3, resolution=0)
     assert tail.excesses.tolist() == [1.0, 2.0, 3.0]
+    assert fit_tail(column, n_excess=3).resolution == 1.0
     assert tail.names is None
     assert (unlabelled(column, "x").dtype == np.float32) == (str(column.dtype).lower() == "float32")
 
@@ -225,8 +226,8 @@ def test_no_library_is_imported_for_the_sake_of_arguments():
 
 
 @both
-def test_predictive_probabilities_keep_the_index(frame):
-    model = fit_tail(frame(), quantile=0.9).predictive
-    assert_like(model.p_value(frame()), frame(), model.p_value(X))
+def test_plug_in_probabilities_keep_the_index(frame):
+    tail = fit_tail(frame(), quantile=0.9)
+    assert_like(tail.sf(frame(), law="plug-in"), frame(), tail.sf(X, law="plug-in"))
     with pytest.raises(ValueError, match="another order"):
-        model.p_value(frame()[NAMES[::-1]])
+        tail.sf(frame()[NAMES[::-1]], law="plug-in")

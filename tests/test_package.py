@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 import evtkit
-from evtkit._common.files import read_arrays, write_arrays, write_atomic
 
 
 def imported_by(code: str) -> set[str]:
@@ -48,30 +49,18 @@ def test_every_name_is_found():
         evtkit.nothing  # noqa: B018
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "a.npz"
-    write_arrays(path, "Kind", {"x": np.arange(3)}, {})
-
-    def broken(stream) -> None:
-        stream.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(path, broken)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
-    assert np.array_equal(read_arrays(path, "Kind")[0]["x"], np.arange(3))
+def test_every_extra_that_is_named_exists():
+    root = Path(__file__).resolve().parents[1]
+    extras = set(
+        tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+    files = [p for folder in ("evtkit", "adapters", "docs", "examples") for p in (root / folder).rglob("*")]
+    for path in [*files, root / "README.md", root / "pyproject.toml"]:
+        if path.suffix in (".py", ".rst", ".md", ".toml", ".html") and "_build" not in path.parts:
+            for named in re.findall(r"evtkit\[([a-z,-]+)\]", path.read_text(encoding="utf-8")):
+                assert set(named.split(",")) <= extras, path
 
 
-def test_files_know_their_kind(tmp_path):
-    write_arrays(tmp_path / "a.npz", "Kind", {"x": np.arange(3)}, {"note": "ξ"})
-    assert read_arrays(tmp_path / "a.npz", "Kind")[1] == {"note": "ξ"}
-    with pytest.raises(ValueError, match="not a saved Other"):
-        read_arrays(tmp_path / "a.npz", "Other")
-    with pytest.raises(ValueError, match="not a folder"):
-        write_arrays(tmp_path / "no" / "a.npz", "Kind", {}, {})
-
-
-def test_nothing_is_unpickled(tmp_path):
-    np.savez(tmp_path / "p.npz", header=np.array(object(), dtype=object))
-    with pytest.raises(ValueError, match="not an evtkit file"):
-        read_arrays(tmp_path / "p.npz", "Kind")
+@pytest.mark.parametrize("package", ["evtkit", "adapters/evtkit_torch", "adapters/evtkit_keras"])
+def test_type_checkers_may_read_the_package(package):
+    assert (Path(__file__).resolve().parents[1] / package / "py.typed").is_file()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from evtkit import Spot, fit_tail, gpd, plot, threshold
 from evtkit.intervals import return_level_interval
-from evtkit.spot import ANOMALY
+from evtkit.spot import ANOMALY, Events
 
 RNG = np.random.default_rng(5)
 SAMPLES = {
@@ -209,6 +209,22 @@ def test_a_stream_has_its_levels_and_all_its_alarms(side, scale, tmp_path):
     places = 500 + np.flatnonzero(trace.label == ANOMALY)
     np.testing.assert_array_equal(alarms, np.column_stack([places, x[places]]))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("observation", "flow [m³/s]")
+
+
+def test_events_are_shaded_and_a_level_outside_the_picture_is_said():
+    x = np.random.default_rng(5).standard_normal(3000)
+    x[2000:2100] = 9.0
+    spot, events = Spot(1e-3, side="both").fit(x[:1000]), Events(side="both")
+    trace = spot.trace(x[1000:])
+    told = events.feed(x[1000:], trace)
+    ax = plot.stream(x[1000:], trace, events=told)
+    spans = [patch.get_x() for patch in ax.patches]
+    assert 1000 in spans
+    assert len(spans) == len({event.id for event in told})
+    assert not ax.texts
+    far = trace._replace(alarm_threshold=trace.alarm_threshold * [1.0, 1e6])
+    (text,) = plot.stream(x[1000:], far).texts
+    assert "outside the picture" in text.get_text()
 
 
 def test_a_long_stream_keeps_every_extreme():

@@ -38,10 +38,10 @@ def test_pot_orders_by_tail_probability(tail):
     assert np.all(np.diff(tail.logsf(x)[fitted]) >= 0)
 
 
-def test_beyond_the_endpoint_comes_first_ordered_by_excess_over_scale(tail, query):
+def test_beyond_the_endpoint_comes_first_ordered_by_excess_over_scale_by_the_plug_in_law(tail, query):
     query[0], query[1] = tail.endpoint[0] + 1.0, tail.endpoint[1] + 3.0
     query[39] = tail.isf(1e-12)[39]
-    ranking = tail.rank(query)
+    ranking = tail.rank(query, law="plug-in")
     assert ranking.order[:3].tolist() == [1, 0, 39]
     assert ranking.p_value[[0, 1]].tolist() == [0.0, 0.0]
 
@@ -49,9 +49,14 @@ def test_beyond_the_endpoint_comes_first_ordered_by_excess_over_scale(tail, quer
 def test_beyond_the_endpoint_a_channels_unit_does_not_matter():
     scale = np.array([1e-3, 1.0, 1e3, 1e6])
     tail = fit_tail(gpd.rvs(-0.5, 1.0, (2000, 4), 6) * scale, quantile=0.9)
-    ranking = tail.rank(tail.threshold + np.array([40.0, 10.0, 30.0, 20.0]) * tail.sigma)
+    ranking = tail.rank(tail.threshold + np.array([40.0, 10.0, 30.0, 20.0]) * tail.sigma, law="plug-in")
     assert ranking.p_value.tolist() == [0.0] * 4
     assert ranking.order.tolist() == [0, 2, 3, 1]
+
+
+def test_what_has_happened_is_possible(sample, tail):
+    ranking = tail.rank(sample[np.argmax(sample, axis=0), np.arange(CHANNELS)])
+    assert np.all(ranking.p_value[tail.is_fitted] > 1e-5)
 
 
 def test_a_dead_channel_never_outranks_a_fitted_one(tail, query):
@@ -78,6 +83,8 @@ def test_ties_keep_the_order_of_channels():
     tail = fit_tail(x, quantile=0.9)
     assert tail.rank(np.full(30, 9.0)).order.tolist() == list(range(30))
     assert tail.rank(np.full(30, 0.1)).order.tolist() == list(range(30))
+    by_chance = tail.rank(np.full(30, 9.0), "random", rng=0)
+    assert by_chance.select(0.5).tolist() == by_chance.order.tolist()  # equal probabilities, in the ranking's order
 
 
 def test_ranks_survive_underflow(tail):
@@ -104,10 +111,9 @@ def test_the_other_scores(tail, query, by, score):
 
 
 def test_impact_is_the_value_times_its_surprise(tail, query):
-
     query[3], query[30], query[8] = tail.threshold[3] + 1.0, 1e9, -2.0
     ranking = tail.rank(query, "impact")
-    surprise = -tail.predictive.log_p_value(query)
+    surprise = -tail.logsf(query)
     floor = -np.log(200 / 2001)  # 199 of 2,000 lie above each threshold
     np.testing.assert_allclose(ranking.score, query * np.maximum(surprise, floor), rtol=1e-12)
     assert np.array_equal(ranking.order, np.argsort(-ranking.score, kind="stable"))
@@ -165,6 +171,12 @@ def test_select_is_benjamini_hochberg(seed, fdr):
     assert np.array_equal(np.exp(log_p[chosen]), ordered[:most])
 
 
+def test_select_takes_what_is_exactly_at_its_limit():
+    log_p = np.log([0.25, 0.5])
+    ranking = Ranking(np.arange(2), -log_p, log_p, np.exp(log_p), np.ones(2, bool), np.ones(2, bool), log_p, "pot")
+    assert ranking.select(0.5).tolist() == [0, 1]
+
+
 def test_false_discovery_rate_is_kept():
     """Queries from the same distribution as the sample: about fdr of them select anything at all."""
     rng = np.random.default_rng(8)
@@ -180,7 +192,7 @@ def test_repr_and_table_are_readable(tail, query):
     assert "filter 39" in repr(ranking)
     assert "1 above" in repr(ranking)
     assert ranking.table(3).count("\n") == 3
-    assert "e-3" in ranking.table(1)
+    assert "e-3" in tail.rank(query, law="plug-in").table(1)  # no float is so small
 
 
 @pytest.mark.parametrize("k", [-1, CHANNELS + 1])

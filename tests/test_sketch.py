@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,13 +163,15 @@ def test_merged_and_loaded_sketches_know_all_that_one_would(tmp_path):
     assert repr(first) == repr(whole)
 
 
-def test_memory_does_not_grow():
+def test_memory_grows_with_the_values_kept_and_no_further():
     sketch = TailSketch(1000, 400, dtype=np.float32)
-    before = sketch.nbytes
+    assert sketch.nbytes < 1000 * 100
+    sizes = []
     for _ in range(50):
         sketch.update(np.random.default_rng(0).standard_exponential((100, 1000), dtype=np.float32))
-    assert sketch.nbytes == before
-    assert before < 1000 * (400 * 5 / 4 + 80 + 12) * 4 + 1000 * 6 * 8
+        sizes.append(sketch.nbytes)
+    assert sizes[-1] == sizes[10]
+    assert max(sizes) < 1000 * (400 * 5 / 4 + 80 + 12) * 4 + 1000 * 6 * 8
 
 
 @pytest.mark.parametrize(
@@ -205,7 +210,7 @@ def test_bad_blocks_change_nothing(block, message):
         (lambda s: TailSketch(2, 2.5), "capacity"),
         (lambda s: TailSketch(2, 10, dtype=np.int32), "dtype"),
         (lambda s: TailSketch(2, 10, nonfinite="drop"), "nonfinite"),
-        (lambda s: TailSketch(2, 10, dtype=np.float32).update(np.zeros((1, 2))), "float64 block"),
+        (lambda s: TailSketch(2, 10, dtype=np.float32).update(np.zeros((1, 2))), "must be float32, .*got float64"),
     ],
 )
 def test_bad_requests(call, message):
@@ -245,3 +250,39 @@ def test_filter_kernel_keeps_in_order_and_in_place(x):
     assert count_from(x, x.size, pivot) == expected.size
     out[: x.size] = x
     assert np.array_equal(out[: keep_from(out, x.size, pivot, out)], expected)
+
+
+def test_memory_grows_with_what_is_kept():
+    assert TailSketch(100, 1_000_000_000).nbytes < 10_000
+    sketch, sizes = TailSketch(10, 10_000), []
+    for _ in range(30):
+        sketch.update(np.random.default_rng(0).standard_exponential((100, 10)))
+        sizes.append(sketch.nbytes)
+    assert sizes[0] < 10 * 1000 * 8
+    assert sizes[-1] < 2 * 10 * 3500 * 8
+    assert len(set(sizes)) < 8  # doubled, not moved at every block
+
+
+def _filled(order, blocks, **options):
+    x = np.random.default_rng(3).standard_normal((400, 3))[order]
+    sketch = TailSketch(3, 50, **options)
+    for block in np.split(x, blocks):
+        sketch.update(block)
+    return sketch
+
+
+def test_pickles_hold_what_save_writes_and_nothing_else():
+    one = _filled(np.arange(400), [400])
+    again = _filled(np.arange(400), [400])
+    junk = np.full((3, 5000), 1e300)  # for the allocator to hand out
+    del junk
+    data = pickle.dumps(one)
+    assert data == pickle.dumps(again) == pickle.dumps(pickle.loads(data)) == pickle.dumps(copy.deepcopy(one))
+    assert len(data) < 3 * 50 * 8 + 1500
+    other = pickle.loads(data)
+    for sketch in (one, other):
+        sketch.update(np.random.default_rng(4).standard_normal((200, 3)))
+    assert np.array_equal(one.largest(), other.largest())
+    assert np.array_equal(one.mean, other.mean)
+    assert np.array_equal(one.variance, other.variance)
+    assert pickle.loads(pickle.dumps(_filled(np.arange(400), [1, 399], n_threads=2))).n_threads == 2

@@ -70,7 +70,7 @@ SAMPLES = {
 def test_spot_is_the_textbooks(name):
     x = SAMPLES[name](np.random.default_rng(4), 6000)
     textbook = TextbookSpot(1e-3).fit(x[:1000])
-    trace = Spot(1e-3, max_excess=10_000, on_alarm="ignore").fit(x[:1000]).trace(x[1000:])
+    trace = Spot(1e-3, max_excess=10_000, on_alarm="ignore", level="plug-in").fit(x[:1000]).trace(x[1000:])
     for value, label, level, log_p in zip(x[1000:].tolist(), *trace, strict=True):
         assert textbook.alarm_threshold == pytest.approx(level, rel=1e-12)
         if value > textbook.threshold:
@@ -82,7 +82,7 @@ def test_spot_is_the_textbooks(name):
 def test_dspot_is_the_textbooks(name):
     x = SAMPLES[name](np.random.default_rng(5), 4000) + 0.002 * np.arange(4000)
     textbook = TextbookDSpot(1e-3, 50).fit(x[:1000])
-    trace = DSpot(1e-3, 50, max_excess=10_000, on_alarm="ignore").fit(x[:1000]).trace(x[1000:])
+    trace = DSpot(1e-3, 50, max_excess=10_000, on_alarm="ignore", level="plug-in").fit(x[:1000]).trace(x[1000:])
     for value, label, level, _ in zip(x[1000:].tolist(), *trace, strict=True):
         assert textbook.alarm_threshold == pytest.approx(level, rel=1e-9)
         assert textbook.step(value) == label

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evtkit._common.tables import read_table
+from evtkit._common.tables import Dialect, read_table
 
 CSV = "day,north,south,flag\nMon,1.5,2,true\nTue,,3,false\nWed,NaN,NA,true\n"
 
@@ -24,7 +24,7 @@ def csv(tmp_path):
 def test_reads_every_numeric_column_and_names_the_others(csv):
     table = read_table(csv)
     assert table.columns == ("north", "south")
-    assert table.skipped == ("day", "flag")
+    assert table.skipped == (("day", "text, such as 'Mon'"), ("flag", "text, such as 'true'"))
     assert table.labels is None
     np.testing.assert_array_equal(table.values, [[1.5, 2.0], [np.nan, 3.0], [np.nan, np.nan]])
     np.testing.assert_array_equal(table.missing, [2, 1])
@@ -38,7 +38,8 @@ def test_reads_the_columns_asked_for_in_their_order(csv):
 
 
 def test_parquet_is_csv(csv, tmp_path):
-    pl.read_csv(csv, null_values=["NA"]).write_parquet(tmp_path / "levels.parquet")
+    frame = pl.read_csv(csv, null_values=["NA"], schema_overrides={"flag": pl.String})
+    frame.write_parquet(tmp_path / "levels.parquet")
     one, other = read_table(csv, label="day"), read_table(tmp_path / "levels.parquet", label="day")
     np.testing.assert_array_equal(one.values, other.values)
     assert (one.columns, one.labels, one.skipped) == (other.columns, other.labels, other.skipped)
@@ -47,7 +48,7 @@ def test_parquet_is_csv(csv, tmp_path):
 def test_reads_tabs_other_separators_compressed_files_and_standard_input(tmp_path, monkeypatch):
     for name, separator in (("a.tsv", None), ("b.csv", "\t"), ("c.csv", ";")):
         (tmp_path / name).write_text("x,y\n1,2\n".replace(",", separator or "\t"))
-        assert read_table(tmp_path / name, separator=separator).values.tolist() == [[1.0, 2.0]]
+        assert read_table(tmp_path / name, dialect=Dialect(separator)).values.tolist() == [[1.0, 2.0]]
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"x\n1\n"))
     assert read_table(tmp_path / "d.csv.gz").values.tolist() == [[1.0]]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\n7\n")))
@@ -70,10 +71,9 @@ def test_a_number_late_in_the_file_decides_the_column(tmp_path):
         ("x,y\n1,2\n", {"label": "z"}, "no column 'z'"),
         ("x,y\n1,2\n", {"columns": ["x", "x"]}, "asked for twice"),
         ("x\n1\nabc\n", {"columns": ["x"]}, "'abc' in row 2, wanted a number"),
-        ("x\ntrue\n", {"columns": ["x"]}, "holds Boolean, wanted numbers"),
+        ("x\ntrue\n", {"columns": ["x"]}, "'true' in row 1, wanted a number"),
         ("x\n1\ninf\n", {"columns": ["x"]}, "holds inf in row 2, wanted finite"),
-        ("x\n1\n", {"separator": "--"}, "one ASCII character, got '--'"),
-        ("x\n1,2,3\n", {}, "cannot read"),
+        ("x\n1,2,3\n", {}, r"row 1 .*line 2.* has 3 cells, the header has 1"),
     ],
 )
 def test_bad_tables_say_what_was_got_and_wanted(text, options, message, tmp_path):

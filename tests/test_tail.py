@@ -41,7 +41,8 @@ def test_threshold_is_the_order_statistic_and_excesses_are_strict(x):
 def test_ties_at_the_threshold_are_not_excesses():
     tail = fit_tail([1.0, 2, 2, 2, 3, 4, 5], threshold=2.0)
     assert tail.n_excess == 3
-    assert np.array_equal(tail.excesses, [1.0, 2.0, 3.0])
+    assert np.array_equal(tail.excesses, [0.5, 1.5, 2.5])  # whole numbers: the threshold lies between two
+    assert np.array_equal(fit_tail([1.0, 2, 2, 2, 3, 4, 5], threshold=2.0, resolution=0).excesses, [1.0, 2.0, 3.0])
 
 
 def test_tail_fit_is_fit_gpd_of_the_excesses(x):
@@ -62,36 +63,68 @@ def test_quantile_and_n_excess_agree(x):
     assert_same(fit_tail(x, quantile=0.9), fit_tail(x, n_excess=299))
 
 
-def test_sf_below_the_threshold_is_the_empirical_share(x):
+def test_sf_up_to_the_threshold_is_the_rank_of_the_next_observation(x):
+    tail = fit_tail(x, quantile=0.9)
+    levels = np.minimum(np.concatenate([x[:30], np.linspace(-6, 1, 40)[:, None] * np.ones(5)]), tail.threshold)
+    for rows in (levels, levels[:5]):  # one way for many levels, one for few
+        assert np.allclose(tail.sf(rows), (1 + (x[None] >= rows[:, None]).sum(axis=1)) / 3001, rtol=1e-14)
+
+
+def test_plug_in_below_the_threshold_is_the_empirical_share(x):
     tail = fit_tail(x, quantile=0.9)
     levels = np.linspace(-6, 1, 40)[:, None] * np.ones(5)
     share = (x[None] > levels[:, None]).mean(axis=1)
-    assert np.allclose(tail.sf(np.minimum(levels, tail.threshold)), np.maximum(share, tail.n_excess / 3000), rtol=1e-14)
+    given = tail.sf(np.minimum(levels, tail.threshold), law="plug-in")
+    assert np.allclose(given, np.maximum(share, tail.n_excess / 3000), rtol=1e-14)
 
 
-def test_sf_above_is_the_rate_times_the_gpd(x):
+def test_plug_in_above_is_the_rate_times_the_gpd(x):
     tail = fit_tail(x, quantile=0.9)
     levels = tail.threshold + np.array([0.5, 1, 2, 4, 8])
     expected = tail.n_excess / tail.n * gpd.sf([0.5, 1, 2, 4, 8], tail.xi, tail.sigma)
-    assert np.allclose(tail.sf(levels), expected, rtol=1e-12)
+    assert np.allclose(tail.sf(levels, law="plug-in"), expected, rtol=1e-12)
 
 
-def test_isf_inverts_sf(x):
+@pytest.mark.parametrize(("law", "rtol"), [("plug-in", 1e-12), ("predictive", 1e-9)])
+def test_isf_inverts_sf(x, law, rtol):
     tail = fit_tail(x, quantile=0.9)
-    p = np.array([0.09, 1e-2, 1e-4, 1e-9, 1e-200])[:, None] * np.ones(5)
-    assert np.allclose(np.log(p), tail.logsf(tail.isf(p)), rtol=1e-12)
+    p = np.array([0.09, 1e-2, 1e-4, 1e-9, 1e-20])[:, None] * np.ones(5)
+    assert np.allclose(np.log(p), tail.logsf(tail.isf(p, law=law), law=law), rtol=rtol)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["upper", "lower"]), st.floats(1e-6, 1.0))
+def test_what_lies_beyond_isf_is_as_improbable_as_p_and_nothing_else_is(seed, side, p):
+    rng = np.random.default_rng(seed)
+    x = rng.poisson(5.0, 150) + 0.25 * rng.integers(0, 2, 150)
+    tail = fit_tail(x, quantile=0.8, side=side)
+    sign = 1.0 if side == "upper" else -1.0
+    level = tail.isf(p)
+    for value in np.append(np.unique(x), x.max() + 3.0):
+        beyond = sign * value > sign * level + 1e-9
+        assert beyond <= (tail.sf(value) <= p * (1 + 1e-6))
+        assert beyond or tail.sf(value) >= p * (1 - 1e-6) or sign * value >= sign * level - 1e-9
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([20, 100, 500]), st.sampled_from(["normal", "random", "standard_cauchy"])
+)
+def test_no_observation_is_impossible_and_none_is_certain_to_be_exceeded(seed, n, kind):
+    x = getattr(np.random.default_rng(seed), kind)(size=n)
+    p = fit_tail(x, quantile=0.5).sf(x)
+    assert np.all((p > 1e-5 / n) & (p <= 1.0))
 
 
 def test_isf_in_the_body_is_an_observation(x):
     tail = fit_tail(x[:, 0], quantile=0.9)
     level = tail.isf(0.5)
     assert level in x[:, 0]
-    assert np.mean(x[:, 0] > level) == 0.5
+    assert np.mean(x[:, 0] > level) == pytest.approx(0.5, abs=1e-3)
+    assert np.mean(x[:, 0] > tail.isf(0.5, law="plug-in")) == 0.5
 
 
-def test_return_level_is_exceeded_once_a_period(x):
+def test_return_level_is_the_textbook_estimate(x):
     tail = fit_tail(x, quantile=0.9)
-    assert np.allclose(tail.sf(tail.return_level(1e5)), 1e-5, rtol=1e-10)
+    assert np.allclose(tail.sf(tail.return_level(1e5), law="plug-in"), 1e-5, rtol=1e-10)
 
 
 def test_an_exponential_tail_has_no_end(x):
@@ -104,22 +137,26 @@ def test_at_the_threshold_the_tail_takes_over(x):
     """P(X > u) is N_u/n and its level is u, be it an observation or not; without a fit only shares are known."""
     tail = fit_tail(x[:, 0], threshold=1.2345)
     rate = tail.n_excess / tail.n
-    assert tail.sf(1.2345) == rate == np.mean(x[:, 0] > 1.2345)
-    assert tail.isf(rate) == 1.2345
+    assert tail.sf(1.2345, law="plug-in") == rate == np.mean(x[:, 0] > 1.2345)
+    assert tail.isf(rate, law="plug-in") == 1.2345
+    assert tail.isf(tail.sf(1.2345)) == 1.2345
     unfitted = fit_tail(np.repeat([0.0, 1.0, 2.0], [90, 5, 5]), threshold=1.0)
     assert not unfitted.is_fitted
-    assert unfitted.sf(1.0) == pytest.approx(0.05)
-    assert np.isnan(unfitted.sf(1.5))
-    assert np.isnan(unfitted.isf(0.05))
-    assert unfitted.isf(0.06) == 1.0
+    assert unfitted.sf(1.0, law="plug-in") == pytest.approx(0.05)
+    assert np.isnan(unfitted.sf(1.5, law="plug-in"))
+    assert np.isnan(unfitted.isf(0.05, law="plug-in"))
+    assert unfitted.isf(0.06, law="plug-in") == 1.0
+    assert unfitted.sf([1.5, 9.0]).tolist() == pytest.approx([6 / 101, 1 / 101])
 
 
-def test_bounded_tails_end():
+def test_plug_in_tails_that_are_bounded_end_and_predictive_ones_do_not():
     tail = fit_tail(np.random.default_rng(0).random(5000), quantile=0.9)
     assert tail.xi < 0
-    assert tail.isf(0.0) == pytest.approx(float(tail.endpoint))
-    assert tail.sf(tail.endpoint + 1) == 0.0
-    assert tail.logsf(tail.endpoint + 1) == -np.inf
+    assert tail.isf(0.0, law="plug-in") == pytest.approx(float(tail.endpoint))
+    assert tail.sf(tail.endpoint + 1, law="plug-in") == 0.0
+    assert tail.logsf(tail.endpoint + 1, law="plug-in") == -np.inf
+    assert -np.inf < tail.logsf(tail.endpoint + 2) < tail.logsf(tail.endpoint + 1)
+    assert tail.isf(0.0) == np.inf
 
 
 def test_lower_side_mirrors_the_upper(x):
@@ -175,7 +212,7 @@ def test_mean_and_std(x):
 def test_without_the_sample_sf_is_never_understated(x):
     full, lean = fit_tail(x, quantile=0.9), fit_tail(x, quantile=0.9, keep_sample=False)
     assert np.all(lean.sf(x[:100]) >= full.sf(x[:100]))
-    above = np.maximum(x[:100], full.threshold)
+    above = np.maximum(x[:100], np.nextafter(full.threshold, np.inf))
     assert np.array_equal(lean.sf(above), full.sf(above))
 
 
@@ -185,7 +222,9 @@ def test_statuses_of_channels():
     x[:, 2] = np.random.default_rng(0).standard_exponential(100)
     tail = fit_tail(x, quantile=0.9)
     assert tail.status.tolist() == [FitStatus.EMPTY, FitStatus.CONSTANT, FitStatus.OK]
-    assert np.isnan(tail.sf([1.0, 2.0, 1.0])[0])
+    assert np.isnan(tail.sf([1.0, 2.0, 1.0], law="plug-in")[0])
+    assert tail.sf([1.0, 2.0, 9.0])[:2].tolist() == pytest.approx([1 / 101, 1 / 101])  # by rank
+    assert tail.isf(1e-3)[:2].tolist() == [np.inf, np.inf]
 
 
 @pytest.mark.parametrize("one", [True, False])
@@ -230,7 +269,7 @@ BAD = [
     ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0]}, "give one of"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
-    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess must be an integer in"),
+    ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess of 3 observations must be an integer in .*got 3"),
     ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
     ({"x": [1.0, 2.0, 3.0], "threshold": np.nan}, "must be finite"),
     ({"x": [1.0, 2.0, 3.0], "threshold": [1.0, 2.0]}, "one number"),
@@ -252,6 +291,8 @@ def test_bad_input_says_what_was_got_and_wanted(arguments, message):
         (lambda t: t.sf([1.0, 2.0]), "5 channels"),
         (lambda t: t.sf(np.full(5, np.nan)), "NaN"),
         (lambda t: t.isf(1.5), r"\[0, 1\]"),
+        (lambda t: t.sf(np.ones(5), law="exact"), "law must be"),
+        (lambda t: t.isf(0.1, law="exact"), "law must be"),
         (lambda t: t.isf(np.nan), r"\[0, 1\]"),
         (lambda t: t.return_level(0.5), "more than one"),
         (lambda t: t.return_level(1.0), "more than one"),
@@ -299,7 +340,7 @@ def test_several_periods_of_one_channel_and_levels_without_limits():
     alone = tail[1].return_level([5.0, 100.0, 1e4], interval=0.95)
     assert alone.estimate.shape == alone.lower.shape == (3,)
     assert np.isnan(alone.lower[0])  # once in five observations is below the threshold: an observation
-    together = tail.return_level([[100.0], [1e4]], interval=0.95)
+    together = tail.return_level([[100.0] * 2, [1e4] * 2], interval=0.95)
     assert together.upper.shape == (2, 2)
     np.testing.assert_array_equal(together.upper[:, 1], alone.upper[1:])
 

@@ -1,8 +1,10 @@
 """evtkit watch: the detector's alarms as lines arrive, whatever the pieces; state, refusals, signals, the live view."""
 
+import errno
 import io
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -20,8 +22,10 @@ from evtkit.cli import main
 from evtkit.cli.watch import lines as _lines
 from evtkit.cli.watch import live as _live
 from evtkit.cli.watch.cells import Cells
-from evtkit.cli.watch.lines import Lines
+from evtkit.cli.watch.lines import Lines, Position
+from evtkit.cli.watch.lock import locked
 from evtkit.cli.watch.watching import Watch
+from evtkit.spot import Events
 
 N, CALIBRATION = 3000, 500
 RNG = np.random.default_rng(7)
@@ -30,7 +34,7 @@ X[[1200, 2500], [0, 1]] = 9.0, 30.0
 X[1800] = -8.0, 25.0
 X[2100:2104, 0] = 12.0
 LINES = ["time,level,flow", *(f"t{i},{a!r},{b!r}" for i, (a, b) in enumerate(X.tolist(), 1))]
-OPTIONS = ("--calibrate", CALIBRATION, "--risk", "1e-3")
+OPTIONS = ("--calibrate", CALIBRATION, "--risk", "1e-3", "--depth", "0", "--side", "upper")
 
 
 def write(path, lines=LINES):
@@ -55,8 +59,13 @@ def alarms(*arguments, code=1, **kwargs):
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")
 
-    out = run(*OPTIONS, *arguments, "--json", code=code, **kwargs).stdout
-    return [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+    out = run(*OPTIONS, *arguments, "--json", "--every-alarm", code=code, **kwargs).stdout
+    told = [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+    return [item for item in told if item["kind"] == "alarm"]
+
+
+def events(*arguments, code=1, **kwargs):
+    return [json.loads(line) for line in run(*OPTIONS, *arguments, "--json", code=code, **kwargs).stdout.splitlines()]
 
 
 def expected(detector, side=None):
@@ -102,7 +111,12 @@ def test_lines_for_readers(tmp_path):
     result = run(write(tmp_path / "x.csv"), *OPTIONS, "-l", "time", "--side", "both", "-c", "level")
     assert "row 1201  t1201  level 9 > " in result.stdout
     assert "row 1801  t1801  level -8 < " in result.stdout
-    assert result.stderr == "level: calibrated after 500 rows\n"
+    assert re.search(r"rows 2101 to 2104  t2101 to t2104  over: 4 alarms, peak level 12 > .* at row 2101, t2101\n",
+                     result.stdout)  # fmt: skip
+    assert "level: calibrated after 500 rows\n" in result.stderr
+    assert "level: 500 rows; alarm below -" in result.stderr
+    assert "chance begins 1 event in 1,000 rows" in result.stderr
+    assert "2,500 rows after the calibration: " in result.stderr
 
 
 def test_an_alarm_without_a_fit_has_no_level(tmp_path):
@@ -117,21 +131,21 @@ def test_no_alarm_is_exit_code_0(tmp_path):
 
 
 def test_an_alarm_comes_as_soon_as_its_line():
-    with start("-", "--json") as process:
+    with start("-", "--json", "--every-alarm") as process:
         process.stdin.write(("\n".join(LINES[:700]) + "\n").encode())
         process.stdin.flush()
-        assert b"calibrated" in process.stderr.readline()
+        while b"calibrated" not in process.stderr.readline():
+            pass
         for row in range(1, 4):
             process.stdin.write(b"now,1000,0\nnow,0,0\nnext,10")
             process.stdin.flush()
             alarm = _next_alarm(process)
-            while alarm["value"] < 1000.0:  # of the rows before
+            while alarm["value"] < 1000.0 or alarm["kind"] != "alarm":  # of the rows before
                 alarm = _next_alarm(process)
             assert (alarm["row"], alarm["value"]) == (700 + 3 * (row - 1), 1000.0)
             process.stdin.write(b",0\n")
         process.stdin.close()
         assert process.wait() == 1
-        assert process.stderr.read() == b""
 
 
 def _next_alarm(process):
@@ -151,9 +165,10 @@ def test_a_state_goes_on_as_if_never_stopped(tmp_path, cut, by, depth):
     parts = []
     for lines in (LINES[: cut + 1], LINES) if by == "file" else (LINES[: cut + 1], [LINES[0], *LINES[cut + 1 :]]):
         file, given = (write(path, lines), None) if by == "file" else ("-", "\n".join([*lines, ""]))
-        result = run(file, *OPTIONS, *depth, "--json", "--state", state, input=given, code=(0, 1))
+        result = run(file, *OPTIONS, *depth, "--json", "--every-alarm", "--state", state, input=given, code=(0, 1))
         parts += map(json.loads, result.stdout.splitlines())
-    assert parts == whole
+    assert [part for part in parts if part["kind"] == "alarm"] == whole
+    assert [part for part in parts if part["kind"] != "alarm"] == events(path, *depth)
     assert Watch.load(state).rows == N
     assert Watch.load(state).alarms.sum() == len(whole)
 
@@ -172,7 +187,7 @@ def test_killed_it_has_lost_nothing_since_the_last_write_and_a_followed_file_gro
         told = process.stdout.read().splitlines()
     write(path)
     rest = run(path, *OPTIONS, "-l", "time", "--json", "--state", state).stdout.splitlines()
-    assert [json.loads(line) for line in [*told, *rest]] == alarms(path, "-l", "time")
+    assert [json.loads(line) for line in [*told, *rest]] == events(path, "-l", "time")
 
 
 def until(true):
@@ -189,8 +204,9 @@ def test_signals_end_it_in_order(tmp_path, number):
         lines = [process.stdout.readline()]
         process.send_signal(number)
         lines += process.stdout.readlines()
-        assert (process.wait(), process.stderr.read()) == (1, b"level, flow: calibrated after 500 rows\n")
-    assert len(lines) == Watch.load(state).alarms.sum()
+        assert process.wait() == 1
+        assert b"rows after the calibration: " in process.stderr.read()
+    assert sum(line.startswith(b"row ") for line in lines) == Watch.load(state).events.total
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -207,7 +223,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path, number):
         process.send_signal(signal.SIGTERM)
         told = process.stdout.readlines()
         assert process.wait() == 1
-    assert len(told) == Watch.load(state).alarms.sum()
+    assert sum(b'"begin"' in line for line in told) == Watch.load(state).events.total
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
@@ -235,9 +251,9 @@ def test_the_rows_of_a_named_pipe_are_new_like_those_of_the_standard_input(tmp_p
     for lines in (LINES[:1300], [LINES[0], *LINES[1300:]]):
         writer = threading.Thread(target=write, args=(pipe, lines))
         writer.start()
-        told += run(pipe, *OPTIONS, "--json", "--state", state).stdout.splitlines()
+        told += run(pipe, *OPTIONS, "--json", "--every-alarm", "--state", state).stdout.splitlines()
         writer.join()
-    assert [json.loads(line) for line in told] == whole
+    assert [item for item in map(json.loads, told) if item["kind"] == "alarm"] == whole
 
 
 def test_a_state_and_no_new_rows(tmp_path):
@@ -246,7 +262,7 @@ def test_a_state_and_no_new_rows(tmp_path):
     before = Watch.load(state)
     for file, given in ((path, None), ("-", ""), ("-", LINES[0] + "\n")):
         run(file, *OPTIONS, "--state", state, input=given, code=0)
-        assert Watch.load(state).detector._content() == before.detector._content()
+        assert Watch.load(state).detector.to_dict() == before.detector.to_dict()
     assert Watch.load(state).rows == 899
 
 
@@ -255,7 +271,8 @@ def test_a_state_and_no_new_rows(tmp_path):
     [
         (("--risk", "1e-4"), "another detector: risk 0.001, got 0.0001"),
         (("--side", "both"), "side upper, got both"),
-        (("--depth", "9"), "depth None, got 9"),
+        (("--depth", "9"), "depth 0, got 9"),
+        (("--quiet", "9"), "quiet 50, got 9"),
         (("--missing", "drop"), "nonfinite raise, got skip"),
         (("--clean",), "clean False, got True"),
         (("-c", "flow"), "other columns: level, flow, got flow"),
@@ -269,12 +286,12 @@ def test_a_state_of_another_watch_is_refused(tmp_path, arguments, message):
     assert state.read_bytes() == before
 
 
-def test_a_file_that_is_not_the_one_seen_is_refused(tmp_path):
+def test_a_file_that_is_not_the_one_seen_is_read_from_its_beginning(tmp_path):
     path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
     run(path, *OPTIONS, "--state", state, code=(0, 1))
-    for other in (LINES[:800], [*LINES[:700], "t,0,0", *LINES[701:]]):
-        error = run(write(path, other), *OPTIONS, "--state", state, code=2).stderr
-        assert "does not begin with the 900 lines that the state has seen" in error
+    error = run(write(path, [LINES[0], *LINES[900:1000]]), *OPTIONS, "--state", state, code=(0, 1)).stderr
+    assert "is not the file whose 900 lines were seen; reading it from its beginning" in error
+    assert Watch.load(state).rows == 999
     state.write_text("{}")
     assert "not a saved Watch" in run(path, "--state", state, code=2).stderr
 
@@ -307,10 +324,12 @@ def test_wrong_lines_can_be_skipped(tmp_path):
     lines = list(LINES)
     for place, line in {301: "half", 700: "", 1000: 't,"', 1900: "t,one,2"}.items():
         lines.insert(place, line)
-    result = run(write(tmp_path / "x.csv", lines), *OPTIONS, "--json", "--malformed", "skip", "--missing", "drop")
+    result = run(write(tmp_path / "x.csv", lines), *OPTIONS, "--json", "--every-alarm", "--malformed", "skip",
+                 "--missing", "drop")  # fmt: skip
     said = [line.split()[1] for line in result.stderr.splitlines() if line.startswith("line ")]
     assert said == ["302", "1001", "1901"]  # the empty one is a row without values
-    got, want = [json.loads(line) for line in result.stdout.splitlines()], alarms(write(tmp_path / "y.csv"))
+    told, want = [json.loads(line) for line in result.stdout.splitlines()], alarms(write(tmp_path / "y.csv"))
+    got = [item for item in told if item["kind"] == "alarm"]
     assert [a["value"] for a in got] == [a["value"] for a in want]
     for a in got:
         assert float(lines[a["row"]].split(",")[1 + (a["column"] == "flow")]) == a["value"]
@@ -321,13 +340,16 @@ def test_missing_values_are_passed_over_and_infinite_ones_alarms(tmp_path):
     lines[100], lines[800], lines[900] = "NA,1", "inf,", "-inf,NaN"
     got = alarms(write(tmp_path / "x.csv", lines), "--missing", "drop", "--side", "both")
     infinite = [(a["row"], a["side"], a["probability"]) for a in got if a["value"] is None]
-    assert infinite == [(800, "upper", 0.0), (900, "lower", 0.0)]
+    assert [(row, side) for row, side, _ in infinite] == [(800, "upper"), (900, "lower")]
+    assert all(p < 1e-300 for _, _, p in infinite)
 
 
 def test_numeric_columns_are_found_and_others_said(tmp_path):
     lines = ["name,a,b", *(f"n{i},{a},{'' if i % 3 else b}" for i, (a, b) in enumerate(X.tolist()))]
     stderr = run(write(tmp_path / "x.csv", lines), "--missing", "drop", code=(0, 1)).stderr
-    assert stderr == "not numeric, left out: name\na, b: calibrated after 1,000 rows\n"
+    assert stderr.startswith("not numeric, left out: name\na: 900 rows; alarm ")  # the first 100 fill a window
+    assert "b: 234 rows; alarm " in stderr
+    assert "a, b: calibrated after 1,000 rows\n" in stderr
 
 
 @pytest.mark.parametrize(
@@ -336,14 +358,14 @@ def test_numeric_columns_are_found_and_others_said(tmp_path):
         (None, (), "no such file"),
         ("", (), "is empty, wanted a line of column names"),
         ("x\n1\n2\n", (), "ended after 2 rows, wanted 1,000 to calibrate on"),
-        ("x\n" + "1\n" * 30, ("--calibrate", "30"), "column 'x': got 30 observations of a stream, wanted at least 51"),
+        ("x\n" + "1\n" * 30, ("--calibrate", "30"), "column 'x': got 30 observations of a stream, wanted at least 151"),
         ("x\n" + "a\n" * 30, ("--calibrate", "30"), "no numeric column"),
         ("x,x\n", (), "two columns of"),
         ("x\n1\n", ("-c", "y"), "no column 'y'"),
         ("x\n1\n", ("--label", "y"), "no column 'y'"),
         ("x\n1\n", ("--separator", "ab"), "separator must be one ASCII character, got 'ab'"),
         ("x\n1\n", ("--risk", "0.5"), "risk must lie between"),
-        ("x\n1\n", ("--depth", "0"), "depth must be"),
+        ("x\n1\n", ("--depth", "-1"), "depth must be"),
         ("x\n1\n", ("--live", "--json"), "exclude each other"),
         ("x\n1\n", ("--state", "/no/where/x.json"), "is not a folder"),
     ],
@@ -378,23 +400,213 @@ def test_lines_given_back_are_read_again_and_not_yet_counted():
     assert (lines.read(0), lines.ended) == (["e"], True)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda path: os.truncate(path, 10), "has become shorter, 10 bytes of"),
-        (lambda path: path.rename(path.with_suffix(".old")), "is no longer the file that was opened"),
-        (lambda path: write(path.with_suffix(".new")).replace(path), "is no longer the file that was opened"),
-    ],
-)
-def test_a_file_cut_or_replaced_while_it_is_followed_is_refused(tmp_path, change, message):
-    path = write(tmp_path / "x.csv")
+def _follow(path, change, notes):
     with path.open("rb") as stream:
-        lines = Lines(stream, str(path), follow=True)
-        assert lines.read(0) == LINES
+        lines = Lines(stream, str(path), follow=True, note=notes.append)
+        seen = lines.read(0)
         assert lines.read(0) == []
         change(path)
-        with pytest.raises(ValueError, match=message):
-            lines.read(0)
+        for _ in range(20):
+            seen += lines.read(0)
+        lines._stream.close()
+    return seen
+
+
+def test_a_followed_file_is_followed_by_its_name(tmp_path):
+    path, notes = write(tmp_path / "x.csv", LINES[:20]), []
+
+    def rotate(path):
+        with path.open("a") as file:
+            file.write(LINES[20] + "\n")  # written before the renaming, read after it
+        path.rename(path.with_suffix(".1"))
+        write(path, [LINES[0], *LINES[21:40]])
+
+    assert _follow(path, rotate, notes) == [*LINES[:21], LINES[0], *LINES[21:40]]
+    assert notes == [f"{path} is a new file; reading it from its beginning"]
+
+
+@pytest.mark.parametrize("more", [3, 200])
+def test_a_file_cut_in_its_place_is_read_anew_though_it_is_longer_already(tmp_path, more):
+    path, notes = write(tmp_path / "x.csv", LINES[:20]), []
+    new = [LINES[0], *LINES[20 : 20 + more]]
+    assert _follow(path, lambda path: write(path, new), notes) == [*LINES[:20], *new]
+    assert notes == [f"{path} was cut and filled anew; reading it from its beginning"]
+
+
+def test_a_file_that_is_gone_is_waited_for(tmp_path):
+    path, notes = write(tmp_path / "x.csv", LINES[:5]), []
+    assert _follow(path, lambda path: path.unlink(), notes) == LINES[:5]
+    assert notes == [f"{path} is no longer there; waiting for it"]
+
+
+def test_what_rotation_renamed_while_nobody_watched_is_read_to_its_end(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:1300]), tmp_path / "state.json"
+    told = run(path, *OPTIONS, "-l", "time", "--json", "--state", state).stdout.splitlines()
+    write(tmp_path / "x.csv.1", LINES[:2000])
+    write(path, [LINES[0], *LINES[2000:]])
+    result = run(path, *OPTIONS, "-l", "time", "--json", "--state", state)
+    assert "was rotated; reading the rest of" in result.stderr
+    whole = events(write(tmp_path / "whole.csv"), "-l", "time")
+    assert [json.loads(line) for line in [*told, *result.stdout.splitlines()]] == whole
+    assert Watch.load(state).rows == N
+
+
+def test_headers_in_the_middle_are_passed_over(tmp_path):
+    lines = [*LINES[:700], LINES[0], *LINES[700:1500], LINES[0], *LINES[1500:]]
+    got = alarms(write(tmp_path / "x.csv", lines))
+    assert [a["value"] for a in got] == [a["value"] for a in alarms(write(tmp_path / "y.csv"))]
+
+
+def test_a_pipe_that_goes_on_needs_no_header(tmp_path):
+    state, whole = tmp_path / "state.json", events(write(tmp_path / "x.csv"))
+    told = []
+    for lines in (LINES[:1300], LINES[1300:2000], [LINES[0], *LINES[2000:]]):
+        told += run(
+            "-", *OPTIONS, "--json", "--state", state, input="\n".join([*lines, ""]), code=(0, 1)
+        ).stdout.splitlines()
+    assert [json.loads(line) for line in told] == whole
+
+
+def test_a_line_without_end_is_cut_and_its_place_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(_lines, "LONGEST", 1000)
+    monkeypatch.setattr(_lines, "_AT_ONCE", 100)
+    data = b"a,b\n1,2\n" + b"9" * 5000 + b"\n3,4\n"
+    lines, seen = Lines(io.BytesIO(data), "x"), []
+    while not lines.ended:
+        seen += lines.read(0)
+    assert [line if len(line) < 100 else line[-14:] for line in seen] == ["a,b", "1,2", "9… (5000 bytes)"[-14:], "3,4"]
+    assert len(seen[2]) < 1100
+    assert lines.position == Position().after(data)
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path):
+    lines = ["t,a\x1b[2J", *(f"x\x1b]0;evil\x07,{v}" for v in X[:800, 0].tolist()), "\u202ey,99", "z,bad\x1b[31m"]
+    result = run(write(tmp_path / "x.csv", lines), *OPTIONS, "-l", "t", "--malformed", "skip")
+    assert not set("\x1b\x07\u202e") & set(result.stdout + result.stderr)
+    assert "\\x1b[2J" in result.stdout
+
+
+def test_a_state_is_used_by_one_at_a_time(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:900]), tmp_path / "state.json"
+    with locked(str(state)):
+        assert "is in use by another evtkit watch" in run(path, *OPTIONS, "--state", state, code=2).stderr
+    run(path, *OPTIONS, "--state", state, code=(0, 1))
+
+
+def test_a_full_disk_is_said_survived_and_tried_again(tmp_path, monkeypatch):
+    calls = []
+
+    def full_twice(self, path):
+        calls.append(path)
+        if len(calls) <= 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(self, path)
+
+    save = Watch.save
+    monkeypatch.setattr(Watch, "save", full_twice)
+    monkeypatch.setattr(_lines, "_AT_ONCE", 10_000)
+    path, state = write(tmp_path / "x.csv"), tmp_path / "state.json"
+    result = run(path, *OPTIONS, "-l", "time", "--json", "--state", state, "--save-every", "0")
+    assert result.stderr.count("No space left on device; trying again") == 1
+    assert [json.loads(line) for line in result.stdout.splitlines()] == events(path, "-l", "time")
+    assert Watch.load(state).rows == N
+
+
+def test_a_failure_of_its_own_is_exit_code_3(tmp_path, monkeypatch):
+    monkeypatch.setattr(Watch, "update", lambda self, rows: 1 / 0)
+    assert "ZeroDivisionError" in run(write(tmp_path / "x.csv"), *OPTIONS, code=3).stderr
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_is_told_once_when_it_begins_and_once_when_it_is_over(tmp_path):
+    lines = ["x", *map(repr, RNG.normal(10.0, 1.0, 3000).tolist())]
+    lines[2001:2021] = ["30"] * 20
+    lines[2501:2601] = ["0"] * 100
+    path = write(tmp_path / "x.csv", lines)
+    told = [json.loads(line) for line in run(path, "--json").stdout.splitlines()]
+    ends = {item["id"]: item for item in told if item["kind"] == "end"}
+    begins = {item["id"]: item for item in told if item["kind"] == "begin"}
+    for row, last, value in ((2001, 2020, 30.0), (2501, 2600, 0.0)):
+        assert [i for i in begins if row <= begins[i]["row"] <= last] == [f"{row}-x"]
+        assert (ends[f"{row}-x"]["start"], ends[f"{row}-x"]["value"]) == (row, value)
+        assert ends[f"{row}-x"]["end"] >= last
+
+
+def test_columns_at_one_time_are_one_question(tmp_path):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((6000, 20))
+    x[4000, 4:9] = 9.0
+    path = write(
+        tmp_path / "x.csv", [",".join(f"c{c}" for c in range(20)), *(",".join(map(repr, r)) for r in x.tolist())]
+    )
+    told = [json.loads(line) for line in run(path, "--json", "--risk", "1e-3").stdout.splitlines()]
+    (event,) = [item for item in told if item["kind"] == "end" and item["start"] == 4001]
+    assert event["columns"] == [f"c{c}" for c in range(4, 9)]
+    begun = sum(item["kind"] == "begin" for item in told)
+    each = alarms(path, "--risk", "1e-3", "--calibrate", "1000", "--side", "both")
+    assert begun < len(each) / 4
+
+
+def test_columns_that_cannot_alarm_say_so(tmp_path):
+    path = write(tmp_path / "x.csv", ["a", *["7"] * 1500, "1e9"])
+    result = run(path, code=0)
+    assert "no level, no value differs upwards from most others" in result.stderr
+    assert "only what was never seen in 20,000 rows will be an alarm, so none before row 20,100" in result.stderr
+    assert "1,000 rows are few for this risk (rows × risk is 0.1, wanted 10)" in result.stderr
+
+
+def test_one_bad_cell_makes_no_column_a_text(tmp_path):
+    lines = [*LINES[:1], "t1,bad,0.5", *LINES[2:]]
+    result = run(write(tmp_path / "x.csv", lines), *OPTIONS, "--malformed", "skip")
+    assert "not numeric, left out: time\n" in result.stderr
+    assert "level, flow: calibrated" in result.stderr
+
+
+def test_a_budget_is_a_risk_at_the_streams_pace(tmp_path):
+    start = np.datetime64("2026-01-01T00:00:00")
+    lines = ["when,x", *(f"{start + np.timedelta64(300 * i, 's')},{v}" for i, v in enumerate(X[:, 0].tolist()))]
+    path = write(tmp_path / "x.csv", lines)
+    result = run(path, "-l", "when", "--budget", "1 per week", code=(0, 1))
+    assert "risk 0.000496" in result.stderr
+    assert "chance begins 1 events a week at the stream's pace" in result.stderr
+    assert "needs the pace" in run(path, "-c", "x", "--budget", "1 per week", code=2).stderr
+    assert "must be a number per" in run(path, "-l", "when", "--budget", "often", code=2).stderr
+
+
+def test_a_backtest_shows_what_would_have_been_told(tmp_path):
+    path, picture = write(tmp_path / "x.csv"), tmp_path / "x.png"
+    result = run(path, *OPTIONS, "-l", "time", "-c", "level", "--backtest", "--picture", picture, code=0)
+    table = {
+        line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.startswith(("0.001", "1e-05"))
+    }
+    assert int(table["0.001"][0]) == sum(e["kind"] == "begin" for e in events(path, "-c", "level"))
+    assert int(table["1e-05"][0]) >= 2
+    assert "rows 2101 to 2104  t2101 to t2104  over: 4 alarms" in result.stdout
+    assert picture.stat().st_size > 10_000
+
+
+def test_a_program_is_run_for_each_event_and_no_shell(tmp_path):
+    out, script = tmp_path / "out", tmp_path / "tell.py"
+    script.write_text("import sys; open(sys.argv[1], 'a').write(sys.stdin.read())")
+    lines = ["a;$(touch evil)`touch evil`", *map(repr, X[:1300, 0].tolist())]
+    path = write(tmp_path / "x.csv", lines)
+    command = f"{sys.executable} {script} {out}"
+    result = run(path, *OPTIONS, "--json", "--exec", command)
+    assert sorted(out.read_text().splitlines()) == sorted(result.stdout.splitlines())
+    assert not (tmp_path / "evil").exists()
+    assert "cannot be run" in run(path, *OPTIONS, "--exec", "/no/such/program").stderr
+
+
+def test_a_file_for_prometheus(tmp_path):
+    pytest.importorskip("prometheus_client")
+    metrics = tmp_path / "evtkit.prom"
+    run(write(tmp_path / "x.csv"), *OPTIONS, "--prometheus", metrics)
+    text = metrics.read_text()
+    assert f"evtkit_watch_rows_total {float(N)}" in text
+    assert 'evtkit_watch_alarms_total{column="level"}' in text
+    assert 'evtkit_watch_level{column="flow",side="upper"}' in text
 
 
 def test_cells_are_read_one_by_one_as_together():
@@ -437,7 +649,7 @@ def test_the_live_view_shows_all_columns_in_80_cells(terminal, side):
 def test_more_columns_than_the_terminal_has_lines(terminal):
     names = tuple(f"column {i}" for i in range(30))
     values = np.random.default_rng(0).standard_normal((200, 30))
-    watch = Watch(names, Spot(1e-3).fit(values), 200)
+    watch = Watch(names, Spot(1e-3).fit(values), 200, Events(names))
     with _live.LiveView("x.csv") as view:
         view.start(watch, resumed=True)
     lines = terminal.file.getvalue()

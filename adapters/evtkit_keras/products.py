@@ -7,7 +7,6 @@ channel is the sum of (y − b) · ∂L/∂y over its positions: no patches, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -17,15 +16,33 @@ from evtkit_keras.layers import einsum_letters
 from evtkit_keras.rules import convolution, dense, norm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from evtkit_keras.capture import Call
 
 __all__ = ["moves_rows", "output_axes", "output_sums"]
 
 _MOVES = frozenset(
-    "Where TopKV2 Unique UniqueV2 DynamicPartition DynamicStitch ScatterNd TensorScatterUpdate TensorScatterAdd If "
-    "StatelessIf While StatelessWhile Case StatelessCase GatherNd ArgMax ArgMin".split()
+    [
+        "Where",
+        "TopKV2",
+        "Unique",
+        "UniqueV2",
+        "DynamicPartition",
+        "DynamicStitch",
+        "ScatterNd",
+        "TensorScatterUpdate",
+        "TensorScatterAdd",
+        "If",
+        "StatelessIf",
+        "While",
+        "StatelessWhile",
+        "Case",
+        "StatelessCase",
+        "GatherNd",
+        "ArgMax",
+        "ArgMin",
+    ]
 )
 
 
@@ -47,7 +64,11 @@ def output_axes(call: Call, lanes: Sequence[int]) -> tuple[int, ...] | None:
     find = _AXES.get(call.rule)
     axes = None if find is None else find(call, tuple(lanes))
     shape = call.output.shape
-    if axes is not None and call.output.dtype.size < 4 and all(a in axes or shape[a] == 1 for a in range(1, len(shape))):
+    if (
+        axes is not None
+        and call.output.dtype.size < 4
+        and all(a in axes or shape[a] == 1 for a in range(1, len(shape)))
+    ):
         return None
     return axes
 

@@ -360,6 +360,4 @@ def _unknown(x: Any, samples: int) -> bool:
 
 
 def _signature(batch: Batch) -> tuple[Any, ...]:
-    return tuple(
-        (tuple(x.shape), x.dtype.name) if tf.is_tensor(x) else None for x in tf.nest.flatten(batch.inputs)
-    )
+    return tuple((tuple(x.shape), x.dtype.name) if tf.is_tensor(x) else None for x in tf.nest.flatten(batch.inputs))

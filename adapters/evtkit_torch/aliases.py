@@ -14,8 +14,8 @@ __all__ = ["Alias", "alias_of"]
 
 Form = Literal["same", "shaped", "transposed", "shifted"]
 
-_CASTS = frozenset("to float double half bfloat16 type type_as contiguous".split())
-_SHAPES = frozenset("view reshape unsqueeze view_as reshape_as expand_dims".split())
+_CASTS = frozenset(["to", "float", "double", "half", "bfloat16", "type", "type_as", "contiguous"])
+_SHAPES = frozenset(["view", "reshape", "unsqueeze", "view_as", "reshape_as", "expand_dims"])
 
 
 @dataclass(frozen=True, eq=False)

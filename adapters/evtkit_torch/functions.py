@@ -20,13 +20,51 @@ _MASKING = {torch.relu_, torch.Tensor.relu_, functional.relu6, functional.hardta
 """In-place functions after which an element is what it was, or has no gradient."""
 
 _SELECT = frozenset(
-    "__getitem__ __setitem__ masked_select index_select gather take take_along_dim index_add index_add_ index_copy "
-    "index_copy_ index_put index_put_ scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
-    "masked_scatter masked_scatter_ index_reduce index_reduce_".split()
+    [
+        "__getitem__",
+        "__setitem__",
+        "masked_select",
+        "index_select",
+        "gather",
+        "take",
+        "take_along_dim",
+        "index_add",
+        "index_add_",
+        "index_copy",
+        "index_copy_",
+        "index_put",
+        "index_put_",
+        "scatter",
+        "scatter_",
+        "scatter_add",
+        "scatter_add_",
+        "scatter_reduce",
+        "scatter_reduce_",
+        "masked_scatter",
+        "masked_scatter_",
+        "index_reduce",
+        "index_reduce_",
+    ]
 )
 _READ = frozenset(
-    "nonzero argwhere unique unique_consecutive item tolist numpy __bool__ __int__ __float__ __index__ __array__ "
-    "__contains__ bincount histc repeat_interleave".split()
+    [
+        "nonzero",
+        "argwhere",
+        "unique",
+        "unique_consecutive",
+        "item",
+        "tolist",
+        "numpy",
+        "__bool__",
+        "__int__",
+        "__float__",
+        "__index__",
+        "__array__",
+        "__contains__",
+        "bincount",
+        "histc",
+        "repeat_interleave",
+    ]
 )
 
 

@@ -128,9 +128,7 @@ def separate_heads(attention: Any) -> dict[str, list[Lanes]]:
     return {"": lanes}
 
 
-@HOLDERS.recognises(
-    lambda layer: _is_transposed_linear(resolve(layer, "c_attn")) and _heads(layer), kind="heads"
-)
+@HOLDERS.recognises(lambda layer: _is_transposed_linear(resolve(layer, "c_attn")) and _heads(layer), kind="heads")
 def transposed_fused_heads(attention: Any) -> dict[str, list[Lanes]]:
     """Heads of GPT-2's attention: columns of one matrix for queries, keys and values, rows of the output's."""
     heads = _heads(attention)

@@ -23,7 +23,9 @@ def channel_products(y: Tensor, g: Tensor, bias: Tensor | None, workspace: Works
     return _products(y, g, None if bias is None else bias.reshape(view), tuple(range(2, y.ndim)), workspace)
 
 
-def row_products(y: Tensor, g: Tensor, bias: Tensor | None, features: int, workspace: Workspace) -> tuple[Tensor, Tensor]:
+def row_products(
+    y: Tensor, g: Tensor, bias: Tensor | None, features: int, workspace: Workspace
+) -> tuple[Tensor, Tensor]:
     """The same over all axes between the first and the last ones, which are features: (m, features)."""
     over = tuple(range(1, y.ndim - features))
     return tuple(part.flatten(1) for part in _products(y, g, bias, over, workspace))  # type: ignore[return-value]
@@ -49,4 +51,3 @@ def _products(
             sums[some] = product
             sizes[some] = product.abs_()
     return sums, sizes
-

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchProfiler"]
 
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class TorchProfiler(Profiler):
     """Everything that stays the same from one batch to the next.

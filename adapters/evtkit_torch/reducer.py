@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layouts", "Reducer"]
 
+
 @dataclass(eq=False)
 class Place(Due):
     """What is known for batches of one shape: the layout at every use of a weight."""

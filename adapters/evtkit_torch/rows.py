@@ -1,8 +1,8 @@
 """Rows: which sample each row of a gradient belongs to, found by a second backward pass and never by a shape alone.
 
 With the losses weighted by w_i, the gradient at a row of sample i is w_i times that of the unweighted sum. Powers of
-two make the factor exact, so a row's ratio names its owner, and a ratio that is none of the weights shows a row in which
-samples mix. Rows whose gradient is zero belong to nobody, and add nothing.
+two make the factor exact, so a row's ratio names its owner, and a ratio that is none of the weights shows a row in
+which samples mix. Rows whose gradient is zero belong to nobody, and add nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def base_of(dtype: torch.dtype) -> int:
 
 
 def measure(g: Tensor, leading: int) -> tuple[Tensor, Tensor]:
-    """Two numbers a row: the sum of absolute values, and one with pseudo-random weights, which sees what they cannot."""
+    """Two numbers a row: the sum of absolute values, and one with random weights, which sees what they cannot."""
     wide = g.detach().to(torch.float64 if g.dtype == torch.float64 else torch.float32)
     rows = wide.reshape(*g.shape[:leading], math.prod(g.shape[leading:]))
     weights = torch.rand(rows.shape[-1], generator=torch.Generator().manual_seed(rows.shape[-1]), dtype=torch.float64)

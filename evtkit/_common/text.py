@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["aligned", "probability"]
+__all__ = ["aligned", "probability", "shortened"]
+
+_SHORT = 160  # characters of what a user gave, in a message
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
@@ -46,3 +48,15 @@ def probability(log_p: float) -> str:
         return f"{math.exp(log_p):.3g}"
     exponent = math.floor(log_p / math.log(10.0))
     return f"{10.0 ** (log_p / math.log(10.0) - exponent):.2f}e{exponent}"
+
+
+def shortened(value: object) -> str:
+    """What something says of itself, on one line, cut where it goes on for long.
+
+    Examples
+    --------
+    >>> shortened("a b " * 1000).count("a"), len(shortened("a b " * 1000))
+    (40, 160)
+    """
+    said = " ".join(str(value)[: 10 * _SHORT].split())
+    return said if len(said) <= _SHORT else said[: _SHORT - 1] + "…"

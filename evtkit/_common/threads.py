@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from evtkit._common.checks import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["chunks", "for_each", "pieces", "thread_count"]
+__all__ = ["blocks", "chunks", "for_each", "pieces", "thread_count"]
+
+T = TypeVar("T")
 
 _WORTH_A_THREAD = 1 << 16  # values
 _GRAIN = 16  # channels, a multiple of what kernels do together
@@ -24,10 +28,10 @@ def thread_count(n_threads: int | None) -> int:
         given = os.environ.get("EVTKIT_NUM_THREADS")
         if given is None:
             return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        n_threads = int(given) if given.isdigit() else 0
-    if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, got {n_threads}")
-    return n_threads
+        if not (given.isascii() and given.strip().isdigit() and int(given)):
+            raise ValueError(f"EVTKIT_NUM_THREADS must be a positive integer, got {given!r:.60}")
+        return int(given)
+    return whole_number(n_threads, "n_threads", 1)
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:
@@ -44,7 +48,14 @@ def pieces(channels: int, width: int, n_threads: int | None) -> list[slice]:
     return list(chunks(channels, -(-size // _GRAIN) * _GRAIN))
 
 
-def for_each(work: Callable[[slice], None], pieces: Iterable[slice], n_threads: int | None) -> None:
+def blocks(rows: int, channels: int, n_threads: int | None, work: int = 1) -> list[tuple[slice, slice]]:
+    """Blocks of rows × channels to be done together, an entry as long as `work` values; along the longer axis."""
+    if rows > channels:
+        return [(piece, slice(0, channels)) for piece in pieces(rows, work * channels, n_threads)]
+    return [(slice(0, rows), piece) for piece in pieces(channels, work * rows, n_threads)]
+
+
+def for_each(work: Callable[[T], None], pieces: Iterable[T], n_threads: int | None) -> None:
     """Call work(piece) for every piece; the first exception is raised after the others have ended."""
     pieces = list(pieces)
     count = min(thread_count(n_threads), len(pieces))

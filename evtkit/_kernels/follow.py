@@ -22,24 +22,31 @@ import math
 
 import numpy as np
 
+from evtkit._kernels import next_excess
 from evtkit._kernels.grimshaw import moments, store
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.maxima import CANDIDATES, slope, solve
+from evtkit._kernels.next_excess import ROOM
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 from evtkit._kernels.tail_columns import (
+    FIRST,
     FOLLOWED,
     FRESH,
+    GRID,
     HEAD,
     INVERSES,
+    LAST,
     LEVEL,
     LOGS,
     LOOSE,
     MAXIMUM,
     NOTHING,
+    PLAIN,
     SCALE,
     SEEN,
     SHORT,
     SIGMA,
+    SINCE,
     SIZE,
     SLOPE,
     TAU,
@@ -49,12 +56,19 @@ from evtkit._kernels.tail_columns import (
     U,
 )
 
-WORK = "Tuple((float64[::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, ::1]))"
+WORK = (
+    "Tuple((float64[::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], float64[:, ::1], float64[::1], "
+    "float64[:, ::1]))"
+)
+
+PLUG_IN, PREDICTIVE = 0, 1  # which law gives the level
 
 _FEW = 32  # with fewer excesses than this every one is followed by a fit
 _AWAY = 1e-3  # |t₀| at least, for the sums cancel at 0
 _AHEAD = 0.15  # log-likelihood an excess by which the maximum must surpass ξ = −1, beside which there may be others
 _CONTRADICTED = 1e-3  # probability of what has been seen, below which a level is raised
+_TRUSTED = 4  # a fit is followed until one part in so many of the excesses is new
+_CLOSE = 0.03  # the same, where the fit has hardly moved
 _STEP = 0.2  # how far a step may change any 1 + ty, relatively
 _MARGIN = 0.1  # how far, relatively, the alarm level may have moved, and how near to it an excess is not yet judged
 
@@ -64,7 +78,8 @@ def workspace(capacity):
     """Room for fits of so many excesses."""
     deep = max(2, (capacity + CHUNK - 1) // CHUNK)
     return (np.empty(capacity + 1), np.empty((deep, ROWS, LANES)), np.empty((2, ROWS, LANES)),
-            np.empty((2, deep, LANES)), np.empty((CANDIDATES + 1, 3)))  # fmt: skip
+            np.empty((2, deep, LANES)), np.empty((CANDIDATES + 1, 3)), np.empty(capacity + 1),
+            np.empty(ROOM))  # fmt: skip
 
 
 @kernel("float64(float64, float64)", inline=True)
@@ -74,10 +89,13 @@ def reach(xi, log_ratio):
     return -log_ratio * (math.expm1(k) / k if k != 0.0 else 1.0)
 
 
-@kernel("float64(int64[::1], float64)", inline=True)
-def log_ratio(i, risk):
-    """Log of the share r = risk · n/N_u of the excesses beyond the alarm level; 0 where that would be the threshold."""
-    return min(0.0, math.log(risk * i[SEEN] / i[TOTAL]))
+@kernel("float64(int64[::1], float64, intp)", inline=True)
+def log_ratio(i, risk, law):
+    """Log of the share of the excesses beyond the alarm level, risk · n/N_u; 0 where that would be the threshold.
+
+    Of the next observation, the probability to exceed the threshold is (N_u + 1)/(n + 1).
+    """
+    return min(0.0, math.log(risk * (i[SEEN] + law) / (i[TOTAL] + law)))
 
 
 @kernel("intp(float64[::1], int64[::1], float64[::1], float64[::1])")
@@ -91,21 +109,56 @@ def unroll(f, i, ring, y):
     return size
 
 
-@kernel("float64(float64[::1], intp, float64[::1], int64[::1], float64)")
-def level(y, n, f, i, risk):
-    """The excess at the alarm level: by the fit, raised to what has been seen too often for its risk.
+@kernel("void(float64[::1], intp, float64, float64[::1])")
+def spread(y, n, grid, out):
+    """The first n excesses sorted into out; where values are rounded, equal ones spread evenly over the step below."""
+    out[:n] = np.sort(y[:n])
+    if grid == 0.0:
+        return
+    first = 0
+    while first < n:
+        end = first
+        while end < n and out[end] == out[first]:
+            end += 1
+        top, times = out[first], end - first
+        for j in range(first, end):
+            out[j] = top - grid * (1.0 - (j - first + 0.5) / times)
+        first = end
+
+
+@kernel(f"void(float64[::1], intp, float64[::1], {WORK})")
+def average(y, n, f, work):
+    """The posterior of the n excesses in y, into the workspace; it leaves the chunks to itself."""
+    _, chunks, _, _, _, even, nodes = work
+    if f[GRID] > 0.0:
+        spread(y, n, f[GRID], even)
+        next_excess.posterior(even, n, f[FIRST : LAST + 1], chunks, nodes)
+    else:
+        next_excess.posterior(y, n, f[FIRST : LAST + 1], chunks, nodes)
+
+
+@kernel(f"void(float64[::1], intp, float64[::1], int64[::1], float64, intp, {WORK})")
+def level(y, n, f, i, risk, law, work):
+    """The alarm level and the excess at the plug-in level, from ξ, σ and the excesses y.
 
     A value at the end of its range, such as a load of 100 %, may come again and again, and yet lie beyond the level of
     a fit that ends there. The level is at least the k-th largest excess kept, k being so many that, if exceedances are
     Poisson, as many or more of them have a probability below 0.001.
     """
-    excess = f[SIGMA] * reach(f[XI], log_ratio(i, risk))
+    log_r = log_ratio(i, risk, law)
+    excess = f[SIGMA] * reach(f[XI], log_r)
+    f[PLAIN] = excess
+    if law == PREDICTIVE:
+        average(y, n, f, work)
+        before = f[LEVEL] - f[U] - f[GRID]
+        excess = f[GRID] + next_excess.reach(log_r, before if 0.0 < before < np.inf else excess, n, work[6])
+    f[LEVEL], i[SINCE] = f[U] + excess, 0
     beyond = 0
     for j in range(n):
         beyond += y[j] > excess
     if beyond == 0:
-        return excess
-    expected = n * math.exp(log_ratio(i, risk))
+        return
+    expected = n * math.exp(log_r)
     k, term = 1, math.exp(-expected)
     rest = 1.0 - term
     while rest >= _CONTRADICTED and k <= beyond:
@@ -113,13 +166,13 @@ def level(y, n, f, i, risk):
         rest -= term
         k += 1
     if k > beyond:
-        return excess
+        return
     largest, found = np.empty(beyond), 0
     for j in range(n):
         if y[j] > excess:
             largest[found] = y[j]
             found += 1
-    return np.sort(largest)[beyond - k]
+    f[LEVEL] = f[U] + np.sort(largest)[beyond - k]
 
 
 @kernel("UniTuple(float64, 2)(float64[::1], intp)", fused=True)
@@ -166,7 +219,7 @@ def _newton(f, i):
     xi, m, tau = f[LOGS] / i[SIZE], f[INVERSES] / i[SIZE], f[TAU]
     step = -((1.0 + xi) * m - 1.0) / (tau * xi * m) / f[SLOPE]
     trusted = (
-        4 * i[LOOSE] <= i[SIZE]
+        _TRUSTED * i[LOOSE] <= i[SIZE]
         and math.log(f[TOP] * tau / xi) - xi - 1.0 > _AHEAD
         and abs(step) * f[TOP] < _STEP * (1.0 + tau * f[TOP])
     )
@@ -174,35 +227,44 @@ def _newton(f, i):
     return step if trusted else np.nan, (tau + step) * sigma, sigma
 
 
-@kernel("boolean(float64, float64[::1], int64[::1], float64)")
-def surely_below(value, f, i, risk):
-    """Whether a value lies below the alarm level of a fit that need not be made."""
-    excess = (value - f[U]) / f[SCALE]
-    if i[FOLLOWED] == SHORT:
-        mean = f[LOGS] / i[SIZE]
-        lowest = min(f[TOP], 2.0 * mean) * (1.0 - math.exp(0.5 * log_ratio(i, risk)))
-        return math.log(mean / f[TOP]) + 1.0 > _AHEAD and excess < lowest
+@kernel("boolean(float64, float64[::1], int64[::1], float64, intp)")
+def surely_below(value, f, i, risk, law):
+    """Whether a value lies below the alarm level of a fit that need not be made.
+
+    The level keeps its ratio to the plug-in level while that has moved by little.
+    """
     if i[FOLLOWED] == NOTHING:
         return False
+    excess = (value - f[U]) / f[SCALE]
+    before, reached = f[PLAIN] / f[SCALE], (f[LEVEL] - f[U]) / f[SCALE]
+    if i[FOLLOWED] == SHORT:
+        mean = f[LOGS] / i[SIZE]
+        lowest = min(f[TOP], 2.0 * mean) * (1.0 - math.exp(0.5 * log_ratio(i, risk, law)))
+        if law == PREDICTIVE:
+            lowest = (1.0 - _MARGIN) * min(lowest, reached)
+            if 8 * i[SINCE] <= i[SIZE]:  # little has changed but, perhaps, the largest
+                lowest = (1.0 - _CLOSE) * min(reached, before, f[TOP])
+        return math.log(mean / f[TOP]) + 1.0 > _AHEAD and excess < lowest
     step, xi, sigma = _newton(f, i)
-    gap, before = sigma * reach(xi, log_ratio(i, risk)), (f[LEVEL] - f[U]) / f[SCALE]
+    gap = sigma * reach(xi, log_ratio(i, risk, law))
+    close = _CLOSE if law == PREDICTIVE and abs(xi - f[XI]) < _CLOSE else _MARGIN
     return (
         not math.isnan(step)
         and abs(xi - f[XI]) < _MARGIN
         and abs(gap - before) < _MARGIN * before
-        and excess < (1.0 - _MARGIN) * gap
+        and excess < (1.0 - close) * gap * min(1.0, reached / before)
     )
 
 
-@kernel(f"boolean(float64[::1], int64[::1], float64[::1], float64, {WORK})")
-def polish(f, i, ring, risk, work):
+@kernel(f"boolean(float64[::1], int64[::1], float64[::1], float64, intp, {WORK})")
+def polish(f, i, ring, risk, law, work):
     """Find the maximum where it has been followed to, with the alarm level; False if it is not certain to be there."""
     if i[FOLLOWED] != MAXIMUM:
         return False
     step, _, _ = _newton(f, i)
     if math.isnan(step):
         return False
-    y, chunks, _, rows, _ = work
+    y, chunks, _, rows, _, _, _ = work
     n = unroll(f, i, ring, y)
     mean, highest = _extent(y, n)
     z, top = chunks[: (n + CHUNK - 1) // CHUNK], highest / mean
@@ -214,8 +276,8 @@ def polish(f, i, ring, risk, work):
     if not (abs(t - start) < 0.9 * width and math.log(top / sigma) - xi - 1.0 > _AHEAD):
         return False
     f[XI], f[SIGMA] = xi, sigma * mean
-    f[LEVEL] = f[U] + level(y, n, f, i, risk)
     _rebase(f, i, z, n, mean, highest)
+    level(y, n, f, i, risk, law, work)
     i[FRESH] = 1
     return True
 

@@ -5,11 +5,11 @@ Kernels return status codes and raise nothing. Their types are in their signatur
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numba import njit
+
+from evtkit._kernels.cache import KernelCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,42 +17,25 @@ if TYPE_CHECKING:
 __all__ = ["kernel"]
 
 
-def _forget_stale_kernels() -> None:
-    """Delete the compiled kernels if the content of a kernel's source has changed since they were compiled.
-
-    Numba looks only at a kernel's own file; one that has another compiled into it would go on with the old code.
-    """
-    folder = Path(__file__).parent
-    stamp = folder / "__pycache__" / "kernels.stamp"
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    now = digest.hexdigest()
-    try:
-        if stamp.exists() and stamp.read_text() == now:
-            return
-        for index in stamp.parent.glob("*.nbi"):
-            index.unlink(missing_ok=True)
-        stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text(now)
-    except OSError:  # a read-only installation: its sources do not change
-        return
-
-
-_forget_stale_kernels()
-
-
 def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:
     """Compile a function for these signatures.
 
     With `fused`, multiplications and additions may be contracted and sums reordered, once and for all at compile time.
     """
-    return njit(
-        list(signatures),
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-        boundscheck=False,
-        inline="always" if inline else "never",
-        fastmath={"contract", "reassoc", "nsz"} if fused else False,
-    )
+
+    def compiled(function: Any) -> Any:
+        dispatcher = njit(
+            nogil=True,
+            error_model="numpy",
+            boundscheck=False,
+            inline="always" if inline else "never",
+            fastmath={"contract", "reassoc", "nsz"} if fused else False,
+        )(function)
+        if hasattr(dispatcher, "compile"):  # not where NUMBA_DISABLE_JIT is set
+            dispatcher._cache = KernelCache(function)
+            for signature in signatures:
+                dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        return dispatcher
+
+    return compiled

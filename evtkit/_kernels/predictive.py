@@ -1,4 +1,22 @@
-"""Kernels of `evtkit.predictive`: the posterior's one sum over the excesses, and the probabilities of many values."""
+"""The next observation: the posterior of a tail given its excesses, and the probabilities and levels that follow.
+
+With t = ξ/σ and m(t) = mean log(1 + t yᵢ) over the k excesses, the likelihood is (t/ξ)^k exp(−(1/ξ + 1) k m). Write
+ξ = m/s. Under the prior π(ξ) dξ dσ/σ the posterior of t and s is
+
+    π(m/s) · (t/m)^(k−1) e^(−k m) · s^(k−2) e^(−k s) dt ds.
+
+π is flat for ξ ≤ 0 and a Gaussian's right half beyond, with a standard deviation of `SPREAD`. In s it is a slowly
+varying factor: it is replaced by C s^a e^(−b s) with its value and first two derivatives in log s at s = 1, where s has
+its mean. Then s is integrated out in closed form,
+
+    w(t) dt ∝ C (t/m)^(k−1) e^(−k m) Γ(p)/(k + b)^p dt,   p = k − 1 + a,
+    P(Y > y | t) = (1 + log(1 + t y)/((k + b) m))^(−p),
+
+smooth through t = 0, and one sum over t remains, by the trapezoidal rule in log(1 + t max y).
+
+A posterior is a table of four rows, a node a column: T, REACH = 1/((k + b) m), POWER = p and WEIGHT, the logarithm. Its
+last column is a heavy tail of next to no weight, which keeps an order beyond the ends of all others.
+"""
 
 from __future__ import annotations
 
@@ -7,71 +25,228 @@ import math
 import numpy as np
 from numba import types
 
+from evtkit._kernels.grouped import spread
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 
-__all__ = ["log_p", "mean_log1p"]
+T, REACH, POWER, WEIGHT = 0, 1, 2, 3
+NODES = 64
+COLUMNS = NODES + 1
+SPREAD = 0.6  # of the prior on ξ > 0; chosen by benchmarks/doors.py
 
-_NEAR = 1e-6  # |t| below which two terms of the series are exact to more digits than the logarithms
+_COARSE = 24  # nodes of the grids that look for where the weight is
+_ENOUGH = 8  # of them, if they have weight
+_DEPTH = 25.0  # nodes reach to where the weight has fallen to e^−25 of its largest
+_LAST_RESORT = -745.0  # log weight, the logarithm of the least positive number
+_NEAR = 1e-12  # t is kept this far from 0, relative to 1/max y
+_STEEP = 8.0  # largest ξ looked at, in units of SPREAD
 
-_VALUES = types.Array(types.float64, 2, "A", readonly=True)
-_TABLE = types.Array(types.float64, 2, "C", readonly=True)
 _COLUMN = types.Array(types.float64, 1, "C", readonly=True)
+_TABLE = types.Array(types.float64, 2, "C", readonly=True)
+_TABLES = types.Array(types.float64, 3, "C", readonly=True)
 
 
-@kernel("void(float64[::1], float64[::1], float64[::1])")
-def mean_log1p(z, t, out):
-    """Mean of log(1 + t z) for every t, of z scaled to a largest element of 1; t > −1."""
-    n = z.size
-    packed = np.zeros(((n + CHUNK - 1) // CHUNK, ROWS, LANES))
-    first, second = 0.0, 0.0
-    flat = packed.ravel()
-    for i in range(n):
-        flat[i] = z[i]
-        first += z[i] / n
-        second += z[i] * z[i] / n
-    for j in range(t.size):
-        if abs(t[j]) < _NEAR:
-            out[j] = t[j] * (first - 0.5 * t[j] * second)
-        else:
-            out[j] = sums(packed, n, 1.0, t[j])[0]
+@kernel("UniTuple(float64, 4)(float64[:, :, ::1], intp, float64)")
+def _node(z, k, u):
+    """t, reach, power and log weight at u = log(1 + t) of k excesses z scaled to a largest one of 1."""
+    t = math.expm1(u)
+    if abs(t) < _NEAR:
+        t = _NEAR
+    if abs(t) < 1e-6:  # two terms of the series are exact to more digits than the logarithms
+        first, second = 0.0, 0.0
+        y = z.ravel()
+        for i in range(k):
+            first += y[i]
+            second += y[i] * y[i]
+        m = t * (first - 0.5 * t * second) / k
+    else:
+        m = sums(z, k, 1.0, t)[0]
+    square = (m / SPREAD) ** 2 if m > 0.0 else 0.0  # of log π = −ξ²/2τ²: d/dl = ξ²/τ², d²/dl² = −2ξ²/τ², l = log s
+    power, rate = k - 1.0 + 3.0 * square, k + 2.0 * square
+    log_weight = (k - 1.0) * math.log(t / m) - k * m + 1.5 * square + u
+    log_weight += math.lgamma(power) - power * math.log(rate)
+    return t, 1.0 / (rate * m), power, log_weight
 
 
-@kernel("float64(float64, float64[::1], float64[::1], float64[::1], float64, float64[::1])")
-def _log_mixture(y, t, reach, log_weight, power, terms):
-    """Logarithm of Σ w (1 + reach · log(1 + t y))^(−power), whose terms vanish where 1 + t y ≤ 0."""
-    most = -np.inf
-    for j in range(t.size):
-        a = t[j] * y
-        terms[j] = log_weight[j] - power * math.log1p(reach[j] * math.log1p(a)) if a > -1.0 else -np.inf
-        most = max(most, terms[j])
-    if most == -np.inf:
-        return most
+@kernel("void(float64[::1], intp, float64[:, :, ::1], float64[:, ::1])")
+def posterior(y, k, chunks, nodes):
+    """The posterior table (4, COLUMNS) of the first k ≥ 2 excesses of y, positive, in any order and not all equal.
+
+    chunks (≥ k/128, 16, 8) is workspace.
+    """
+    top = y[0]
+    for i in range(k):
+        top = max(top, y[i])
+    z = chunks[: (k + CHUNK - 1) // CHUNK]
+    flat = z.ravel()
+    logs = 0.0
+    for i in range(k):
+        flat[i] = max(y[i] / top, 1e-300)
+        logs += math.log(flat[i])
+    for i in range(k, flat.size):
+        flat[i] = 0.0
+    # In u the weight is smooth. Towards the end of the support it falls off like e^u, and log t ≤ m − mean log z.
+    low, high = max(-math.log(k) - 1.2 * _DEPTH, -36.0), _STEEP * SPREAD - logs / k + 1.0
+    for _ in range(12):
+        step, best = (high - low) / (_COARSE - 1), -np.inf
+        for j in range(_COARSE):
+            nodes[WEIGHT, j] = _node(z, k, low + step * j)[3]
+            best = max(best, nodes[WEIGHT, j])
+        first, last = _COARSE, 0
+        for j in range(_COARSE):
+            if nodes[WEIGHT, j] > best - _DEPTH:
+                first, last = min(first, j), j
+        low, high = low + step * max(first - 1, 0), low + step * min(last + 1, _COARSE - 1)
+        if last - first >= _ENOUGH:
+            break
+    step, best = (high - low) / (NODES - 1), -np.inf
+    for j in range(NODES):
+        t, reach, power, log_weight = _node(z, k, low + step * j)
+        nodes[T, j], nodes[REACH, j], nodes[POWER, j], nodes[WEIGHT, j] = t / top, reach, power, log_weight
+        best = max(best, log_weight)
     total = 0.0
-    for j in range(t.size):
-        total += math.exp(terms[j] - most)
-    return min(0.0, most + math.log(total))
+    for j in range(NODES):
+        total += math.exp(nodes[WEIGHT, j] - best)
+    best += math.log(total)
+    for j in range(NODES):
+        nodes[WEIGHT, j] -= best
+    t, reach, power, _ = _node(z, k, math.log(2.0))
+    nodes[T, NODES], nodes[REACH, NODES], nodes[POWER, NODES], nodes[WEIGHT, NODES] = (
+        t / top,
+        reach,
+        power,
+        _LAST_RESORT,
+    )
+
+
+@kernel(types.UniTuple(types.float64, 2)(types.float64, _TABLE))
+def log_survival(y, nodes):
+    """log P(Y > y) of the next excess, and its derivative in log y."""
+    most = -np.inf
+    for j in range(COLUMNS):
+        a = nodes[T, j] * y
+        if a > -1.0:
+            term = nodes[WEIGHT, j] - nodes[POWER, j] * math.log1p(nodes[REACH, j] * math.log1p(a))
+            most = max(most, term)
+    total, slope = 0.0, 0.0
+    for j in range(COLUMNS):
+        a = nodes[T, j] * y
+        if a > -1.0:
+            inner = nodes[REACH, j] * math.log1p(a)
+            term = nodes[WEIGHT, j] - nodes[POWER, j] * math.log1p(inner) - most
+            if term > -50.0:
+                share = math.exp(term)
+                total += share
+                slope -= share * nodes[POWER, j] * nodes[REACH, j] * a / ((1.0 + inner) * (1.0 + a))
+    return min(0.0, most + math.log(total)), slope / total
+
+
+@kernel(types.float64(types.float64, _TABLE))
+def excess_level(log_p, nodes):
+    """The least excess y with log P(Y > y) ≤ log_p, the inverse of `log_survival`; inf where no number has it."""
+    if log_p >= 0.0:
+        return 0.0
+    v = -math.log(nodes[T, NODES])  # log y, from the largest excess on
+    low, high = -np.inf, np.inf  # the level lies between them
+    step, value = 1.0, 0.0
+    for _ in range(200):
+        value, slope = log_survival(math.exp(v), nodes)
+        if value > log_p:
+            low = v
+        else:
+            high = v
+        move = (log_p - value) / slope
+        following = v + move
+        if not low < following < high or abs(move) > 8.0 * step:  # Newton's step leaves the bracket, or is far too long
+            if high == np.inf:
+                following = v + step
+                step *= 2.0
+            elif low == -np.inf:
+                following = v - step
+                step *= 2.0
+            else:
+                following = 0.5 * (low + high)
+        if abs(following - v) <= 1e-14 * max(1.0, abs(v)):
+            break
+        v = following
+        if v > 709.0:
+            return np.inf
+        if v < -744.0:
+            return 0.0
+    # with a handful of excesses P falls in steps, where a node's support ends
+    return math.exp(high if value > log_p + 1e-9 and high < np.inf else v)
+
+
+@kernel("void(float64[::1], intp, float64)")
+def _spread_ties(y, k, step):
+    """Put equal ones among k ascending excesses evenly over the step below them."""
+    start = 0
+    while start < k:
+        stop = start + 1
+        while stop < k and y[stop] == y[start]:
+            stop += 1
+        base = y[start] - step
+        for i in range(start, stop):
+            y[i] = base + step * (i - start + 0.5) / (stop - start)
+        start = stop
+
+
+@kernel(
+    "void(float32[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[:, :, ::1])",
+    "void(float64[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[:, :, ::1])",
+)
+def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
+    """The posterior of every row of ascending values whose last `counts` lie above its threshold; none for 0 of them.
+
+    Excesses on a lattice are spread over their cells, and gaps are half a step of it: how far below a value what it
+    stands for begins. Without a lattice gaps are the least steps between different values from the threshold up, and
+    equal values are spread over the step below them. Taken as they are they would pass for a tail that ends.
+    """
+    width = largest.shape[1]
+    chunks = np.empty((max(1, (width + CHUNK - 1) // CHUNK), ROWS, LANES))
+    y = np.empty(width + 1)
+    for c in range(largest.shape[0]):
+        k = counts[c]
+        gaps[c] = 0.0
+        if k < 1:
+            continue
+        gap, before, total = np.inf, 0.0, 0.0
+        for i in range(k):
+            y[i] = np.float64(largest[c, width - k + i]) - thresholds[c]
+            if y[i] > before:
+                gap = min(gap, y[i] - before)
+            before = y[i]
+            total += y[i]
+        if steps[c] > 0.0:
+            gaps[c] = 0.5 * steps[c]
+            if sigma[c] > 0.0 and xi[c] > -1.0:
+                spread(y, k, steps[c], xi[c], sigma[c])
+            else:  # as evenly as an exponential
+                spread(y, k, steps[c], 0.0, total / k)
+        else:
+            gaps[c] = gap
+            _spread_ties(y, k, gap)
+        posterior(y, k, chunks, nodes[c])
+
+
+@kernel(types.void(types.float64[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :]))
+def log_tail(values, thresholds, gaps, log_rates, nodes, out):
+    """Logarithms of the next observation's probabilities (rows, channels), where values lie above thresholds."""
+    for c in range(values.shape[1]):
+        for i in range(values.shape[0]):
+            if values[i, c] > thresholds[c]:
+                out[i, c] = log_rates[c] + log_survival(max(0.0, values[i, c] - thresholds[c] - gaps[c]), nodes[c])[0]
 
 
 @kernel(types.void(
-    _VALUES, types.float64, _TABLE, _TABLE, _COLUMN, _COLUMN, _COLUMN, _TABLE, _TABLE, _TABLE, _COLUMN,
-    types.float64[:, ::1],
+    types.float64[:, :], types.boolean[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :],
 ))  # fmt: skip
-def log_p(values, sign, levels, log_rank, threshold, gap, log_rate, t, reach, log_weight, power, out):
-    """Log p-values (rows, channels): by rank up to the threshold, by rate times mixture above; see `Predictive`."""
-    terms = np.empty(t.shape[1])
-    for c in range(values.shape[1]):
-        ordered, ranks = levels[c], log_rank[c]
-        nodes, reaches, weights = t[c].copy(), reach[c].copy(), log_weight[c].copy()
-        for i in range(values.shape[0]):
-            x = sign * values[i, c]
-            if x > threshold[c]:
-                y = max(0.0, x - threshold[c] - gap[c])
-                out[i, c] = log_rate[c] + _log_mixture(y, nodes, reaches, weights, power[c], terms)
-                continue
-            first, length = 0, ordered.size  # a search without branches, which no processor could foresee
-            while length > 1:
-                half = length // 2
-                first += half * (ordered[first + half - 1] < x)
-                length -= half
-            out[i, c] = ranks[first + (ordered[first] < x)]
+def tail_levels(log_probability, wanted, thresholds, gaps, log_rates, nodes, out):
+    """Levels (rows, channels) that the next observation exceeds with such probabilities, where they are wanted."""
+    for c in range(out.shape[1]):
+        for i in range(out.shape[0]):
+            if wanted[i, c]:
+                y = excess_level(log_probability[i, c] - log_rates[c], nodes[c])
+                out[i, c] = thresholds[c] + (gaps[c] + y if y > 0.0 else 0.0)

@@ -11,20 +11,25 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.follow import WORK, count, follow, level, log_ratio, polish, reach, surely_below, unroll
+from evtkit._kernels import next_excess
+from evtkit._kernels.follow import PREDICTIVE, WORK, count, follow, level, polish, reach, surely_below, unroll
 from evtkit._kernels.grimshaw import BOUNDARY, EMPTY, TOO_FEW, fit_one
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS
 from evtkit._kernels.tail_columns import (
+    FIRST,
     FOLLOWED,
     FRESH,
+    GRID,
     HEAD,
     IMPUTED,
+    LAST,
     LEVEL,
     LOOSE,
     NOTHING,
     SEEN,
     SIGMA,
+    SINCE,
     SIZE,
     STATUS,
     TOTAL,
@@ -34,7 +39,10 @@ from evtkit._kernels.tail_columns import (
 
 IGNORE, IMPUTE, LEARN = 0, 1, 2  # what is learnt of an alarm: nothing, an ordinary excess in its place, its value
 
-_EXPECTED = 2.0  # alarms learnt, at the most, for each that the risk lets expect
+FEW = 100  # excesses that a short calibration begins with
+
+_RARER = 0.5 * math.log(10.0)  # how much rarer than an alarm what is learnt as it is may be
+_LATER = 1.05  # how far beyond the alarm level, relatively, a tail may reach that ends
 
 
 @kernel("float64(float64, float64, float64)")
@@ -47,22 +55,24 @@ def log_survival(y, xi, sigma):
     return -x * (math.log1p(e) / e) if e != 0.0 else -x
 
 
-@kernel(f"void(float64[::1], int64[::1], float64[::1], float64, intp, {WORK})")
-def refit(f, i, ring, risk, min_excess, work):
+@kernel(f"void(float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
+def refit(f, i, ring, risk, min_excess, law, work):
     """Fit a tail to its ring, exactly as `fit_gpd` does, and begin to follow the maximum from there."""
-    y, chunks, few, rows, found = work
+    y, chunks, few, rows, found, _, _ = work
     n = unroll(f, i, ring, y)
     i[FRESH], i[FOLLOWED] = 1, NOTHING
-    f[LEVEL], f[XI], f[SIGMA] = np.inf, np.nan, np.nan
+    f[XI], f[SIGMA] = np.nan, np.nan
     if n < min_excess:
-        i[STATUS] = np.int64(TOO_FEW if n else EMPTY)
+        i[STATUS], f[LEVEL] = np.int64(TOO_FEW if n else EMPTY), np.inf
         return
     status, xi, sigma, _, _, _, _ = fit_one(y, n, chunks, few, rows, found)
     i[STATUS] = np.int64(status)
-    if status <= BOUNDARY:
-        f[XI], f[SIGMA] = xi, sigma
-        f[LEVEL] = f[U] + level(y, n, f, i, risk)
-        follow(f, i, y, n, chunks)
+    if status > BOUNDARY:
+        f[LEVEL] = np.inf
+        return
+    f[XI], f[SIGMA] = xi, sigma
+    follow(f, i, y, n, chunks)
+    level(y, n, f, i, risk, law, work)
 
 
 @kernel("void(float64, int64, float64[::1], int64[::1], float64[::1])")
@@ -71,6 +81,7 @@ def learn(value, n, f, i, ring):
     i[SEEN], i[FRESH] = n, 0
     i[TOTAL] += 1
     i[LOOSE] += 1
+    i[SINCE] += 1
     if i[SIZE] < ring.size:
         i[SIZE] += 1
     else:
@@ -80,9 +91,27 @@ def learn(value, n, f, i, ring):
     i[HEAD] = i[HEAD] + 1 if i[HEAD] + 1 < ring.size else 0
 
 
-@kernel("void(int64, float64[::1], int64[::1], float64[::1], float64)")
-def _impute(n, f, i, ring, risk):
-    """Learn an excess as the tail itself expects beyond its alarm level.
+@kernel("boolean(float64, float64[::1], int64[::1], float64)")
+def _is_plausible(value, f, i, risk):
+    """Whether the fitted tail itself exceeds a value with a third of the risk; a short one may end a little later."""
+    log_r = min(0.0, math.log(risk * i[SEEN] / i[TOTAL]))
+    excess = f[SIGMA] * reach(f[XI], log_r - _RARER)
+    if f[XI] < 0.0 and log_r < 0.0:
+        later = reach(f[XI], log_r - 2.0 * _RARER) / reach(f[XI], log_r)
+        excess = max(excess, max(_LATER, later) * (f[LEVEL] - f[U]))
+    return value - f[U] <= excess
+
+
+@kernel("boolean(int64, int64, float64)")
+def _is_allowed(far, n, risk):
+    """Whether one value more that far out is as many as the risk lets expect of n, and their standard error."""
+    expected = risk * n
+    return far + 1.0 <= expected + math.sqrt(expected)
+
+
+@kernel("void(int64, float64[::1], int64[::1], float64[::1])")
+def _impute(n, f, i, ring):
+    """Learn an excess as the fitted tail itself expects beyond the alarm level.
 
     The k-th has the k-th place of van der Corput's sequence among the excesses beyond the level, evenly spread.
     """
@@ -91,12 +120,54 @@ def _impute(n, f, i, ring, risk):
     while k > 0:
         share += digit * (k & 1)
         k, digit = k >> 1, 0.5 * digit
-    learn(f[U] + f[SIGMA] * reach(f[XI], log_ratio(i, risk) + math.log(share)), n, f, i, ring)
+    excess = f[LEVEL] - f[U]
+    beyond = log_survival(excess, f[XI], f[SIGMA])
+    if beyond > -np.inf:
+        excess = max(excess, f[SIGMA] * reach(f[XI], beyond + math.log(share)))
+    learn(f[U] + excess, n, f, i, ring)
 
 
-@kernel("float64(float64, float64, int64, float64[::1], int64[::1], float64[::1])")
-def log_probability(value, log_risk, n, f, i, ring):
-    """log P(X > value) by the latest fit, after n observations.
+@kernel("float64(intp)", inline=True)
+def fewest(capacity):
+    """Excesses that a short calibration begins with."""
+    return min(1.0 * FEW, capacity // 3)
+
+
+@kernel("boolean(float64[::1], int64[::1], float64[::1], float64, float64[::1])")
+def _rise(f, i, ring, share, y):
+    """Raise the threshold where there are more excesses than are needed; False if it stays.
+
+    A short calibration begins lower than the quantile asked for, with FEW excesses: fewer would tell too little of the
+    tail. As excesses gather the threshold goes up, until the share above it is the one asked for.
+    """
+    wanted = max(1.25 * fewest(ring.size), share * i[SEEN])
+    if i[SIZE] < i[TOTAL] or i[TOTAL] < 1.75 * wanted or i[TOTAL] % 16:
+        return False
+    n = i[SIZE]
+    y[:n] = np.sort(ring[:n])
+    u = y[n - 1 - np.int64(wanted)]
+    above = 0
+    for j in range(n):
+        above += ring[j] > u
+    if u <= f[U] or 2 * above < wanted:  # values are equal
+        return False
+    first = i[HEAD] if n == ring.size else 0
+    kept = 0
+    for j in range(n):
+        k = first + j
+        value = ring[k if k < n else k - n]
+        if value > u:
+            y[kept] = value
+            kept += 1
+    ring[:kept] = y[:kept]
+    f[U], i[HEAD], i[SIZE], i[TOTAL] = u, kept, kept, kept
+    i[FRESH], i[FOLLOWED] = 0, NOTHING
+    return True
+
+
+@kernel("float64(float64, float64, int64, float64[::1], int64[::1], float64[::1], intp, float64[:, ::1])")
+def log_probability(value, log_risk, n, f, i, ring, law, nodes):
+    """log P(X > value) by the latest fit, after n observations; of rounded ones log P(X ≥ value).
 
     At and below the threshold it is only known to be at least N_u/n, and 0 is returned. Where what was seen contradicts
     the fit (`follow.level`), the share of excesses at least as large. Without a fit, of n + 1 exchangeable
@@ -108,8 +179,12 @@ def log_probability(value, log_risk, n, f, i, ring):
         return 0.0
     above = 0
     if i[STATUS] <= BOUNDARY:
-        share = math.log(i[TOTAL] / i[SEEN])
-        by_model = share + log_survival(value - f[U], f[XI], f[SIGMA])
+        if law == PREDICTIVE:
+            share = math.log((i[TOTAL] + 1.0) / (i[SEEN] + 1.0))
+            by_model = share + next_excess.log_survival(max(0.0, value - f[U] - f[GRID]), i[SIZE], nodes)
+        else:
+            share = math.log(i[TOTAL] / i[SEEN])
+            by_model = share + log_survival(value - f[U], f[XI], f[SIGMA])
         if value > f[LEVEL]:
             return by_model
         if by_model > log_risk - 1e-9:  # as it must be here, but for rounding
@@ -123,26 +198,45 @@ def log_probability(value, log_risk, n, f, i, ring):
 
 
 @kernel(f"intp(float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
-def judge(value, n, f, i, ring, risk, min_excess, policy, work):
-    """EXCESS or ANOMALY for a value above the threshold, the n-th observation if it is learnt; and learn it."""
-    if not surely_below(value, f, i, risk):
-        if not i[FRESH] and not polish(f, i, ring, risk, work):
-            refit(f, i, ring, risk, min_excess, work)
-        fitted = i[STATUS] <= BOUNDARY
-        if value > f[LEVEL] if fitted else log_probability(value, math.log(risk), n - 1, f, i, ring) < math.log(risk):
-            if policy == LEARN:
-                learn(value, n, f, i, ring)
-            elif policy == IMPUTE and fitted and i[IMPUTED] < 1.0 + _EXPECTED * risk * n and f[LEVEL] > f[U]:
-                _impute(n, f, i, ring, risk)
-            return ANOMALY
-    learn(value, n, f, i, ring)
-    return EXCESS
+def decide(value, n, f, i, ring, risk, min_excess, law, work):
+    """EXCESS or ANOMALY for a value above the threshold, after n observations."""
+    if surely_below(value, f, i, risk, law):
+        return EXCESS
+    if not i[FRESH] and not polish(f, i, ring, risk, law, work):
+        refit(f, i, ring, risk, min_excess, law, work)
+    if i[STATUS] <= BOUNDARY:
+        return ANOMALY if value > f[LEVEL] else EXCESS
+    log_risk = math.log(risk)
+    return ANOMALY if log_probability(value, log_risk, n, f, i, ring, law, work[6]) < log_risk else EXCESS
 
 
-@kernel("void(float64[::1], float64, float64, float64[::1], int64[::1], float64[::1])")
-def begin(x, sign, threshold, f, i, ring):
-    """Start a tail: its threshold and, in order of time, the excesses among x."""
-    f[U] = threshold
+@kernel("boolean(intp, float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, float64, float64[::1])")
+def keep(label, value, n, f, i, ring, risk, policy, share, y):
+    """Learn a value judged to be an EXCESS or an ANOMALY, the n-th observation; False if nothing is learnt of it.
+
+    With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
+    as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
+    """
+    fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
+    if policy == IMPUTE:
+        as_it_is = _is_plausible(value, f, i, risk) if fitted else label == EXCESS
+    else:
+        as_it_is = policy == LEARN or label == EXCESS
+    if as_it_is:
+        learn(value, n, f, i, ring)
+    elif policy == IMPUTE and fitted and _is_allowed(i[IMPUTED], n, risk):
+        _impute(n, f, i, ring)
+    else:
+        return False
+    if share > 0.0:
+        _rise(f, i, ring, share, y)
+    return True
+
+
+@kernel("void(float64[::1], float64, float64, float64, float64[::1], int64[::1], float64[::1])")
+def begin(x, sign, threshold, grid, f, i, ring):
+    """Start a tail: its threshold, the step of its values and, in order of time, the excesses among x."""
+    f[U], f[FIRST], f[LAST], f[GRID] = threshold, np.nan, np.nan, grid
     for value in x:
         if sign * value > f[U]:
             learn(sign * value, x.size, f, i, ring)

@@ -10,13 +10,20 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.follow import WORK, workspace
+from evtkit._kernels.follow import PREDICTIVE, WORK, average, unroll, workspace
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
-from evtkit._kernels.stream_tail import IGNORE, IMPUTE, judge, log_probability, refit
+from evtkit._kernels.next_excess import ROOM
+from evtkit._kernels.stream_tail import IGNORE, IMPUTE, LEARN, decide, keep, log_probability, refit
 from evtkit._kernels.tail_columns import LEVEL, SEEN, U
 
 LARGEST = np.finfo(np.float64).max
+# Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it is held.
+ALARMS, MOVING, STAYED = 0, 1, 2
+# Of moves: where a stream is held, how far its mean may be from there (0: it is never held), and to which deviations
+# values are cut that enter its window.
+HELD, TOLERANCE, LOWEST, HIGHEST = 0, 1, 2, 3
+_SETTLED = 20  # windows after which where a stream is held is known well enough
 
 _ROWS = 512  # observations copied together
 _GROUP = 8  # of so many streams
@@ -55,83 +62,131 @@ def slide(value, place, window, totals, c):
     return place
 
 
+@kernel("float64(intp, float64[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])", inline=True)
+def centre_of(c, windows, totals, runs, moves):
+    """What is subtracted from the next value of stream c: where it is held, or the mean of its window."""
+    if moves[c, TOLERANCE] > 0.0 and runs[c, MOVING] == 0:
+        return moves[c, HELD]
+    return (totals[c, 0] + totals[c, 1]) / windows.shape[1]
+
+
+@kernel("intp(float64, float64, boolean, intp, intp, float64[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
+def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
+    """Put a value into the window of stream c, and see whether the stream has moved from where it is held.
+
+    While a stream stays, its centre stays too: a mean that follows every value would add its own noise, and a lower end
+    that wanders. Once the mean of the window is farther away than chance explains, the centre is that mean, for two
+    windows' time. Then it is held where it was, if the mean has come back, or where the mean is, and gets more precise
+    for a while. Values enter cut to where most of them lie, unless they are wanted as they are.
+    """
+    depth = windows.shape[1]
+    if moves[c, TOLERANCE] > 0.0 and not as_it_is:
+        value = centre + min(max(value - centre, moves[c, LOWEST]), moves[c, HIGHEST])
+    place = slide(value, place, windows[c], totals, c)
+    if moves[c, TOLERANCE] > 0.0:
+        mean = (totals[c, 0] + totals[c, 1]) / depth
+        if runs[c, MOVING] > 0:
+            runs[c, MOVING] -= 1
+            if runs[c, MOVING] == 0 and abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
+                moves[c, HELD], runs[c, STAYED] = mean, depth
+        elif abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
+            runs[c, MOVING] = 2 * depth
+        elif runs[c, STAYED] < _SETTLED * depth:
+            runs[c, STAYED] += 1
+            moves[c, HELD] += (value - moves[c, HELD]) / runs[c, STAYED]
+    return place
+
+
 @kernel(
     "void(Array(float64, 1, 'A', readonly=True), Array(boolean, 1, 'C', readonly=True), float64[:, ::1], "
-    "float64[:, ::1], int64[::1], intp, float64[::1])"
+    "float64[:, ::1], int64[::1], int64[:, ::1], float64[:, ::1], intp, float64[::1])"
 )
-def deviations(x, usual, windows, totals, places, c, out):
-    """Fill the window of stream c with the first values of x, and subtract from each later one the window's mean.
+def deviations(x, usual, windows, totals, places, runs, moves, c, out):
+    """Fill the window of stream c with the first values of x, and subtract from each later one the centre then.
 
     Only usual values enter the window; usual and out have one entry for each value after the first.
     """
     depth = windows.shape[1]
     windows[c] = x[:depth]
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
-    place = 0
+    place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
+    if abs((totals[c, 0] + totals[c, 1]) / depth - moves[c, HELD]) > moves[c, TOLERANCE] > 0.0:
+        runs[c, MOVING] = 2 * depth
     for r in range(x.size - depth):
-        out[r] = x[depth + r] - (totals[c, 0] + totals[c, 1]) / depth
+        centre = centre_of(c, windows, totals, runs, moves)
+        out[r] = x[depth + r] - centre
         if usual[r]:
-            place = slide(x[depth + r], place, windows[c], totals, c)
+            place = advance(x[depth + r], centre, False, place, c, windows, totals, runs, moves)
     places[c] = place
 
 
-@kernel("float64(float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
-def _score(v, log_risk, c, n, signs, floats, integers, rings):
+@kernel(
+    "float64(float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], intp, "
+    "float64[:, :, ::1])"
+)
+def _score(v, log_risk, c, n, signs, floats, integers, rings, law, nodes):
     """Log-probability of v as the next observation of stream c, by the latest fits; of two sides, twice the smaller."""
     score = np.inf
     for s in range(signs.size):
         t = c * signs.size + s
-        score = min(score, log_probability(signs[s] * v, log_risk, n, floats[t], integers[t], rings[t]))
+        score = min(score, log_probability(signs[s] * v, log_risk, n, floats[t], integers[t], rings[t], law, nodes[t]))
     return min(0.0, score + math.log(signs.size))
 
 
 _TRACE = (
     "void(float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
-    f"float64[:, ::1], float64[::1], float64, intp, {WORK}, float64[:, ::1], float64[:, ::1])"
+    f"float64[:, :, ::1], float64[:, ::1], float64[::1], float64, intp, intp, {WORK}, float64[:, ::1], "
+    "float64[:, ::1])"
 )
 
 
 @kernel(_TRACE)
 def _trace(
-    v, centre, n, c, row, floats, integers, fits, states, rings, signs, risk, min_excess, work, levels, scores
+    v, centre, n, c, row, floats, integers, fits, states, nodes, rings, signs, risk, min_excess, law, work, levels,
+    scores,
 ):  # fmt: skip
     """The alarm levels before an observation is learnt, and the logarithm of how improbable it is.
 
-    Both by a fit of its own, kept in fits and states: to look at a tail must not change how it is followed.
+    Both by a fit of its own, kept in fits, states and nodes: to look at a tail must not change how it is followed.
     """
     for s in range(signs.size):
         t = c * signs.size + s
         if states[t, SEEN] != integers[t, SEEN]:
             fits[t], states[t] = floats[t], integers[t]
-            refit(fits[t], states[t], rings[t], risk, min_excess, work)
+            refit(fits[t], states[t], rings[t], risk, min_excess, law, work)
+            nodes[t] = work[6]
         levels[row, t] = centre + signs[s] * fits[t, LEVEL]
-    scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings)
+    scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings, law, nodes)
 
 
 _RUN = (
     "void(Array(float64, 2, 'A', readonly=True), intp, intp, int8[:, ::1], float64[:, ::1], int64[:, ::1], "
-    "float64[:, ::1], int64[::1], float64[::1], float64, intp, intp, float64[:, ::1], float64[:, ::1], "
-    "int64[::1], float64[:, ::1], float64[:, ::1])"
+    "float64[:, ::1], int64[::1], float64[::1], float64, intp, intp, intp, float64, float64[:, ::1], "
+    "float64[:, ::1], int64[::1], int64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1], boolean)"
 )
 
 
 @kernel(_RUN)
 def run(
-    x, start, stop, labels, floats, integers, rings, n, signs, risk, min_excess, policy, windows, totals,
-    places, levels, scores,
+    x, start, stop, labels, floats, integers, rings, n, signs, risk, min_excess, policy, law, share, windows, totals,
+    places, runs, moves, levels, scores, every,
 ):  # fmt: skip
     """Judge and learn the rows of x (observations, streams), one after another, for the streams from start to stop.
 
     labels (observations, streams) must be 0 and receives what is not NORMAL. signs has one entry a tail, risk is a
     tail's. windows (streams, depth), where depth > 0, are rings of normal values whose mean is first subtracted, totals
-    their sums and places where they go on. levels (observations, tails) receives the alarm levels, and scores
-    (observations, streams) the log-probabilities, before each observation is learnt, unless they have no rows.
+    their sums and places where they go on; runs (streams, 3) and moves (streams, 4) say where a stream is held (see
+    `advance`). After as many alarms in a row as the window is long a stream has moved, and its values enter the window
+    as they are. levels (observations, tails) receives the alarm
+    levels, and scores (observations, streams) the log-probabilities, before each observation is learnt; of alarms only
+    unless every observation is wanted; of none if they have no rows.
     """
     work = workspace(rings.shape[1])
     sides, depth, traced = signs.size, windows.shape[1], levels.shape[0] > 0
     tile = np.empty((_GROUP, _ROWS))
-    kept = floats.shape[0] if traced else 0
-    fits, states = np.zeros((kept, floats.shape[1])), np.zeros((kept, integers.shape[1]), np.int64)
+    tails = floats.shape[0] if traced else 0
+    fits, states = np.zeros((tails, floats.shape[1])), np.zeros((tails, integers.shape[1]), np.int64)
+    nodes = np.empty((tails, *ROOM))
     for first in range(start, stop, _GROUP):
         width = min(_GROUP, stop - first)
         for top in range(0, x.shape[0], _ROWS):
@@ -151,48 +206,71 @@ def run(
                 for r in range(rows):
                     value, centre = tile[k, r], 0.0
                     if depth:
-                        centre = (totals[c, 0] + totals[c, 1]) / depth
+                        centre = centre_of(c, windows, totals, runs, moves)
                     v = value - centre
-                    if traced:
-                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, rings, signs, risk,
-                               min_excess, work, levels, scores)  # fmt: skip
+                    if traced and every:
+                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs, risk,
+                               min_excess, law, work, levels, scores)  # fmt: skip
                     if low <= v <= high:
                         seen += 1
                         if depth:
-                            place = slide(value, place, windows[c], totals, c)
+                            place = advance(value, centre, False, place, c, windows, totals, runs, moves)
+                            runs[c, ALARMS] = 0
                         continue
-                    if not abs(value) < HUGE:
-                        labels[top + r, c] = MISSING if math.isnan(value) else ANOMALY
-                        continue
+                    finite = abs(value) < HUGE
                     s = 0 if signs[0] * v > floats[c * sides, U] else sides - 1
                     t = c * sides + s
-                    label = judge(signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, min_excess, policy,
-                                  work)  # fmt: skip
+                    if finite:
+                        label = decide(
+                            signs[s] * v, seen, floats[t], integers[t], rings[t], risk, min_excess, law, work
+                        )
+                    else:
+                        label = MISSING if math.isnan(value) else ANOMALY
                     labels[top + r, c] = label
-                    if label == EXCESS or integers[t, SEEN] > seen:  # learnt
+                    if traced and label == ANOMALY and not every:
+                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs, risk,
+                               min_excess, law, work, levels, scores)  # fmt: skip
+                    if not finite:
+                        continue
+                    kept = keep(label, signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, policy, share,
+                                work[0])  # fmt: skip
+                    if kept:
                         seen += 1
+                        if signs[s] > 0.0:  # the threshold may have risen
+                            high = floats[t, U]
+                        else:
+                            low = -floats[t, U]
                     if depth:
-                        if label == ANOMALY and policy == IMPUTE and floats[t, LEVEL] < np.inf:
+                        runs[c, ALARMS] = runs[c, ALARMS] + 1 if label == ANOMALY else 0
+                        has_moved = runs[c, ALARMS] > depth
+                        if label == ANOMALY and policy == IMPUTE and floats[t, LEVEL] < np.inf and not has_moved:
                             value = centre + signs[s] * floats[t, LEVEL]
                         if label == EXCESS or policy != IGNORE:
-                            place = slide(value, place, windows[c], totals, c)
+                            as_it_is = has_moved or policy == LEARN
+                            place = advance(value, centre, as_it_is, place, c, windows, totals, runs, moves)
                 n[c], places[c] = seen, place
 
 
-@kernel("void(intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], float64, intp)")
-def refit_all(start, stop, floats, integers, rings, risk, min_excess):
+@kernel("void(intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], float64, intp, intp)")
+def refit_all(start, stop, floats, integers, rings, risk, min_excess, law):
     """Refit the tails from start to stop."""
     work = workspace(rings.shape[1])
     for t in range(start, stop):
-        refit(floats[t], integers[t], rings[t], risk, min_excess, work)
+        refit(floats[t], integers[t], rings[t], risk, min_excess, law, work)
 
 
 @kernel(
-    "void(float64[:, ::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], "
+    "void(float64[:, ::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], intp, "
     "float64[:, ::1])"
 )
-def log_probabilities(values, risk, n, signs, floats, integers, rings, out):
+def log_probabilities(values, risk, n, signs, floats, integers, rings, law, out):
     """Log-probabilities of values (rows, streams) as the next observation, by the latest fits."""
+    work = workspace(rings.shape[1])
+    nodes = np.empty((floats.shape[0], *ROOM))
+    for t in range(floats.shape[0]):
+        if law == PREDICTIVE and not math.isinf(floats[t, LEVEL]):
+            average(work[0], unroll(floats[t], integers[t], rings[t], work[0]), floats[t].copy(), work)
+            nodes[t] = work[6]
     for c in range(n.size):
         for r in range(values.shape[0]):
-            out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings)
+            out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings, law, nodes)

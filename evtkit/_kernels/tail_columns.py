@@ -6,7 +6,10 @@ from __future__ import annotations
 U, LEVEL, XI, SIGMA = 0, 1, 2, 3  # threshold, alarm level (inf without a fit), shape and scale of the latest fit
 # and the sums that follow the maximum between fits.
 SCALE, TAU, LOGS, INVERSES, SLOPE, TOP = 4, 5, 6, 7, 8, 9
-FLOATS = 10
+PLAIN = 10  # excess at the plug-in level when LEVEL was found
+FIRST, LAST = 11, 12  # where the nodes of the latest posterior lie, NaN before the first
+GRID = 13  # step between the values, 0 where they are not rounded
+FLOATS = 14
 
 # A tail's integers:
 HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt
@@ -16,7 +19,8 @@ FRESH, FOLLOWED, LOOSE = (
     6,
     7,
 )  # is the fit of the present ring? which sums are valid? excesses since the search for all maxima
-IMPUTED = 8  # alarms in whose place an excess was learnt
-INTEGERS = 9
+IMPUTED = 8  # values in whose place an excess was learnt
+SINCE = 9  # excesses learnt since LEVEL was found
+INTEGERS = 10
 
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest

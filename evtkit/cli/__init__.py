@@ -1,12 +1,14 @@
 """The ``evtkit`` command: fit, score, watch and plot the columns of a file.
 
-Exit codes: 0 done; 1 an alarm of ``evtkit watch``, or ``evtkit score --alarm`` found values more improbable than
-allowed; 2 wrong usage or bad input, with one line on the standard error that says what was got and what is wanted.
+Exit codes: 0 done; 1 an event of ``evtkit watch``, or ``evtkit score --alarm`` found values more improbable than
+allowed; 2 wrong usage or bad input, with one line on the standard error that says what was got and what is wanted; 3 a
+failure of evtkit itself.
 """
 
 from __future__ import annotations
 
 import importlib
+import traceback
 from typing import Any
 
 import click
@@ -16,9 +18,15 @@ from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
 from evtkit.cli.score import score_command
+from evtkit.cli.warm_up import warm_up_command
 from evtkit.cli.watch import watch_command
+from evtkit.cli.watch.plain import plain
 
 __all__ = ["main"]
+
+
+FAILURE = 3
+"""Exit code of a failure of evtkit itself."""
 
 
 class BadInput(click.ClickException):
@@ -33,8 +41,13 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has gone; click ends quietly
             raise
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
         except (ValueError, OSError, ImportError) as error:
-            raise BadInput(" ".join(str(error).split())) from error
+            raise BadInput(plain(" ".join(str(error).split()), longest=1000)) from error
+        except Exception:  # a fault of ours: never the exit code of an alarm
+            traceback.print_exc()
+            ctx.exit(FAILURE)
 
 
 class _Elsewhere(click.Command):
@@ -69,10 +82,11 @@ def main() -> None:
       evtkit plot rain.csv -c value --unit mm       can the fit be believed?
       evtkit saliency nets:make mistakes.npz        which filters are behind a network's mistakes?
 
-    Exit codes: 0 done; 1 an alarm of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage or bad input.
+    Exit codes: 0 done; 1 an event of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage or bad input; 3 a failure
+    of evtkit itself.
     """  # noqa: D301
 
 
-for _command in (fit_command, score_command, watch_command, plot_command, demo_command):
+for _command in (fit_command, score_command, watch_command, plot_command, demo_command, warm_up_command):
     main.add_command(_command)
 main.add_command(_Elsewhere("saliency", "evtkit.cli.saliency", "Which filters are behind a network's mistakes?"))

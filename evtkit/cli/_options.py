@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +26,11 @@ FILE = click.argument("file", metavar="FILE")
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which columns of the file, and what is between them."""
     for option in (
-        click.option("--separator", metavar="CHAR", help="Between the cells of a CSV file; default a comma."),
+        click.option(
+            "--separator", metavar="CHAR", callback=_separator,
+            help="Between the cells of a CSV file: a character, '\\t', or a name such as tab, semicolon or space (any "
+            "run of blanks); default a comma.",
+        ),
         click.option(
             "--column", "-c", "columns", multiple=True, metavar="NAME",
             help="A column; repeat it for several. Default: every numeric column.",
@@ -35,13 +40,48 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _separator(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    from evtkit._common.tables.dialect import SEPARATORS
+
+    return None if value is None else SEPARATORS.get(value, value)
+
+
 def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which columns of the file, and how it is to be read."""
-    missing = click.option(
-        "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
-        help="Missing values (empty, NA, NaN): refuse them, or let each column do with the values it has.",
-    )  # fmt: skip
-    return columns_options(missing(command))
+    """Which columns of the file, and how it is written; the command takes the latter as `dialect`."""
+
+    def pack(
+        separator: str | None, decimal: str, encoding: str | None, comment: str | None, header: bool | None,
+        na: tuple[str, ...], **others: Any,
+    ) -> Any:  # fmt: skip
+        from evtkit._common.tables import Dialect
+
+        return command(dialect=Dialect(separator, decimal, encoding, comment, header, na), **others)
+
+    packed: Callable[..., Any] = functools.wraps(command)(pack)
+    for option in (
+        click.option(
+            "--encoding", metavar="NAME", help="Of a CSV file, such as latin-1; default UTF-8, or as its mark says.",
+        ),
+        click.option("--comment", metavar="TEXT", help="Lines that begin with TEXT, such as '#', are passed over."),
+        click.option(
+            "--header/--no-header", default=None,
+            help="Whether the first line names the columns; without names they are c1, c2, …. Default: it does, and is "
+            "refused if it could be data.",
+        ),
+        click.option("--decimal", type=click.Choice([".", ","]), default=".", show_default=True,
+                     help="Decimal mark; with a comma, cells are separated by semicolons unless told otherwise."),
+        click.option("--na", multiple=True, metavar="TEXT",
+                     help="A cell that stands for a missing value, such as -999; repeat it for several. Besides empty "
+                     "cells, NA, N/A, null and NaN."),
+        click.option(
+            "--missing", type=click.Choice(["error", "drop"]), default="error", show_default=True,
+            help="Missing values: refuse them, or let each column do with the values it has.",
+        ),
+        click.option("--skip", multiple=True, metavar="NAME", help="A column to leave out; repeat it for several."),
+        columns_options,
+    ):  # fmt: skip
+        packed = option(packed)
+    return packed
 
 
 def tail_options(
@@ -80,14 +120,15 @@ def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--on-alarm", type=click.Choice(["impute", "ignore", "learn"]),
-            help="What is learnt of an alarm: an excess as the tail expects (default), nothing, or its value.",
+            help="What is learnt of an alarm: what the tail can account for (default), nothing, or its value.",
         ),
         click.option(
-            "--depth", type=int, metavar="D", help="For streams that drift: watch the deviation from a mean of D rows.",
+            "--depth", type=int, metavar="D",
+            help="A stream that moves is followed by the mean of D rows; default 100; 0: it is not followed.",
         ),
         click.option(
             "--risk", type=float, metavar="P",
-            help="Probability that an ordinary value raises an alarm; default 1e-4.",
+            help="Probability that an ordinary row raises an alarm; default 1e-4.",
         ),
         click.option(
             "--calibrate", type=click.IntRange(min=1), metavar="N",
@@ -118,7 +159,31 @@ def rule(quantile: float | None, threshold: float | None, n_excess: int | None) 
 def check_missing(table: Table, file: str, missing: str) -> None:
     """Refuse missing values unless they are to be dropped."""
     if missing == "error" and table.missing.any():
-        counts = ", ".join(f"{m} in {c!r}" for c, m in zip(table.columns, table.missing, strict=True) if m)
+        counts = [f"{m} in {c!r}" for c, m in zip(table.columns, table.missing, strict=True) if m]
+        more = f" and in {len(counts) - 12} more columns" if len(counts) > 12 else ""
+        place = int((table.missing > 0).argmax())
+        row = int((table.values[:, place] != table.values[:, place]).argmax()) + 1  # only NaN is not itself
         raise ValueError(
-            f"{file} has missing values, of {len(table.values)} rows: {counts}; leave them out with --missing drop"
+            f"{file} has missing values, of {len(table.values)} rows: {', '.join(counts[:12])}{more}; leave them out "
+            f"with --missing drop (the first of {table.columns[place]!r} is in row {row})"
         )
+
+
+def left_out(table: Table) -> list[str]:
+    """What is not in the numbers, for the reader: missing values by column, and whole columns."""
+    absent = {column: int(m) for column, m in zip(table.columns, table.missing, strict=True) if m}
+    lines = []
+    if absent:
+        counts = ", ".join(f"{m:,} in {column}" for column, m in list(absent.items())[:12])
+        more = f" and in {len(absent) - 12} more columns" if len(absent) > 12 else ""
+        lines.append(f"missing values left out, of {len(table.values):,} rows: {counts}{more}")
+    if table.skipped:
+        shown = ", ".join(map(str, table.skipped[:12]))
+        more = f" and {len(table.skipped) - 12} more; --json has them all" if len(table.skipped) > 12 else ""
+        lines.append(f"columns left out: {shown}{more}")
+    return lines
+
+
+def skipped(table: Table) -> list[dict[str, str]]:
+    """Columns left out and why, for the JSON document."""
+    return [{"column": column, "reason": reason} for column, reason in table.skipped]

@@ -33,11 +33,13 @@ class Scores:
         self._values = table.values[first:]
         absent = np.isnan(self._values)
         self._log_sf = self._tail.logsf(np.where(absent, self._tail.threshold, self._values))
-        self._log_sf[absent | ~self._tail.is_fitted] = np.nan
+        self._log_sf[absent] = np.nan
         sign = 1.0 if self._tail.side == "upper" else -1.0
         self._excess = sign * (self._values - self._tail.threshold)
-        self.missing = int(np.count_nonzero(absent))
-        self.unfitted = int(np.count_nonzero(np.isnan(self._log_sf))) - self.missing
+        counts = np.count_nonzero(absent, axis=0).tolist()
+        self.missing_in = {name: m for name, m in zip(table.columns, counts, strict=True) if m}
+        self.missing = sum(counts)
+        self.unfitted = int(np.count_nonzero(~absent & ~self._tail.is_fitted))
 
     @cached_property
     def scored(self) -> NDArray[np.int64]:
@@ -46,11 +48,8 @@ class Scores:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """The same, most improbable first; beyond an endpoint, where all have probability 0, by excess/σ."""
-        with np.errstate(invalid="ignore"):
-            reach = np.where(np.isneginf(self._log_sf), self._excess / self._tail.sigma, 0.0)
-        order = np.lexsort((-reach.ravel()[self.scored], self._log_sf.ravel()[self.scored]))
-        return self.scored[order]
+        """The same, most improbable first."""
+        return self.scored[np.argsort(self._log_sf.ravel()[self.scored], kind="stable")]
 
     def alarms(self, p: float) -> int:
         """How many values are more improbable than p."""

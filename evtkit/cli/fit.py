@@ -11,6 +11,7 @@ from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
 
 if TYPE_CHECKING:
+    from evtkit._common.tables import Dialect
     from evtkit.tail import Tail
 
 __all__ = ["fit_command"]
@@ -40,7 +41,7 @@ __all__ = ["fit_command"]
 @click.option("--output", "-o", metavar="FILE", help="Also write the results to a .csv, .parquet or .json file.")
 @_options.as_json
 def fit_command(
-    file: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
     periods: tuple[float, ...], confidence: float, save: str | None, output: str | None, json_: bool,
 ) -> None:  # fmt: skip
@@ -56,13 +57,14 @@ def fit_command(
       evtkit fit prices.parquet -c AAPL -c MSFT --side lower --quantile 0.95 --json
       evtkit fit history.csv --save tail.npz && evtkit score today.csv --tail tail.npz
       zcat big.csv.gz | evtkit fit - --missing drop
+      evtkit fit pegel.csv --decimal , --encoding latin-1 --comment '#' --na -999 --missing drop
     """  # noqa: D301
     from evtkit._common.tables import read_table
     from evtkit.cli._model import fit_columns, return_level
 
     rule = _options.rule(quantile, threshold, n_excess)
     check_output(output)
-    table = read_table(file, columns, separator=separator)
+    table = read_table(file, columns, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
     tail = fit_columns(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
     levels = [(m, *return_level(tail, m, confidence)) for m in periods]
@@ -72,16 +74,17 @@ def fit_command(
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
         "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
-        "skipped_columns": table.skipped, "columns": rows,
+        "skipped_columns": _options.skipped(table), "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:
         write_records(output, "fit", content, [_flat(row) for row in rows])
     if json_:
         print_json("fit", content)
         return
-    notes = [f"not numeric, left out: {', '.join(table.skipped)}"] if table.skipped else []
+    notes = _options.left_out(table)
     if save:
         notes.append(f"saved to {save}")
+    notes += [f"note: {line}" for line in tail.notes]
     _print(rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes)
 
 

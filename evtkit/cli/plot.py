@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from evtkit._common.tables import Dialect
     from evtkit.tail import Tail
 
 __all__ = ["plot_command"]
@@ -52,7 +53,7 @@ _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 )
 @click.option("--dpi", type=click.IntRange(20, 1200), default=150, show_default=True, help="Resolution.")
 def plot_command(
-    file: str, kind: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    file: str, kind: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
     output: str | None, label: str | None, name: str | None, unit: str, per: float, period_unit: str, dpi: int,
     **detector: Any,
@@ -86,9 +87,10 @@ def plot_command(
     target = Path(output or f"{'stdin' if file == '-' else Path(file).name.split('.')[0]}-{kind}.png")
     if target.suffix.lower() not in _FORMATS:
         raise click.UsageError(f"--output must end in {', '.join(_FORMATS)}, got {str(target)!r}")
-    table = read_table(file, columns, label=label, separator=separator)
+    table = read_table(file, columns, label=label, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
     side, method = side or "upper", method or "mle"
+    notes = "\n".join(_options.left_out(table))
     if kind == "ranking":
         from evtkit.cli._model import fit_columns
 
@@ -96,6 +98,7 @@ def plot_command(
             raise ValueError(f"{file} has 1 row; a ranking of the last row wants others before it")
         tail = fit_columns(table.values[:-1], table.columns, side=side, method=method, **rule)
         _save(_ranking(tail, table.values[-1], table.columns), target, dpi)
+        click.echo(notes, nl=bool(notes))
         return
     for i, column in enumerate(table.columns):
         values = table.values[:, i : i + 1]
@@ -109,8 +112,7 @@ def plot_command(
         except ValueError as error:
             raise ValueError(f"column {column!r}: {error}") from error
         _save(figure, path, dpi)
-    if table.skipped:
-        click.echo(f"not numeric, left out: {', '.join(table.skipped)}")
+    click.echo(notes, nl=bool(notes))
 
 
 def _figure(
@@ -153,7 +155,7 @@ def _stream(
     given.pop("label", None)
     n = given.pop("calibrate", _options.CALIBRATE)
     if not n < x.size:
-        raise ValueError(f"got {x.size} rows, wanted more than the {n} that calibrate (--calibrate)")
+        raise ValueError(f"rows must be more than the {n} that calibrate (--calibrate), got {x.size}")
     spot = detector(given | {"nonfinite": "skip" if missing == "drop" else "raise"}).fit(x[:n])
     time = None if labels is None else _times(labels)
     ax = plot.stream(x[n:], spot.trace(x[n:]), calibration=x[:n], time=time, label=name, unit=unit)

@@ -77,7 +77,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     network = load_function(model)()
     if not isinstance(network, SaliencyModel):
         raise ValueError(
-            f"got {type(network).__name__} from {model}, wanted a network wrapped for saliency: "
+            f"{model} must give a network wrapped for saliency, got {type(network).__name__}: "
             "evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network)"
         )
     prepare = load_function(o["prepare"]) if o["prepare"] else None
@@ -90,7 +90,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     chosen = np.arange(len(y)) if o["all_samples"] else np.flatnonzero(wrong)
     click.echo(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
     if not chosen.size:
-        raise ValueError("got samples without a mistake, wanted some, or --all-samples")
+        raise ValueError("samples must include mistakes, got none (--all-samples ranks all)")
     parts = Batches(_rows(x, chosen), y[chosen], o["batch_size"])
     profiles = np.concatenate([network.profile(*part) for part in parts])
     ranking = reference.rank(profiles, o["by"], combine=o["combine"], rng=o["seed"])
@@ -123,13 +123,13 @@ def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
     path = o["reference"]
     if path is not None and path.exists():
         if o["calibration"] is not None:
-            raise ValueError(f"got --calibration and {path}, which exists; wanted one of the two")
+            raise ValueError(f"give one of --calibration and an existing --reference, got both: {path} exists")
         reference = Reference.load(path)
         if reference.units != network.units:
-            raise ValueError(f"got {path} of {reference.units!r}, wanted this network's {network.units!r}")
+            raise ValueError(f"{path} must be of this network's {network.units!r}, got {reference.units!r}")
         return reference
     if o["calibration"] is None:
-        raise ValueError("got neither --calibration nor an existing --reference, wanted one of the two")
+        raise ValueError("give one of --calibration and an existing --reference, got neither")
     usual = Batches(*read_samples(o["calibration"], prepare), o["batch_size"])
     reference = calibrate(
         network, usual, quantile=o["quantile"], which=o["which"], normalize="sample" if o["normalize"] else None,
@@ -152,7 +152,7 @@ def load_function(name: str) -> Any:
     """
     module, colon, function = name.partition(":")
     if not (module and colon and function):
-        raise ValueError(f"got {name!r}, wanted module:function")
+        raise ValueError(f"the network must be named as module:function, got {name!r}")
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -160,7 +160,7 @@ def load_function(name: str) -> Any:
     finally:
         sys.path.remove(folder)
     if not callable(found):
-        raise ValueError(f"got {name!r}, wanted a function that module {module} has")
+        raise ValueError(f"module {module} must have the function named, got {name!r}")
     return found
 
 
@@ -186,9 +186,11 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64
             with np.load(path, allow_pickle=False) as archive:
                 x, y = archive["x"], archive["y"]
         except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
-            raise ValueError(f"got {path}, wanted an .npz file with arrays x and y: {error}") from error
+            raise ValueError(f"{path} must be an .npz file with arrays x and y: {error}") from error
     if len(x) != len(y) or not len(y) or y.dtype.kind not in "iu":
-        raise ValueError(f"got {len(x)} samples, {len(y)} labels of {y.dtype} in {path}, wanted an integer each")
+        raise ValueError(
+            f"{path} must hold an integer label a sample, got {len(x)} samples and {len(y)} labels of {y.dtype}"
+        )
     return (x if prepare is None else prepare(x)), y.astype(np.int64)
 
 
@@ -206,7 +208,7 @@ def _read_images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             labels.append(label)
     sizes = sorted({image.shape[:2] for image in images})
     if len(sizes) != 1:
-        raise ValueError(f"got images of sizes {sizes[:3]} in {folder}, wanted one subfolder a class, all of one size")
+        raise ValueError(f"images in {folder} must be of one size, a subfolder a class, got sizes {sizes[:3]}")
     return np.stack(images), np.array(labels, dtype=np.int64)
 
 

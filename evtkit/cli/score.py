@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evtkit._common.text import probability
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
+
+if TYPE_CHECKING:
+    from evtkit._common.tables import Dialect, Table
+    from evtkit.tail import Tail
 
 __all__ = ["score_command"]
 
@@ -52,20 +56,23 @@ ALARM = 1
 )
 @_options.as_json
 def score_command(
-    file: str, columns: tuple[str, ...], missing: str, separator: str | None,
+    file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
     saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None, output: str | None,
     json_: bool,
 ) -> None:  # fmt: skip
-    """Score the values of FILE by their probability P(X > x), and show the most improbable ones.
+    """Score the values of FILE by their probability, and show the most improbable ones.
+
+    P is the probability that the next observation is as extreme, with the uncertainty of the fit averaged in.
 
     Without --tail or --last the tails are fitted to the very rows that are scored: good to see which values stand out,
-    but an extreme value then makes itself look more ordinary. At or below the threshold P is the share of larger
-    observations. "Once in" is 1/P, the return period in observations. Rows count from 1, the first under the header.
-    Columns without a fitted tail give no probabilities; how many values that concerns is said.
+    but an extreme value then makes itself look more ordinary. At or below the threshold, and in columns without a
+    fitted tail, P is a rank, (1 + number of observations as extreme)/(n + 1). "Once in" is 1/P. Rows count from 1, the
+    first under the header.
 
     --alarm P exits with code 1 if a value is more improbable than P. It holds for each value by itself: of m ordinary
-    values m·P are beyond it by chance, so choose P well below 1/m.
+    values m·P are beyond it by chance, so choose P well below 1/m. With --tail, a numeric column more or less than the
+    tail's is an error (exit code 2), unless -c or --skip says which are meant.
 
     \b
     Examples:
@@ -74,7 +81,6 @@ def score_command(
       evtkit score today.csv --tail tail.npz --alarm 1e-5 || echo "look at this"
       evtkit score rain.csv --output scores.parquet --json
     """  # noqa: D301
-    from evtkit._common.tables import read_table
     from evtkit.cli._model import fit_columns, load
     from evtkit.cli._scores import Scores
 
@@ -91,8 +97,7 @@ def score_command(
         if wrong := [flag for flag, value in given.items() if value is not None]:
             raise click.UsageError(f"{' and '.join(wrong)} would fit anew, but --tail is fitted already; give one")
     tail = load(saved, columns) if saved else None
-    names = columns if tail is None or tail.names is None else tail.names.tolist()
-    table = read_table(file, names, label=label, separator=separator)
+    table = _read(file, columns, tail, saved, alarm, label=label, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
     first = 0 if last is None else len(table.values) - last
     if first < 0 or (first == 0 and last is not None and tail is None):
@@ -105,10 +110,15 @@ def score_command(
     scores = Scores(tail, table, first)
     alarms = 0 if alarm is None else scores.alarms(alarm)
     count = int(scores.scored.size)
+    if alarm is not None and not count:
+        raise ValueError(
+            f"{file} has no value that can be scored, so --alarm sees nothing; {scores.missing:,} are missing"
+        )
     content = {
         "file": file, "tail": saved, "side": tail.side, "columns": table.columns,
-        "skipped_columns": table.skipped, "in_sample": saved is None and last is None,
-        "scored": count, "missing": scores.missing, "unfitted": scores.unfitted,
+        "skipped_columns": _options.skipped(table), "other_columns": table.others,
+        "in_sample": saved is None and last is None,
+        "notes": tail.notes_on(alarm), "scored": count, "missing": scores.missing_in, "unfitted": scores.unfitted,
         "alarm": None if alarm is None else {"p": alarm, "alarms": alarms, "expected_by_chance": alarm * count},
         "scores": [scores.record(i) for i in scores.order[:top]],
     }  # fmt: skip
@@ -117,13 +127,31 @@ def score_command(
     if json_:
         print_json("score", content)
     else:
-        _print(content, label)
+        _print(content, table, label)
     if alarms:
         click.get_current_context().exit(ALARM)
 
 
-def _print(content: dict[str, Any], label: str | None) -> None:
-    beyond = ">" if content["side"] == "upper" else "<"
+def _read(
+    file: str, columns: tuple[str, ...], tail: Tail | None, saved: str | None, alarm: float | None, **how: Any
+) -> Table:
+    """The columns asked for, else the tail's; for an alarm, other numeric columns beside those are refused."""
+    from evtkit._common.tables import listed, read_table
+
+    names = columns if tail is None or tail.names is None else tail.names.tolist()
+    table = read_table(file, names, **how)
+    if alarm is not None and tail is not None and table.others and not columns:
+        raise ValueError(
+            f"{file} has numeric columns that {saved} knows nothing of, so --alarm would not see them: "
+            f"{listed(table.others)}; fit them too, or leave them out with --skip NAME or -c NAME"
+        )
+    return table
+
+
+def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
+    from evtkit._common.tables import listed
+
+    beyond = "≥" if content["side"] == "upper" else "≤"
     header = ["row", *([label] if label else []), "column", "value", f"P(X {beyond} x)", "once in", ""]
     lines = [
         [
@@ -134,16 +162,17 @@ def _print(content: dict[str, Any], label: str | None) -> None:
     ]  # fmt: skip
     source = content["tail"] or ("the same rows" if content["in_sample"] else "the rows before")
     notes = [f"{content['scored']:,} values scored by the tails of {source}"]
-    if content["missing"]:
-        notes.append(f"{content['missing']:,} missing values left out")
+    notes += _options.left_out(table)
+    if table.others and content["tail"]:
+        notes.append(f"numeric, but not scored: {listed(table.others)}")
     if content["unfitted"]:
-        notes.append(f"{content['unfitted']:,} values have no probability: their columns' tails could not be fitted")
-    if content["skipped_columns"]:
-        notes.append(f"not numeric, left out: {', '.join(content['skipped_columns'])}")
+        notes.append(f"{content['unfitted']:,} values are scored by rank: their columns' tails could not be fitted")
     if alarm := content["alarm"]:
         notes.append(
             f"alarms: {alarm['alarms']:,} values more improbable than {alarm['p']:g}; "
-            f"{number(alarm['expected_by_chance'], 2)} expected by chance"
+            f"{number(alarm['expected_by_chance'], 2)} expected by chance of {content['scored']:,} scored, "
+            f"{sum(content['missing'].values()):,} missing"
         )
+    notes += [f"note: {line}" for line in content["notes"]]
     print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
     click.echo("\n".join(notes))

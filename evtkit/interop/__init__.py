@@ -1,6 +1,7 @@
 """evtkit in the tools of others, one small module an ecosystem; none is imported until you do.
 
-- `evtkit.interop.sklearn`: `~evtkit.interop.sklearn.PotDetector`, an outlier detector of scikit-learn's kind
+- `evtkit.interop.sklearn`: `~evtkit.interop.sklearn.CalibratedDetector`, an alarm level for any outlier detector, and
+  `~evtkit.interop.sklearn.PotDetector`, one that names the feature responsible
 - `evtkit.interop.pyod`: `~evtkit.interop.pyod.PotThreshold`, a threshold for any detector of PyOD
 - `evtkit.interop.river`: `~evtkit.interop.river.SpotDetector` and `~evtkit.interop.river.SpotFilter` for River
 """

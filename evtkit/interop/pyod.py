@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from evtkit.peaks import fit_tail
+from evtkit._common.checks import real_array
+from evtkit.peaks import default_excesses, fit_tail
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,16 +23,21 @@ class PotThreshold:
 
     PyOD cuts off a fixed share of the training rows, whether they are outliers or not. Here the scores are cut off at
     the level that a normal row exceeds with probability `risk`, taken from a generalised Pareto tail of the training
-    scores: none of the training rows need lie beyond it, and it can lie far beyond all of them.
+    scores, with its uncertainty averaged in: none of the training rows need lie beyond it, and it can lie far beyond
+    all of them.
 
     Parameters
     ----------
     risk : float in (0, 1)
         Probability that a row like those of training is labelled an outlier.
-    quantile : float in (0, 1)
-        Where the tail of the scores begins, as in `evtkit.fit_tail`.
+    quantile : float in (0, 1), optional
+        Where the tail of the scores begins, as in `evtkit.fit_tail`. By default the tail is the most extreme tenth, but
+        no more than 50 scores or, if that is more, √n.
     method : str
-        The estimator, as in `evtkit.fit_gpd`.
+        The estimator, as in `evtkit.fit_gpd`. It makes no difference to levels, which are predictive.
+    clean : bool
+        Leave out training rows whose scores stand apart, as in `evtkit.fit_tail`: training data of an outlier detector
+        are taken to hold outliers. ``tail_.left_out`` says how many. They are labelled like any row, by the level.
 
     Attributes
     ----------
@@ -58,13 +64,16 @@ class PotThreshold:
     >>> scores = np.random.default_rng(0).standard_exponential(5000)   # of a detector, say
     >>> threshold = PotThreshold(risk=1e-4).fit(scores)
     >>> print(round(threshold.thresh_, 1), threshold.labels_.sum(), threshold.predict([1.0, 12.0]))
-    8.9 0 [0 1]
+    9.5 0 [0 1]
     """
 
-    def __init__(self, risk: float = 1e-3, *, quantile: float = 0.9, method: str = "mle") -> None:
+    def __init__(
+        self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True
+    ) -> None:
         self.risk = risk
         self.quantile = quantile
         self.method = method
+        self.clean = clean
 
     def fit(self, scores: ArrayLike, y: Any = None) -> Self:
         """Find the level in the scores of training rows; the higher a score, the more unusual a row.
@@ -85,9 +94,12 @@ class PotThreshold:
         if not 0.0 < self.risk < 1.0:
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
-        tail = fit_tail(values, quantile=self.quantile, method=self.method)
+        rule = {"n_excess": default_excesses(len(values))} if self.quantile is None else {"quantile": self.quantile}
+        tail = fit_tail(values, method=self.method, clean=self.clean, **rule)
         level = float(tail.isf(self.risk))
-        if np.isnan(level):
+        if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
+            level = float(tail.threshold)
+        if not np.isfinite(level):
             raise ValueError(f"no tail can be fitted to these scores for a risk of {self.risk}: {tail}")
         self.tail_: Tail = tail
         self.thresh_ = level
@@ -118,7 +130,7 @@ class PotThreshold:
         >>> from pyod.models.iforest import IForest
         >>> from evtkit.interop.pyod import PotThreshold
         >>> rows = np.random.default_rng(0).standard_normal((300, 2))
-        >>> detector = PotThreshold(risk=1e-3).attach(IForest(random_state=0).fit(rows))
+        >>> detector = PotThreshold(risk=0.01).attach(IForest(random_state=0).fit(rows))
         >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
         array([0, 1])
         """
@@ -142,11 +154,12 @@ class PotThreshold:
         return self.tail_.sf(_one_column(scores))
 
     def __repr__(self) -> str:
-        return f"PotThreshold(risk={self.risk!r}, quantile={self.quantile!r}, method={self.method!r})"
+        arguments = ("risk", "quantile", "method", "clean")
+        return f"PotThreshold({', '.join(f'{name}={getattr(self, name)!r}' for name in arguments)})"
 
 
 def _one_column(scores: ArrayLike) -> NDArray[Any]:
-    values = np.asarray(scores)
+    values = real_array(scores, "scores")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

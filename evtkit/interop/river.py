@@ -46,7 +46,7 @@ class _Stream:
     def probability(self, value: float) -> float:
         """How improbable a value would be as the next one; 1 while there is no calibration, and of a missing value."""
         spot = self.spot
-        if not self.is_calibrated or math.isnan(value) or spot._low <= value <= spot._high:  # not beyond a threshold
+        if not self.is_calibrated or math.isnan(value) or spot.is_normal(value):  # not beyond a threshold
             return 1.0
         return 0.0 if math.isinf(value) else float(spot.probability(value))
 
@@ -112,12 +112,12 @@ class SpotDetector(AnomalyDetector):
     ) -> None:
         self.grace_period, self.risk, self.quantile, self.side = grace_period, risk, quantile, side
         self.depth, self.max_excess, self.on_alarm, self.clean = depth, max_excess, on_alarm, clean
-        self._spot()._check_enough(grace_period)
+        self._spot().check_calibration(grace_period)
         self._streams: dict[Hashable, _Stream] = {}
 
     def _spot(self) -> Spot:
         """A detector of one feature."""
-        depth = {} if self.depth is None else {"depth": self.depth}
+        depth: dict[str, Any] = {} if self.depth is None else {"depth": self.depth}
         return (DSpot if depth else Spot)(
             risk=self.risk, quantile=self.quantile, side=self.side, max_excess=self.max_excess, on_alarm=self.on_alarm,
             clean=self.clean, nonfinite="skip", **depth,
@@ -175,8 +175,9 @@ class SpotFilter(AnomalyFilter):
     Notes
     -----
     The wrapped detector's first scores, while it knows little, are among those that calibrate, unless it has learnt
-    before. Scores that pile up at their largest value, as bounded ones may, leave no tail: a score is then anomalous
-    only where that needs no fit (see `evtkit.Spot`, *No fit*).
+    before. Scores that end somewhere, such as at 1, are not less probable than 1/n there by what n of them can tell:
+    the risk must be larger. Scores that pile up at their largest value, as bounded ones may, leave no tail: a score is
+    then anomalous only where that needs no fit (see `evtkit.Spot`, *No fit*).
 
     Examples
     --------
@@ -206,7 +207,7 @@ class SpotFilter(AnomalyFilter):
         self.risk, self.grace_period, self.quantile = risk, grace_period, quantile
         self.max_excess, self.on_alarm, self.clean = max_excess, on_alarm, clean
         spot = Spot(risk, quantile, max_excess=max_excess, on_alarm=on_alarm, clean=clean, nonfinite="skip")
-        spot._check_enough(grace_period)
+        spot.check_calibration(grace_period)
         self._scores = _Stream(spot, grace_period)
 
     @property

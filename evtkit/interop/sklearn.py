@@ -1,4 +1,4 @@
-"""An outlier detector of scikit-learn's kind, whose alarm level is a probability."""
+"""Outlier detectors of scikit-learn's kind, whose alarm level is a probability."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from evtkit._common.checks import real_array
 from evtkit._common.frames import like
-from evtkit.peaks import fit_tail
+from evtkit._empirical import Ranks
+from evtkit.interop.calibrated import CalibratedDetector, NeighborDistance
+from evtkit.peaks import default_excesses, fit_tail
 from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
+    from evtkit.tail import Tail
 
-__all__ = ["PotDetector"]
+__all__ = ["CalibratedDetector", "NeighborDistance", "PotDetector"]
 
-_SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower")}
+_SIDES = {"upper": ("upper",), "lower": ("lower",), "both": ("upper", "lower"), "longer": ("upper", "lower")}
 _COMBINE = ("bonferroni", "geometric", "harmonic", "fisher")  # in Cauchy's rule a p-value near 1 outweighs the others
 _CHUNK_VALUES = 1 << 20  # p-values held at a time
+_MOST_RANKS = 4096  # order statistics of a feature that are kept
 
 
 class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Outliers by peaks over threshold: a row is flagged if so improbable a one has at most probability `risk`.
 
     Every feature gets a p-value, the probability that the next value of this feature is as extreme: by its rank among
-    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see
-    `evtkit.predictive.Predictive`). The p-values of a row are combined into one, and the row is an outlier where that
-    is below `risk`. Units of features do not matter, and nothing is random.
+    the rows of `fit` where there are many such, by a generalised Pareto tail beyond (see `evtkit.Tail.sf`). The
+    p-values of a row are combined into one, and the row is an outlier where that is below `risk`. Units of features do
+    not matter, and nothing is random. It names the feature responsible, but is blind to dependence between features:
+    `CalibratedDetector` sees it.
 
     Parameters
     ----------
@@ -42,8 +48,10 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         Where the tails begin, as in `evtkit.fit_tail`: 0.9 leaves the most extreme tenth on either side to them. By
         default the tail is the most extreme tenth, but no more than 50 rows or, if that is more, √n: far enough out for
         the generalised Pareto distribution to hold for most data.
-    side : {"both", "upper", "lower"}
-        Which values are extreme: for "both" twice the smaller p-value of the two sides counts.
+    side : {"both", "upper", "lower", "longer"}
+        Which values are extreme: for "both" twice the smaller p-value of the two sides counts; for "longer" the side to
+        which a feature is skewed, as outliers are more often found there (Li et al. 2022). With ``combine="geometric"``
+        that gives the best order of rows that single features can give; `CalibratedDetector` gives it a level.
     combine : str
         How p-values are combined, a method of `evtkit.pvalues.combine_p_values`:
 
@@ -53,6 +61,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
           many features at once. Its level is conservative; its order of rows is that of "fisher";
         - "harmonic" lies between, and holds approximately, for a small risk, also under dependence;
         - "fisher" holds for independent features only. On dependent ones it flags more rows than `risk`.
+    clean : bool
+        Leave values that stand apart out of the tail of their feature, as in `evtkit.fit_tail`: training data of an
+        outlier detector are taken to hold outliers. ``tails_`` say how many (`Tail.left_out`).
     n_threads : int, optional
         Default EVTKIT_NUM_THREADS or all processors. The result does not depend on it.
 
@@ -62,8 +73,6 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         log(risk): ``decision_function = score_samples − offset_``.
     tails_ : tuple of Tail
         The tails of each side, one channel a feature, to look at (``status`` says which were fitted).
-    predictive_ : tuple of Predictive
-        What gives the p-values.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -73,8 +82,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     rank, which is never below 1/(n + 1), n the number of rows of `fit`: a value never seen in n rows is no more
     improbable than that. With few rows it cannot be flagged, and features with a fitted tail go before it.
 
-    Rows of `fit` should be mostly normal. Outliers among them make tails heavier, and alarms rarer. `risk` holds for
-    rows that come independently from the same distribution: fit anew after a change of it.
+    Rows of `fit` should be mostly normal. Outliers among them that no hole separates from the rest make tails heavier,
+    and alarms rarer. `risk` holds for rows that come independently from the same distribution: fit anew after a change
+    of it.
 
     Memory: up to 4,096 order statistics of a feature and its excesses.
 
@@ -99,12 +109,14 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         quantile: float | None = None,
         side: str = "both",
         combine: str = "bonferroni",
+        clean: bool = True,
         n_threads: int | None = None,
     ) -> None:
         self.risk = risk
         self.quantile = quantile
         self.side = side
         self.combine = combine
+        self.clean = clean
         self.n_threads = n_threads
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -123,14 +135,15 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             If a parameter is not what the class says, or X holds anything else than finite numbers.
         """
         self._check()
-        values = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        values = validate_data(self, _unmasked(X), dtype=[np.float64, np.float32], ensure_min_samples=2)
         n = len(values)
-        n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else _default_excesses(n)
+        n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else default_excesses(n)
         tails = [
-            fit_tail(values, n_excess=max(n_excess, 1), side=side, n_threads=self.n_threads)
+            fit_tail(values, n_excess=max(n_excess, 1), side=side, clean=self.clean, n_threads=self.n_threads)
             for side in _SIDES[self.side]
         ]
-        self.predictive_ = tuple(tail.predictive for tail in tails)
+        self._laws = tuple(_Law(tail) for tail in tails)
+        self._upper = np.sum((values - values.mean(axis=0, dtype=np.float64)) ** 3, axis=0) >= 0.0  # the longer tail
         self.tails_ = tuple(replace(tail, sample=None) for tail in tails)
         self.offset_ = float(np.log(self.risk))
         return self
@@ -182,16 +195,31 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
     def _validated(self, X: ArrayLike) -> Float:
         check_is_fitted(self)
-        values: Float = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        values: Float = validate_data(self, _unmasked(X), dtype=[np.float64, np.float32], reset=False)
         return values
 
     def _log_p(self, values: Float) -> Float:
-        log_p = [one.log_p_value(values, n_threads=self.n_threads) for one in self.predictive_]
+        log_p = [law.log_p(values) for law in self._laws]
         if len(log_p) == 1:
             return log_p[0]
+        if self.side == "longer":
+            return np.where(self._upper, *log_p)
         return np.asarray(np.minimum(np.minimum(*log_p) + np.log(2.0), 0.0))
 
 
-def _default_excesses(n: int) -> int:
-    """A tenth of n observations, but at most 50 or √n, whichever is more."""
-    return int(min(0.1 * n, max(50.0, n**0.5)))
+def _unmasked(X: ArrayLike) -> ArrayLike:
+    """A masked array with NaN, which is refused, where scikit-learn would take what lies under the mask."""
+    return real_array(X, "X") if isinstance(X, np.ma.MaskedArray) else X
+
+
+class _Law:
+    """What `Tail.logsf` says, of a few thousand ranks instead of the whole sample."""
+
+    def __init__(self, tail: Tail) -> None:
+        assert tail.sample is not None
+        self._sign = 1.0 if tail.side == "upper" else -1.0
+        self._ranks, self._next = Ranks(tail.sample, _MOST_RANKS), tail._next
+
+    def log_p(self, values: Float) -> Float:
+        signed = self._sign * np.asarray(values, dtype=np.float64)
+        return self._next.log_sf(signed, self._ranks.log_rank(signed))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evtkit._common.checks import real_array
 from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
 
 if TYPE_CHECKING:
@@ -242,10 +243,10 @@ def input_saliency(image: ArrayLike, saliency: ArrayLike, figure: Figure | None 
     ValueError
         If the two differ in height or width.
     """
-    picture, heat = np.squeeze(np.asarray(image, dtype=np.float64)), np.squeeze(np.asarray(saliency, dtype=np.float64))
+    picture, heat = np.squeeze(real_array(image, "image")), np.squeeze(real_array(saliency, "saliency"))
     if heat.ndim != 2 or picture.shape[:2] != heat.shape:
         raise ValueError(
-            f"got an image of shape {picture.shape}, saliency of {heat.shape}, wanted the same height and width"
+            f"image and saliency must have the same height and width, got {picture.shape} and {heat.shape}"
         )
     if picture.max() > 1.0:
         picture = picture / 255.0

@@ -20,7 +20,7 @@ _LONGEST_NAME = 32
 
 
 def ranking(ranking: Ranking, ax: Axes | None = None, *, k: int = 20) -> Axes:
-    """The first k channels of a ranking, most improbable on top, by −log₁₀ P(X > x); 3 is once in 1,000 observations.
+    """The first k channels of a ranking, most improbable on top, by −log₁₀ P(X ≥ x); 3 is once in 1,000 observations.
 
     Filled discs are values above their channel's threshold, open ones at or below it. An arrow at the right edge marks
     probability 0, beyond the endpoint of a bounded tail; a cross at 0 a channel without a fitted tail. A ranking by
@@ -75,7 +75,7 @@ def ranking(ranking: Ranking, ax: Axes | None = None, *, k: int = 20) -> Axes:
             ax.plot(reach[wanted], place[wanted], mark, markerfacecolor=face, markeredgecolor=edge_colour,
                     label=note, markersize=6.5, markeredgewidth=1.4, clip_on=False)  # fmt: skip
     ax.set_yticks(place, _names(ranking, shown))
-    ax.set(ylim=(shown.size - 0.4, -0.6), xlim=(0.0, edge), xlabel=r"$-\log_{10}\,P(X > x)$")
+    ax.set(ylim=(shown.size - 0.4, -0.6), xlim=(0.0, edge), xlabel=r"$-\log_{10}\,P(X \geq x)$")
     ax.set_title(f"The {shown.size} most improbable of {len(ranking)} channels" if shown.size < len(ranking)
                  else "Channels by improbability")  # fmt: skip
     if not np.all(above & ~sure):

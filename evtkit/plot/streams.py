@@ -13,11 +13,13 @@ from evtkit._common.checks import real_array
 from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.spot import Trace
+    from evtkit.spot import Event, Trace
 
 __all__ = ["stream"]
 
@@ -33,6 +35,7 @@ def stream(
     ax: Axes | None = None,
     *,
     calibration: ArrayLike = (),
+    events: Iterable[Event] = (),
     time: ArrayLike | None = None,
     label: str = "value",
     unit: str = "",
@@ -53,6 +56,8 @@ def stream(
         Where to draw; a new figure by default.
     calibration : array_like, shape (m,)
         The observations before, by which the detector was fitted.
+    events : iterable of Event
+        Events to be shaded, with rows counted as those of x, from 0; of those told twice the latest state counts.
     time : array_like, shape (m + n,), optional
         When: numbers, or dates (datetime64). By default the observations are counted.
     label, unit : str
@@ -106,7 +111,11 @@ def stream(
     sides = levels.reshape(after.size, -1).T
     for level in sides:
         _line(ax, when[before.size :], level, color=MODEL, linewidth=1.5)
+    for event in {event.id: event for event in events}.values():
+        first, last = (min(before.size + row, values.size - 1) for row in (event.start, event.end))
+        ax.axvspan(when[first], when[last], color=MARK, alpha=BAND, linewidth=1.0)
     low, high = _limits(ordinary, sides, values[alarmed])
+    _name_hidden(ax, sides, low, high)
     _alarms(ax, when[alarmed], values[alarmed], low, high)
     ax.set(xlim=(when[0], when[-1]), ylim=(low, high), ylabel=quantity(label, unit))
     ax.set_title("Alarm levels of a stream", loc="left")
@@ -114,6 +123,18 @@ def stream(
     quiet(ax)
     _legend(ax, alarmed.size, bool(before.size))
     return ax
+
+
+def _name_hidden(ax: Axes, levels: Float, low: float, high: float) -> None:
+    """Say which levels lie outside the picture, all the time."""
+    for level in levels:
+        finite = level[np.isfinite(level)]
+        if not finite.size or (finite.max() >= low and finite.min() <= high):
+            continue
+        above = finite.min() > high
+        text = f"alarm level {finite.min() if above else finite.max():.4g}, outside the picture"
+        ax.annotate(text, (0.99, 0.98 if above else 0.02), xycoords="axes fraction", ha="right",
+                    va="top" if above else "bottom", color=MODEL, fontsize="small")  # fmt: skip
 
 
 def _line(ax: Axes, when: NDArray[Any], y: Float, **style: Any) -> None:

@@ -56,7 +56,7 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     elif array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(np.count_nonzero(array, axis=1) == 1):
         array = np.argmax(array, axis=1)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"got labels of shape {array.shape} and dtype {array.dtype}, wanted integers, one a sample")
+        raise ValueError(f"labels must be integers, one a sample, got shape {array.shape} and dtype {array.dtype}")
     return array.astype(np.int64)
 
 
@@ -89,9 +89,11 @@ class Batches(Sequence[tuple[Any, Any]]):
         self.x, self.y, self.size = x, y, size
         self.n_samples = len(y)
         if size < 1:
-            raise ValueError(f"got a batch size of {size}, wanted at least 1")
+            raise ValueError(f"batch size must be at least 1, got {size}")
         if self.n_samples == 0 or size_of(x) != self.n_samples:
-            raise ValueError(f"got {size_of(x)} inputs and {self.n_samples} labels, wanted as many, and at least one")
+            raise ValueError(
+                f"inputs and labels must be as many, and at least one, got {size_of(x)} and {self.n_samples}"
+            )
 
     def __len__(self) -> int:
         return -(-self.n_samples // self.size)
@@ -105,7 +107,7 @@ class Batches(Sequence[tuple[Any, Any]]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
-            raise IndexError(f"got batch {index}, wanted one of {len(self)}")
+            raise IndexError(f"batch must lie in [0, {len(self) - 1}], got {index}")
         start = (index % len(self)) * self.size
         rows = slice(start, min(start + self.size, self.n_samples))
         return take(self.x, rows), take(self.y, rows)
@@ -146,7 +148,7 @@ def held_out_split(
     """
     y = labels_of(labels)
     if not 0.0 < share < 1.0:
-        raise ValueError(f"got share={share}, wanted a number strictly between 0 and 1")
+        raise ValueError(f"share must lie strictly between 0 and 1, got {share}")
     shuffled = np.random.default_rng(seed).permutation(y.size)
     shuffled = shuffled[np.argsort(y[shuffled], kind="stable")]  # class by class, each in random order
     # every 1/share-th of the sorted row goes to the held-out part, so that each class is split alike to within one
@@ -155,5 +157,5 @@ def held_out_split(
     held = np.diff(turn, prepend=0) > 0
     parts = np.sort(shuffled[~held]), np.sort(shuffled[held])
     if not parts[0].size or not parts[1].size:
-        raise ValueError(f"got {y.size} samples and share={share}, wanted at least one sample in each part")
+        raise ValueError(f"each part must have at least one sample, got {y.size} samples and share {share}")
     return parts

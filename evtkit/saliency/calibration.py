@@ -95,7 +95,7 @@ def calibrate(
     Reference(12 units, 1,000 of 1,000 samples, threshold at the 0.9 quantile: 11 OK, 1 EMPTY)
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
-       channel         value  impact  P(X > x)
+       channel         value  impact  P(X ≥ x)
     1  layer1.conv[2]  4.962   16.95    0.0321
     2  fc[1]           2.669   12.34   0.00894
     3  fc[0]           1.496   3.447         1  ≤ u
@@ -119,7 +119,7 @@ def calibrate(
                     state.check(digest.hex(), seen)
                 continue
             if seen > bound:
-                raise ValueError(f"got more than n_samples={bound} samples, wanted at most as many as announced")
+                raise ValueError(f"samples must be at most as many as announced, n_samples = {bound}, got more")
             profiles = _usable(model, x, y, size, which)
             if len(profiles):
                 if state.sketch is None:
@@ -133,11 +133,9 @@ def calibrate(
         bar.total = seen
         bar.refresh()
     if number < skipped:
-        raise ValueError(
-            f"got {number} batches, fewer than the {skipped} behind the checkpoint; wanted the same batches"
-        )
+        raise ValueError(f"batches must be those behind the checkpoint, {skipped}, got {number}")
     if state.sketch is None:
-        raise ValueError(f"got {seen} samples, none of them {'usable' if which == 'all' else 'correct'}, wanted some")
+        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {seen}")
     if checkpoint is not None and state.batches > skipped:
         state.save(checkpoint)
     tail = state.sketch.fit(quantile=quantile, method=method)
@@ -148,22 +146,22 @@ def calibrate(
 
 def _check(quantile: float, which: str, normalize: str | None, method: str, every: float) -> None:
     if not 0.0 < quantile < 1.0:
-        raise ValueError(f"got quantile={quantile}, wanted a number strictly between 0 and 1")
+        raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
     if which not in ("all", "correct"):
-        raise ValueError(f"got which={which!r}, wanted 'all' or 'correct'")
+        raise ValueError(f"which must be 'all' or 'correct', got {which!r}")
     if normalize not in NORMALIZE:
-        raise ValueError(f"got normalize={normalize!r}, wanted None or 'sample'")
+        raise ValueError(f"normalize must be None or 'sample', got {normalize!r}")
     if method not in METHODS:
-        raise ValueError(f"got method={method!r}, wanted one of {', '.join(map(repr, METHODS))}")
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if not every >= 0.0:
-        raise ValueError(f"got checkpoint_every={every}, wanted a number of seconds, 0 or more")
+        raise ValueError(f"checkpoint_every must be a number of seconds, 0 or more, got {every}")
 
 
 def _count(batches: Any, n_samples: int | None) -> int:
     """How many samples there are at most."""
     if n_samples is not None:
         if n_samples < 2:
-            raise ValueError(f"got n_samples={n_samples}, wanted at least 2")
+            raise ValueError(f"n_samples must be at least 2, got {n_samples}")
         return int(n_samples)
     if isinstance(batches, (list, tuple)):
         return sum(_pair(batch, number)[2] for number, batch in enumerate(batches, start=1))
@@ -175,15 +173,15 @@ def _count(batches: Any, n_samples: int | None) -> int:
     except (TypeError, StopIteration):
         pass
     raise ValueError(
-        f"got batches of type {type(batches).__name__}, whose number of samples is unknown before they are drawn; "
-        "wanted n_samples=, their number or an upper bound"
+        "n_samples= must be given, their number or an upper bound, for batches of unknown length, "
+        f"got {type(batches).__name__}"
     )
 
 
 def _pair(batch: Any, number: int) -> tuple[Any, Any, int]:
     """x, y and how many."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"got batch {number} of type {type(batch).__name__}, wanted a pair (samples, labels)")
+        raise ValueError(f"a batch must be a pair (samples, labels), got {type(batch).__name__} for batch {number}")
     x, y = batch
     return x, y, len(y)
 
@@ -198,7 +196,7 @@ def _usable(model: SaliencyModel, x: Any, y: Any, size: int, which: str) -> NDAr
     """Profiles of a batch, checked; of its correct samples only if so asked."""
     profiles = np.asarray(model.profile(x, y))
     if profiles.shape != (size, len(model.units)):
-        raise ValueError(f"got profiles of shape {profiles.shape}, wanted ({size}, {len(model.units)})")
+        raise ValueError(f"profiles must have shape ({size}, {len(model.units)}), got {profiles.shape}")
     if which == "correct":
         profiles = profiles[np.argmax(model.predict(x), axis=1) == labels_of(y)]
     return profiles

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.files import read_arrays, write_arrays
+from evtkit.saliency.stored import check_checkpoint
 from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
@@ -62,38 +62,35 @@ class Checkpoint:
         fresh = cls(settings, model.units.names, np.asarray(model.unit_norms(), dtype=np.float64))
         if path is None or not Path(path).exists():
             return fresh
-        arrays, found = read_arrays(path, "Checkpoint")
+        arrays, found = read_arrays(path, "Checkpoint", check_checkpoint)
         if found["settings"] != settings:
-            raise ValueError(f"got checkpoint {path} made with {found['settings']}, wanted {settings} or another file")
+            raise ValueError(
+                f"checkpoint {path} must be made with {settings}, got {found['settings']}; or name another file"
+            )
         same = np.array_equal(arrays["names"], fresh.names)
         if not same or not np.allclose(arrays["norms"], fresh.norms, rtol=1e-6, atol=0.0):
-            raise ValueError(f"got checkpoint {path} of other {'weights' if same else 'units'}, wanted this network's")
-        stored = arrays["sketch"]
-        if stored.size:
-            with tempfile.TemporaryDirectory() as folder:
-                inner = Path(folder, "sketch.npz")
-                stored.tofile(inner)
-                fresh.sketch = TailSketch.load(inner)
+            raise ValueError(
+                f"checkpoint {path} must be of this network's {'weights' if same else 'units'}, got others"
+            )
+        if found["sketch"] is not None:
+            stored = {name.removeprefix("sketch."): a for name, a in arrays.items() if name.startswith("sketch.")}
+            fresh.sketch = TailSketch.from_arrays(stored, found["sketch"])
         fresh.batches, fresh.seen, fresh.digest = found["batches"], found["seen"], found["digest"]
         return fresh
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Replace the file by the present state; a reader, or a killed process, sees the old one or the new one."""
-        target = Path(path)
-        stored = np.empty(0, dtype=np.uint8)
-        beside = target.with_name(f".{target.name}.sketch")
+        arrays, values = {"names": self.names, "norms": self.norms}, None
         if self.sketch is not None:
-            self.sketch.save(beside)
-            stored = np.fromfile(beside, dtype=np.uint8)
-        arrays = {"names": self.names, "norms": self.norms, "sketch": stored}
-        progress = {"batches": self.batches, "seen": self.seen, "digest": self.digest}
-        write_arrays(target, "Checkpoint", arrays, {"settings": self.settings, **progress})
-        beside.unlink(missing_ok=True)
+            stored, values = self.sketch.to_arrays()
+            arrays |= {f"sketch.{name}": array for name, array in stored.items()}
+        progress = {"batches": self.batches, "seen": self.seen, "digest": self.digest, "sketch": values}
+        write_arrays(path, "Checkpoint", arrays, {"settings": self.settings, **progress})
 
     def check(self, digest: str, seen: int) -> None:
         """Refuse to go on with other batches than those that are in already."""
         if (digest, seen) != (self.digest, self.seen):
             raise ValueError(
-                f"got other labels or sizes in the first {self.batches} batches than those behind the checkpoint, "
-                "wanted the same batches in the same order (a loader that shuffles?)"
+                f"the first {self.batches} batches must be those behind the checkpoint, in their order, got other "
+                "labels or sizes (a loader that shuffles?)"
             )

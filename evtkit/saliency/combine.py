@@ -36,6 +36,7 @@ def rank_set(
     combine: str | None = None,
     *,
     correct: Float | None = None,
+    law: str = "predictive",
     rng: np.random.Generator | int | None = None,
 ) -> UnitRanking:
     """One ranking of the units for a set of samples; see `Reference.rank`, which calls this.
@@ -48,28 +49,28 @@ def rank_set(
         The table of its channels.
     profiles : ndarray, shape (n, units)
         Profiles of the samples, n > 1.
-    by, combine, correct, rng
+    by, combine, correct, law, rng
         As in `Reference.rank`.
     """
     combine = usual_combine(by) if combine is None else combine
     if combine not in COMBINE:
-        raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+        raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
     if combine in (*_P_METHODS, "exceedance") and by != "pot":
-        raise ValueError(f"got combine={combine!r} with by={by!r}, wanted by='pot': it works on its probabilities")
+        raise ValueError(f"by must be 'pot' for combine={combine!r}, which works on its probabilities, got {by!r}")
     if combine == "mean" and by not in _FINITE:
-        raise ValueError(f"got combine='mean' with by={by!r}, wanted by one of {', '.join(map(repr, _FINITE))}")
+        raise ValueError(f"by must be one of {', '.join(map(repr, _FINITE))} for combine='mean', got {by!r}")
     if correct is not None and combine != "exceedance":
-        raise ValueError(f"got correct samples with combine={combine!r}, wanted combine='exceedance' for them")
+        raise ValueError(f"combine must be 'exceedance' where correct samples are given, got {combine!r}")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng
     if combine == "each":
-        return UnitRanking.of(tail.rank(profiles, by, rng=generator), units)
+        return UnitRanking.of(tail.rank(profiles, by, law=law, rng=generator), units)
 
     n, n_units = profiles.shape
     rank_sum, above, total = np.zeros(n_units), np.zeros(n_units), np.zeros(n_units)
     rate = tail.n_excess / tail.n
     log_p = np.empty((n if combine in _P_METHODS else 0, n_units))
     for rows in _chunks(n, n_units):
-        each = tail.rank(profiles[rows], by, rng=generator)
+        each = tail.rank(profiles[rows], by, law=law, rng=generator)
         rank = np.empty(each.order.shape)
         np.put_along_axis(rank, each.order, np.arange(1.0, n_units + 1.0)[None], axis=1)
         rank_sum += rank.sum(axis=0)

@@ -116,7 +116,7 @@ def evaluate(
     """
     plan = _Plan.of(model, reference, by, scores or {}, prune, tune, step, equal_norm, collateral_k, seed)
     if n_boot < 1:
-        raise ValueError(f"got n_boot={n_boot}, wanted at least 1")
+        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
     mistakes = Batches(*samples, batch_size)
     held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size))
     sweeps: list[_Outcome] = []
@@ -131,7 +131,7 @@ def evaluate(
             first += len(labels)
             bar.update(len(labels))
     if not sweeps:
-        raise ValueError(f"got {mistakes.n_samples} samples, all of them classified right, wanted mistakes")
+        raise ValueError(f"some samples must be mistakes, got {mistakes.n_samples} that are all classified right")
     curves = {
         repair: RepairCurves(np.array(ks), *(np.stack([s.values[repair][m] for s in sweeps], axis=1) for m in METRICS))
         for repair, ks in plan.ks.items()
@@ -174,22 +174,22 @@ class _Plan:
         n_units = len(model.units)
         if reference.units != model.units or reference.reduction != model.reduction:
             raise ValueError(
-                f"got a reference for {reference.units!r} by {reference.reduction}, wanted this network's "
-                f"{model.units!r} by {model.reduction}"
+                f"reference must be for this network's {model.units!r} by {model.reduction}, "
+                f"got {reference.units!r} by {reference.reduction}"
             )
         names = (by,) if isinstance(by, str) else tuple(by)
         if not (names or scores) or len(set(names)) < len(names) or not set(names) <= set(SCORES):
-            raise ValueError(f"got by={names}, wanted some of {', '.join(map(repr, SCORES))}, each once")
+            raise ValueError(f"by must be some of {', '.join(map(repr, SCORES))}, each once, got {names}")
         if taken := sorted(set(scores) & set(SCORES)):
-            raise ValueError(f"got scores named {taken}, wanted other names than those of the rankings by={SCORES}")
+            raise ValueError(f"scores must have other names than the rankings, got {taken}")
         if not 0.0 < step < float("inf"):
-            raise ValueError(f"got step={step}, wanted a finite number above 0")
+            raise ValueError(f"step must be finite and above 0, got {step}")
         grids = {"prune": _grid("prune", prune, _PRUNE, n_units), "tune": _grid("tune", tune, _TUNE, n_units)}
         if equal_norm:
             grids["tune_equal"] = grids["tune"]
         ks = {repair: grid for repair, grid in grids.items() if grid}
         if not ks:
-            raise ValueError("got neither prune nor tune, wanted at least one number of units")
+            raise ValueError("give at least one number of units to prune or tune, got neither")
         return cls(reference, names, scores, ks, step, frozenset(int(k) for k in collateral_k), seed)
 
     @property
@@ -213,7 +213,7 @@ class _Plan:
         for r, (name, score) in enumerate(self.scores.items(), start=len(self.by)):
             values = np.asarray(score(x, y))
             if values.shape != profiles.shape or np.any(np.isnan(values)):
-                raise ValueError(f"got scores {name!r} of shape {values.shape}, wanted {profiles.shape} without NaN")
+                raise ValueError(f"scores {name!r} must have shape {profiles.shape} without NaN, got {values.shape}")
             tops[r] = np.argsort(-values, axis=1, kind="stable")[:, :longest]
         if above is None:
             above = self.reference.rank(profiles, "gradient", combine="each").n_above
@@ -239,7 +239,7 @@ class _HeldOut:
         self._right = self._predictions() == self._labels
         self.n = int(np.count_nonzero(self._right))
         if not self.n:
-            raise ValueError(f"got {len(self._labels)} held-out samples, none classified right, wanted some that are")
+            raise ValueError(f"some held-out samples must be classified right, got none of {len(self._labels)}")
 
     def lost(self) -> float:
         """Share of those right before that are wrong now."""
@@ -290,5 +290,5 @@ def _grid(name: str, given: Sequence[int] | None, default: tuple[int, ...], n_un
         return tuple(k for k in default if k <= n_units)
     grid = tuple(int(k) for k in given)
     if any(not 1 <= k <= n_units for k in grid) or sorted(set(grid)) != list(grid):
-        raise ValueError(f"got {name}={grid}, wanted ascending numbers of units from 1 to {n_units}")
+        raise ValueError(f"{name} must be ascending numbers of units from 1 to {n_units}, got {grid}")
     return grid

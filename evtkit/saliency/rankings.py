@@ -107,10 +107,10 @@ class UnitRanking(Ranking):
         """
         self._single("enrichment")
         if by not in ("stage", "module", "kind"):
-            raise ValueError(f"got by={by!r}, wanted 'stage', 'module' or 'kind'")
+            raise ValueError(f"by must be 'stage', 'module' or 'kind', got {by!r}")
         n_units = len(self.units)
         if not 1 <= k <= n_units:
-            raise ValueError(f"got k={k}, wanted 1 to {n_units}")
+            raise ValueError(f"k must lie in [1, {n_units}], got {k}")
         column = getattr(self.units, by)
         groups = list(dict.fromkeys(column.tolist()))  # in order of depth
         position = {group: i for i, group in enumerate(groups)}
@@ -124,7 +124,7 @@ class UnitRanking(Ranking):
 
     def _single(self, what: str) -> None:
         if self.order.ndim > 1:
-            raise ValueError(f"got {len(self.order)} samples ranked apart, wanted one: index the ranking for {what}")
+            raise ValueError(f"{what} needs one ranking, got {len(self.order)} samples ranked apart; index them")
 
 
 @dataclass(frozen=True, eq=False)

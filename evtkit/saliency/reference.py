@@ -12,6 +12,7 @@ from evtkit._common.files import read_arrays, write_arrays
 from evtkit.fit import FitStatus
 from evtkit.saliency.combine import COMBINE, rank_set, usual_combine
 from evtkit.saliency.rankings import UnitRanking
+from evtkit.saliency.stored import check_reference
 from evtkit.saliency.units import Units
 from evtkit.tail import Tail
 
@@ -32,7 +33,7 @@ def normalized(profiles: NDArray[Any], how: str | None) -> NDArray[Any]:
     if how is None:
         return profiles
     if how not in NORMALIZE:
-        raise ValueError(f"got normalize={how!r}, wanted None or 'sample'")
+        raise ValueError(f"normalize must be None or 'sample', got {how!r}")
     mean = np.abs(profiles).mean(axis=1, dtype=np.float64, keepdims=True)
     with np.errstate(invalid="ignore"):  # inf/inf: what is not finite stays so, to be refused
         scaled = np.divide(profiles, mean, out=np.zeros(profiles.shape), where=mean != 0.0)
@@ -72,7 +73,7 @@ class Reference:
     >>> reference
     Reference(3 units, 500 of 500 samples, threshold at the 0.9 quantile: 2 OK, 1 EMPTY)
     >>> print(reference.rank([8.0, 20.0, 0.0]).table(3))
-       channel   value  impact  P(X > x)
+       channel   value  impact  P(X ≥ x)
     ...
     """
 
@@ -87,7 +88,9 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
-            raise ValueError(f"got a tail of {len(self.tail)} channels for {len(self.units)} units, wanted one a unit")
+            raise ValueError(
+                f"tail must have a channel a unit, got {len(self.tail)} channels for {len(self.units)} units"
+            )
         if self.n_seen < self.n_samples:
             object.__setattr__(self, "n_seen", self.n_samples)
 
@@ -111,6 +114,7 @@ class Reference:
         *,
         combine: str | None = None,
         correct: ArrayLike | None = None,
+        law: str = "predictive",
         rng: np.random.Generator | int | None = None,
     ) -> UnitRanking:
         """Rank the units: by default by how large their saliency is, times how improbable, largest first.
@@ -148,6 +152,8 @@ class Reference:
                 not combined: n rankings, every array with a leading axis.
         correct : array_like, shape (m, units), optional
             Profiles of samples the network gets right, for ``combine="exceedance"``.
+        law : {"predictive", "plug-in"}
+            Whose probabilities, as in `evtkit.Tail.logsf`; "plug-in" ranks as Wang & Sato (2023) do.
         rng : numpy.random.Generator or int
             For ``by="random"``.
 
@@ -164,10 +170,10 @@ class Reference:
         others = None if correct is None else self._profiles(correct, "correct profiles")
         combine = usual_combine(by) if combine is None else combine
         if combine not in COMBINE:
-            raise ValueError(f"got combine={combine!r}, wanted one of {', '.join(map(repr, COMBINE))}")
+            raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
         if np.ndim(profile) == 1 or (len(values) == 1 and combine not in ("each", "exceedance")):
-            return UnitRanking.of(self.tail.rank(values[0], by, rng=rng), self.units)
-        return rank_set(self.tail, self.units, values, by, combine, correct=others, rng=rng)
+            return UnitRanking.of(self.tail.rank(values[0], by, law=law, rng=rng), self.units)
+        return rank_set(self.tail, self.units, values, by, combine, correct=others, law=law, rng=rng)
 
     def compare_families(self) -> FamilyComparison:
         """How well the excesses of the units follow the GPD, and three families beside it; see `compare_families`."""
@@ -190,8 +196,8 @@ class Reference:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Reference:
-        """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        arrays, own = read_arrays(path, "Reference")
+        """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
+        arrays, own = read_arrays(path, "Reference", check_reference)
         parts = {
             kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
             for kind in ("tail.", "units.")
@@ -201,7 +207,9 @@ class Reference:
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
         values = real_array(profile, name)
         if values.ndim not in (1, 2) or values.shape[-1] != len(self.units) or values.size == 0:
-            raise ValueError(f"got a {name} of shape {values.shape}, wanted ({len(self.units)},) or (n, same)")
+            raise ValueError(
+                f"{name} must have shape ({len(self.units)},) or (n, {len(self.units)}), got {values.shape}"
+            )
         if not np.all(np.isfinite(values)):
-            raise ValueError(f"got a {name} with NaN or inf, wanted finite saliency")
+            raise ValueError(f"{name} must be finite, got NaN or inf")
         return normalized(np.atleast_2d(values), self.normalize)

@@ -73,7 +73,7 @@ def report(
         If Jinja or Matplotlib is not installed.
     """
     if ranking is not None and (ranking.order.ndim > 1 or ranking.units != reference.units):
-        raise ValueError(f"got {ranking!r}, wanted one ranking of the reference's units")
+        raise ValueError(f"ranking must be one ranking of the reference's units, got {ranking!r}")
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:

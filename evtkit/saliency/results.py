@@ -171,11 +171,13 @@ class RepairResults:
             If any of the five is not among the results.
         """
         if repair not in self.curves or first not in self.by or second not in self.by or metric not in METRICS:
-            raise ValueError(f"got {(repair, first, second, metric)}, wanted what {self!r} holds and one of {METRICS}")
+            raise ValueError(
+                f"what is compared must be in {self!r}, metric one of {METRICS}, got {(repair, first, second, metric)}"
+            )
         curves = self.curves[repair]
         place = np.flatnonzero(curves.k == k)
         if not place.size:
-            raise ValueError(f"got k={k}, wanted one of {curves.k.tolist()}")
+            raise ValueError(f"k must be one of {curves.k.tolist()}, got {k}")
         values = getattr(curves, metric)[..., place[0]]
         gap = values[self.by.index(first)] - values[self.by.index(second)]
         weights = np.random.default_rng(self.seed).multinomial(
@@ -211,7 +213,7 @@ class RepairResults:
             Means with bands, or every single outcome.
         """
         if what not in ("summary", "samples"):
-            raise ValueError(f"got what={what!r}, wanted 'summary' or 'samples'")
+            raise ValueError(f"what must be 'summary' or 'samples', got {what!r}")
         columns: dict[str, NDArray[Any]] = getattr(self, what)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -94,12 +94,12 @@ class Units:
             column = np.array(getattr(self, field.name), dtype=dtype)
             if column.ndim != 1 or len(column) != len(self.module):
                 raise ValueError(
-                    f"got shape {column.shape} for {field.name!r}, wanted ({len(self.module)},) as for 'module'"
+                    f"{field.name} must have shape ({len(self.module)},) as module has, got {column.shape}"
                 )
             column.flags.writeable = False
             object.__setattr__(self, field.name, column)
         if len(set(zip(self.module.tolist(), self.index.tolist(), strict=True))) < len(self):
-            raise ValueError("got two units with the same module and index, wanted each once")
+            raise ValueError("units must differ in module and index, got two that agree")
 
     def __len__(self) -> int:
         return len(self.module)
@@ -154,25 +154,27 @@ class Units:
         """
         chosen = np.atleast_1d(np.asarray(selection))
         if chosen.ndim != 1:
-            raise ValueError(f"got a selection of shape {chosen.shape}, wanted one dimension")
+            raise ValueError(f"a selection must have one dimension, got shape {chosen.shape}")
         if chosen.size == 0:
             return np.empty(0, dtype=np.intp)
         if chosen.dtype.kind == "b":
             if len(chosen) != len(self):
-                raise ValueError(f"got a mask of length {len(chosen)}, wanted one entry for each of {len(self)} units")
+                raise ValueError(f"a mask must have one entry for each of {len(self)} units, got {len(chosen)}")
             return np.flatnonzero(chosen)
         if chosen.dtype.kind in "UO":
             place = {name: position for position, name in enumerate(self.names.tolist())}
             unknown = [str(name) for name in chosen if str(name) not in place]
             if unknown:
-                raise ValueError(f"got unknown unit names {unknown[:3]}, wanted names such as {self.names[0]!s}")
+                raise ValueError(f"names must be those of units, such as {self.names[0]!s}, got {unknown[:3]}")
             chosen = np.array([place[str(name)] for name in chosen])
         if chosen.dtype.kind not in "iu":
-            raise ValueError(f"got a selection of dtype {chosen.dtype}, wanted positions, a mask or names")
+            raise ValueError(f"a selection must be positions, a mask or names, got dtype {chosen.dtype}")
         if chosen.min() < 0 or chosen.max() >= len(self):
-            raise ValueError(f"got unit positions from {chosen.min()} to {chosen.max()}, wanted 0 to {len(self) - 1}")
+            raise ValueError(
+                f"positions of units must lie in [0, {len(self) - 1}], got {chosen.min()} to {chosen.max()}"
+            )
         if len(np.unique(chosen)) < len(chosen):
-            raise ValueError("got a unit selected twice, wanted each at most once")
+            raise ValueError("a unit must be selected at most once, got one twice")
         return chosen.astype(np.intp)
 
 

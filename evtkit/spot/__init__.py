@@ -1,22 +1,25 @@
 """Spot and DSpot: alarms on streams, whose level is learnt from the stream and follows it.
 
-An alarm level z is the value that an ordinary observation exceeds with a probability that you name, the risk. It comes
-from a peaks-over-threshold model that learns every excess as it arrives (Siffer et al. 2017): with N_u excesses over
-the threshold u among n observations,
+An alarm level z is the value that the next ordinary observation exceeds with a probability that you name, the risk. It
+comes from a peaks-over-threshold model that learns every excess as it arrives (after Siffer et al. 2017): with N_u
+excesses over the threshold u among n observations,
 
-    z = u + σ/ξ · ((risk · n/N_u)^(−ξ) − 1),
+    (N_u + 1)/(n + 1) · P(Y > z − u) = risk,
 
-ξ and σ being the exact maximum-likelihood fit of the excesses kept (`evtkit.fit_gpd`). One observation x after another
-is judged by the model before it, and then learnt:
+where the probability of the next excess Y averages over what ξ and σ may be, given the excesses kept (the law of
+`evtkit.predictive`). One observation x after another is judged by the model before it, and then learnt:
 
-    x > z           ANOMALY: not learnt, unless asked for
+    x > z           ANOMALY: learnt if the tail can account for it
     u < x ≤ z       EXCESS: joins the excesses, and moves z
     x ≤ u           NORMAL: counted
+
+A label a value is for programs; `Events` gathers alarms into incidents, each told once.
 """
 
 from __future__ import annotations
 
 from evtkit.spot.detectors import DSpot, Spot, Trace
+from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
 
-__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "DSpot", "Label", "Spot", "Trace"]
+__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Spot", "Trace"]

@@ -10,6 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.frames import frame_labels, like
 from evtkit._common.threads import thread_count
+from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, HUGE, MISSING, NORMAL, Label
 from evtkit.spot.reading import SIDES, Detector
 
@@ -25,6 +26,7 @@ __all__ = ["DSpot", "Spot", "Trace"]
 _LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
 _NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
+_LEVELS = {"plug-in": 0, "predictive": 1}
 _ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
 
 
@@ -43,7 +45,8 @@ class Spot(Detector):
     """Alarms on one stream or on many at once (SPOT, Siffer et al. 2017).
 
     Calibrate with `fit`, then give observations to `update` in batches, or to `step` one at a time: however a stream is
-    cut, the alarms are the same to the last bit, and they are those of an exact refit after every excess.
+    cut, the alarms are the same to the last bit, and they are those of a model renewed after every excess. `events` has
+    incidents instead, each told once.
 
     Parameters
     ----------
@@ -51,17 +54,22 @@ class Spot(Detector):
         Probability that an ordinary observation raises an alarm. With ``side="both"`` half of it belongs to each side.
     quantile : float
         The threshold u is this quantile of the calibration sample, sorted(x)[floor(quantile · n)]; with
-        ``side="lower"`` counted from the other end.
+        ``side="lower"`` counted from the other end. It is lower where that would leave fewer than 100 excesses (but a
+        tenth of the sample at the most), and rises towards the quantile as excesses gather.
     side : str
         ``"upper"``, ``"lower"`` or ``"both"``: which extremes are watched.
     max_excess : int
         Excesses kept a tail, the newest, which bounds the memory and lets the shape of the tail follow the stream.
     on_alarm : str
-        What is learnt of an alarm. ``"impute"``: not its value, but an excess as the tail itself expects beyond the
-        alarm level, and of no more alarms than twice those that the risk lets expect of ordinary observations.
-        ``"ignore"``: nothing, as published; a tail that never sees its extremes is then learnt too short, and the
-        alarms are several times as many as the risk says (see :doc:`/watching`). ``"learn"``: its value, as of any
-        excess.
+        What is learnt. ``"impute"``: what the fitted tail can account for, being exceeded with a third of the risk at
+        least, as it is, whether it is an alarm or not. Of what lies farther out, as many values as the risk lets expect
+        (and the standard error of their number) are taken for ordinary, and excesses as the tail expects beyond its
+        level are learnt in their place. ``"ignore"``: nothing of an alarm, as published; a tail that never sees its
+        extremes is then learnt too short, and its level sinks (see :doc:`/alarms`). ``"learn"``: the value of an alarm,
+        as of any excess; the first incident then hides the next.
+    level : str
+        ``"predictive"``, the level of the next observation, or ``"plug-in"``, the textbook's, with ξ and σ as estimated
+        and the threshold exactly at the quantile: exceeded several times too often where risk · n is below 10.
     clean : bool
         Leave observations that stand apart from the rest of the calibration sample out of it; see
         `evtkit.cleaning.isolated`.
@@ -81,14 +89,16 @@ class Spot(Detector):
     Notes
     -----
     *Ties.* Excesses and alarms are strict: an observation equal to the threshold is NORMAL, one equal to the alarm
-    level an EXCESS. *No fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its
-    `alarm_threshold` is inf, and its alarms are those that need no model: among n exchangeable observations the newest
-    has rank k or a smaller one with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a
-    range.* A value that comes again and again, such as a load of 100 %, may lie beyond the level of a tail that ends
-    there: a level is raised to what has been learnt too often for its risk (a Poisson probability below 0.001).
+    level an EXCESS. *Rounded values.* Where excesses of the calibration tie, a value stands for the step below it. *No
+    fit.* While a tail has fewer than `min_excess` excesses, or all of them are equal, its `alarm_threshold` is inf, and
+    its alarms are those that need no model: among n exchangeable observations the newest has rank k or a smaller one
+    with probability k/n, and is an ANOMALY where that is less than the risk. *Ends of a range.* A value that comes
+    again and again, such as a load of 100 %, may lie beyond the level of a tail that ends there: a level is raised to
+    what has been learnt too often for its risk (a Poisson probability below 0.001).
 
-    *Cost.* A refit at every excess is what the results are equal to, not what is done: between fits the maximum of the
-    likelihood is followed by two sums, and only an excess near the alarm level is judged by a new fit.
+    *Cost.* A new model at every excess is what the results are equal to, not what is done: between fits the maximum of
+    the likelihood is followed by two sums, and the level keeps its ratio to the plug-in level; only an excess near it
+    is judged by a new fit.
 
     References
     ----------
@@ -101,10 +111,10 @@ class Spot(Detector):
     >>> rng = np.random.default_rng(0)
     >>> spot = Spot(risk=1e-4).fit(rng.standard_normal(5000))
     >>> spot
-    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3.196, 99 excesses above 2.045, xi=-0.264, OK)
+    Spot(risk 0.0001, upper; 5,000 observations; alarm above 3..., 100 excesses above 2..., xi=-0..., OK)
     >>> labels = spot.update(np.append(rng.standard_normal(1000), 8.0))
-    >>> np.bincount(labels).tolist(), spot.step(9.0).name
-    ([979, 21, 1], 'ANOMALY')
+    >>> np.flatnonzero(labels == 2).tolist(), spot.step(9.0).name
+    ([1000], 'ANOMALY')
     """
 
     _parameter_names: tuple[str, ...] = (
@@ -113,6 +123,7 @@ class Spot(Detector):
         "side",
         "max_excess",
         "on_alarm",
+        "level",
         "clean",
         "min_excess",
         "nonfinite",
@@ -126,6 +137,7 @@ class Spot(Detector):
         side: str = "upper",
         max_excess: int = 1000,
         on_alarm: str = "impute",
+        level: str = "predictive",
         clean: bool = False,
         min_excess: int = 10,
         nonfinite: str = "raise",
@@ -134,6 +146,7 @@ class Spot(Detector):
         for name, value, choices in (
             ("side", side, tuple(SIDES)),
             ("on_alarm", on_alarm, tuple(_ALARMS)),
+            ("level", level, tuple(_LEVELS)),
             ("nonfinite", nonfinite, ("raise", "skip")),
         ):
             if value not in choices:
@@ -155,7 +168,7 @@ class Spot(Detector):
         if n_threads is not None:
             thread_count(n_threads)
         self.risk, self.quantile, self.side = float(risk), float(quantile), side
-        self.max_excess, self.on_alarm = int(max_excess), on_alarm
+        self.max_excess, self.on_alarm, self.level = int(max_excess), on_alarm, level
         self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
         self.n_threads = n_threads
 
@@ -188,15 +201,15 @@ class Spot(Detector):
         values = self._finite(values, "x")
         columns, rules = values.reshape(len(values), -1), self._as_rules()
         streams = Streams.empty(columns.shape[1], len(rules.signs), self.max_excess, self._depth)
-        cleaned = np.zeros(len(streams), np.int64)
+        cleaned, hold = np.zeros(len(streams), np.int64), self.level == "predictive"
         for c in range(len(streams)):
             finite = columns[np.isfinite(columns[:, c]), c]
-            self._check_enough(len(finite))
-            deviations = streams.centred(finite, c)
+            self.check_calibration(len(finite))
+            deviations = streams.centred(finite, c, hold=hold)
             if self.clean:
                 for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
                     usual = self._usual(deviations)
-                    deviations = streams.centred(finite, c, usual)
+                    deviations = streams.centred(finite, c, hold=hold, usual=usual)
                 deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
         given = frame_labels(x)
@@ -245,16 +258,37 @@ class Spot(Detector):
         labels = self._run(values, _NONE, _NONE)
         return Label(int(labels[0, 0])) if self._single else labels[0]
 
-    def trace(self, batch: ArrayLike) -> Trace:
+    def trace(self, batch: ArrayLike, *, alarms_only: bool = False) -> Trace:
         """Judge and learn as `update` does, and keep the alarm levels and probabilities of every moment.
 
-        Slower than `update`, for every excess is followed by a fit. Arguments and errors as there.
+        Slower than `update`, for every excess is followed by a fit; not so with `alarms_only`, which keeps them of
+        alarms, and NaN elsewhere. Other arguments and errors as there.
         """
         values, streams = self._checked(batch), self._need_fit()
         rows = len(values)
-        levels, scores = np.empty((rows, len(streams.floats))), np.empty((rows, len(streams)))
-        labels = self._run(values, levels, scores)
+        levels, scores = np.full((rows, len(streams.floats)), np.nan), np.full((rows, len(streams)), np.nan)
+        labels = self._run(values, levels, scores, every=not alarms_only)
         return Trace(labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape))
+
+    def check_calibration(self, n: int) -> None:
+        """Raise ValueError if n finite observations of a stream are too few to calibrate on."""
+        usable = n - self.depth
+        if usable - int(self.quantile * usable) < 2:
+            wanted = self.depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
+            finite = "finite " if self.nonfinite == "skip" else ""
+            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+
+    def events(self, batch: ArrayLike) -> list[Event]:
+        """Judge and learn as `update` does, and return which events began and which were over.
+
+        An event is an incident, told once when it begins and once when it is over, 50 rows after its last alarm;
+        `evtkit.spot.Events` has the details, and other choices. Arguments and errors as those of `update`.
+        """
+        streams = self._need_fit()
+        if self._events is None:
+            names = len(streams) if self._names is None else np.atleast_1d(self._names).tolist()
+            self._events = Events(names, risk=self.risk, side=self.side)
+        return self._events.feed(np.asarray(batch, dtype=np.float64), self.trace(batch, alarms_only=True))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -262,14 +296,8 @@ class Spot(Detector):
         from evtkit.spot.state import Rules
 
         signs = np.array(SIDES[self.side])
-        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], self.n_threads)
-
-    def _check_enough(self, n: int) -> None:
-        usable = n - self._depth
-        if usable - int(self.quantile * usable) < 2:
-            wanted = self._depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
-            finite = "finite " if self.nonfinite == "skip" else ""
-            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+        return Rules(signs, self.risk / len(signs), self.min_excess, _ALARMS[self.on_alarm], _LEVELS[self.level],
+                     1.0 - self.quantile if self.level == "predictive" else 0.0, self.n_threads)  # fmt: skip
 
     def _usual(self, deviations: Float) -> NDArray[np.bool_]:
         """Which observations of a calibration sample do not stand apart."""
@@ -299,32 +327,38 @@ class Spot(Detector):
             raise ValueError(f"a batch must have shape {wanted}, as the calibration sample had, got {values.shape}")
         return self._finite(values, "a batch")
 
-    def _run(self, values: Float, levels: Float, scores: Float) -> NDArray[np.int8]:
+    def _run(self, values: Float, levels: Float, scores: Float, *, every: bool = True) -> NDArray[np.int8]:
         streams = self._need_fit()
         self._current = None
-        return streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores)
+        labels = streams.run(values.reshape(len(values), len(streams)), self._rules, levels, scores, every=every)
+        self._set_bounds()
+        return labels
 
 
 class DSpot(Spot):
-    """Alarms on streams that drift: `Spot` on the deviation from a moving average (DSPOT, Siffer et al. 2017).
+    """Alarms on streams that move: `Spot` on the deviation from where a stream is (after DSPOT, Siffer et al. 2017).
 
-    Each observation is judged by its deviation from the mean of the last `depth` observations learnt before it. In that
-    mean an alarm counts as a value at the alarm level, so that one hides the next hardly, and yet the mean follows
-    where a stream has moved for good; with ``on_alarm="learn"`` it counts as it is, and with ``"ignore"``, as
-    published, not at all: after a step of the stream that mean stays behind for ever.
+    While a stream stays, its centre does, and the alarms are those of `Spot`. Once the mean of the last `depth`
+    observations is more than six standard errors from the centre, the stream has moved: for two windows' time the
+    centre is that mean, and then it is held again where the mean is, or where it was, if it has come back.
+    Observations enter the mean cut to the middle 80 % of deviations, so that a burst moves nothing; after `depth`
+    alarms in a row they enter as they are.
+
+    With ``level="plug-in"`` each observation is judged by its deviation from the mean of the last `depth` ones, as
+    published; an alarm enters that mean as a value at the alarm level, as it is with ``on_alarm="learn"``, and with
+    ``"ignore"`` not at all.
 
     Parameters
     ----------
     risk, depth : float, int
-        As in `Spot`; and the length of the window. A short one follows the stream closely, and its own noise, of
-        variance 1/depth of the stream's, widens the tail; a long one lags behind a drift.
+        As in `Spot`; and the length of the window. A short one follows quickly, a long one notices smaller moves.
     quantile, **others
         As in `Spot`. The first `depth` observations of the calibration sample fill the window, the others calibrate.
 
     Notes
     -----
     `threshold` and `alarm_threshold` are levels of the next observation, in the units of the data: they move with the
-    mean. The mean comes from a sum in twice the working precision, formed anew every `depth` observations, so it does
+    centre. The mean comes from a sum in twice the working precision, formed anew every `depth` observations, so it does
     not depend on how long the stream has run.
 
     Examples
@@ -333,10 +367,10 @@ class DSpot(Spot):
     >>> from evtkit import DSpot
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal(6000) + np.linspace(0.0, 50.0, 6000)
-    >>> x[5500] -= 8.0
-    >>> spot = DSpot(risk=1e-4, depth=50, side="both").fit(x[:2000])
-    >>> 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
-    array([5500, 5912])
+    >>> x[5500] -= 12.0
+    >>> spot = DSpot(risk=1e-4, side="both").fit(x[:2000])
+    >>> 5500 in 2000 + np.flatnonzero(spot.update(x[2000:]) == 2)
+    True
     """
 
     _parameter_names = ("depth", *Spot._parameter_names)
@@ -345,4 +379,4 @@ class DSpot(Spot):
         if not isinstance(depth, Real) or depth != depth // 1 or depth < 1:
             raise ValueError(f"depth must be a positive integer, got {depth!r}")
         super().__init__(risk, quantile, **others)
-        self.depth = self._depth = int(depth)
+        self._depth = int(depth)

@@ -10,6 +10,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.files import read_json, write_json
 from evtkit._common.frames import check_names, frame_labels, like
 from evtkit.fit import FitStatus
+from evtkit.spot.events import Events
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIDES", "Detector"]
 
+_LARGEST = float(np.finfo(np.float64).max)
 SIDES = {"upper": (1.0,), "lower": (-1.0,), "both": (-1.0, 1.0)}
 
 
@@ -35,6 +37,7 @@ class Detector:
     _streams: Streams | None = None
     _single = False
     _names: NDArray[np.str_] | None = None
+    _events: Events | None = None
     _waiting = 0  # normal observations that `step` has counted, and _streams not yet
     _low = _high = np.nan  # what `step` takes for NORMAL without looking further
 
@@ -43,6 +46,20 @@ class Detector:
         def __init__(self, *, n_threads: int | None = None, **parameters: Any) -> None: ...
 
         def _as_rules(self) -> Rules: ...
+
+    @property
+    def depth(self) -> int:
+        """Observations whose mean is subtracted from the next; 0 for a detector of values as they are."""
+        return self._depth
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that it was made with, by name, but for the number of threads."""
+        return {name: getattr(self, name) for name in self._parameter_names}
+
+    def is_normal(self, x: float) -> bool:
+        """Whether a value is NORMAL for certain, at no cost; of one stream without a window, else False."""
+        return self._low <= x <= self._high
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -156,7 +173,7 @@ class Detector:
             raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
         out = np.empty((values.size // len(streams), len(streams)))
         log_probabilities(values.reshape(out.shape) - streams.centres, rules.risk, streams.n, rules.signs, floats,
-                          integers, streams.rings, out)  # fmt: skip
+                          integers, streams.rings, rules.law, out)  # fmt: skip
         with np.errstate(under="ignore"):
             return cast("Float", like(x, np.asarray(np.exp(out)).reshape(values.shape)))
 
@@ -181,41 +198,49 @@ class Detector:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a JSON file, atomically; a loaded detector goes on as this one would. It must be fitted."""
-        write_json(path, type(self).__name__, self._content())
+        write_json(path, type(self).__name__, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Self:
         """Read what `save` wrote. Raises ValueError if the file is anything else."""
-        return cls._restored(read_json(path, cls.__name__), str(path), n_threads)
+        return cls.from_dict(read_json(path, cls.__name__), str(path), n_threads=n_threads)
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _content(self) -> dict[str, Any]:
-        """All that is saved, of numbers, lists and dicts: also a part of larger files."""
+    def to_dict(self) -> dict[str, Any]:
+        """All that `save` writes, of numbers, lists and dicts: to be a part of larger files. It must be fitted."""
         streams = self._need_fit()
         return {
-            "parameters": {name: getattr(self, name) for name in self._parameter_names},
+            "parameters": self.parameters,
             "single": self._single,
             "names": None if self._names is None else self._names.tolist(),
             "cleaned": self._cleaned.tolist(),
             "streams": streams.to_list(),
+            "events": None if self._events is None else self._events.to_dict(),
         }
 
     @classmethod
-    def _restored(cls, content: dict[str, Any], source: str, n_threads: int | None = None) -> Self:
-        """The detector of that content, which `source` is said to hold where it does not."""
+    def from_dict(cls, content: dict[str, Any], source: str = "content", *, n_threads: int | None = None) -> Self:
+        """The detector that `to_dict` described.
+
+        Raises ValueError, which calls the content `source`, if it is anything else.
+        """
         from evtkit.spot.state import Streams
+        from evtkit.spot.stored import check_content, check_parameters, check_streams
 
         try:
+            check_parameters(content, cls._parameter_names)
             detector = cls(**content["parameters"], n_threads=n_threads)
-            streams = Streams.from_list(
-                content["streams"], len(SIDES[detector.side]), detector.max_excess, detector._depth
-            )
+            form = len(SIDES[detector.side]), detector.max_excess, detector._depth
+            check_content(content, *form)
+            streams = Streams.from_list(content["streams"], *form)
+            check_streams(streams, detector._as_rules())
             names = None if content["names"] is None else np.array(content["names"], dtype=np.str_)
             detector._start(streams, content["single"], names, np.array(content["cleaned"], dtype=np.int64))
-        except (KeyError, TypeError) as error:
+            detector._events = None if content["events"] is None else Events.from_dict(content["events"])
+        except (ValueError, OverflowError, MemoryError) as error:
             raise ValueError(f"{source} is not a saved {cls.__name__}: {error}") from error
         return detector
+
+    # -- inside ------------------------------------------------------------------------------------------------------
 
     def _need_fit(self) -> Streams:
         """The streams, with all counted that `step` has put off."""
@@ -229,17 +254,24 @@ class Detector:
         self, streams: Streams, single: bool, names: NDArray[np.str_] | None, cleaned: NDArray[np.int64]
     ) -> None:
         """Take streams that have been calibrated, or loaded."""
-        from evtkit._kernels.streams import LARGEST
-        from evtkit._kernels.tail_columns import U
-
         self._streams, self._single, self._names, self._cleaned = streams, single, names, cleaned
         self._waiting = 0
+        self._events = None
         self._rules = self._as_rules()
         self._current: tuple[Float, NDArray[np.int64]] | None = None
         self._low, self._high = np.nan, np.nan
-        if single and not self._depth:
-            us = dict(zip(SIDES[self.side], streams.floats[:, U].tolist(), strict=True))
-            self._low, self._high = -us.get(-1.0, LARGEST), us.get(1.0, LARGEST)
+        self._set_bounds()
+
+    def _set_bounds(self) -> None:
+        """What `step` takes for NORMAL without looking further: up to the thresholds, of one stream that stays."""
+        if not self._single or self._depth:
+            return
+        streams = self._streams
+        assert streams is not None
+        thresholds = streams.floats[:, 0].tolist()
+        upper, lower = self.side != "lower", self.side != "upper"
+        self._low = -thresholds[0] if lower else -_LARGEST
+        self._high = thresholds[-1] if upper else _LARGEST
 
     def _model(self) -> tuple[Float, NDArray[np.int64]]:
         streams = self._need_fit()

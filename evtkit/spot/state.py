@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from evtkit._common.threads import for_each, pieces
 from evtkit._kernels import streams as kernels
 from evtkit._kernels import tail_columns as columns
 from evtkit._kernels.follow import unroll
-from evtkit._kernels.stream_tail import begin
+from evtkit._kernels.stream_tail import FEW, begin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Rules", "Streams"]
 
 
-_FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE]
+_CUTS = (0.02, 0.1, 0.9, 0.98)  # quantiles of the deviations to which values are cut that enter a window: the inner two
+_NARROW = 0.25  # unless these are so near each other, in units of the distance of the outer two
+_ROUNDS = 20  # in which the mean of cut values is found
+_ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
+_FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Rules:
     min_excess: int
     policy: int
     """What is learnt of an alarm: `_tail_stream.IGNORE`, `IMPUTE` or `LEARN`."""
+    law: int
+    """Which law gives the level: `follow.PLUG_IN` or `PREDICTIVE`."""
+    share: float
+    """Of the observations beyond the threshold, where it rises to that; 0 where it stays."""
     n_threads: int | None
 
 
@@ -54,6 +62,10 @@ class Streams:
         The latest values learnt, whose mean is subtracted from the next; no columns without that.
     totals, places : ndarray, shape (streams, 2), (streams,)
         Their sums, in two parts, and where the windows go on.
+    runs : ndarray, shape (streams, 3)
+        Alarms in a row, up to the latest observation; for how long a moving stream is followed yet, and since it stays.
+    moves : ndarray, shape (streams, 4)
+        Where a stream is held, and how far it may be from there; see `kernels.advance`.
     """
 
     floats: Float
@@ -63,6 +75,8 @@ class Streams:
     windows: Float
     totals: Float
     places: Int
+    runs: Int
+    moves: Float
 
     @classmethod
     def empty(cls, streams: int, sides: int, capacity: int, depth: int) -> Self:
@@ -76,7 +90,13 @@ class Streams:
             windows=np.zeros((streams, depth)),
             totals=np.zeros((streams, 2)),
             places=np.zeros(streams, np.int64),
+            runs=np.zeros((streams, 3), np.int64),
+            moves=np.zeros((streams, 4)),
         )
+
+    def copy(self) -> Self:
+        """The same, with arrays of its own."""
+        return type(self)(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
 
     def __len__(self) -> int:
         return len(self.n)
@@ -89,38 +109,67 @@ class Streams:
     @property
     def centres(self) -> Float:
         """What is subtracted from the next observation of each stream, shape (streams,)."""
-        return self.totals.sum(axis=1) / self.depth if self.depth else np.zeros(len(self))
+        if not self.depth:
+            return np.zeros(len(self))
+        held = (self.moves[:, kernels.TOLERANCE] > 0.0) & (self.runs[:, kernels.MOVING] == 0)
+        return np.where(held, self.moves[:, kernels.HELD], self.totals.sum(axis=1) / self.depth)
 
-    def centred(self, x: Float, c: int, usual: NDArray[np.bool_] | None = None) -> Float:
+    def centred(self, x: Float, c: int, *, hold: bool, usual: NDArray[np.bool_] | None = None) -> Float:
         """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
 
-        Returns the deviations of those others from what precedes them; without a window, x.
+        Returns the deviations of those others from the centres of their moments; without a window, x. With `hold`, a
+        stream that stays has one centre, the mean of x cut to where most values lie.
         """
         if not self.depth:
             return x
-        out = np.empty(len(x) - self.depth)
+        out, x = np.empty(len(x) - self.depth), x.copy()
         usual = np.ones(len(out), dtype=np.bool_) if usual is None else usual
-        kernels.deviations(x, usual, self.windows, self.totals, self.places, c, out)
+
+        def fill() -> None:
+            kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
+
+        self.moves[c] = 0.0
+        fill()
+        if hold:
+            lowest, low, high, highest = np.quantile(out[usual], _CUTS)
+            if high - low < _NARROW * (highest - lowest):  # most values are next to equal
+                low, high = lowest, highest
+            values, first = x[self.depth :][usual], x[: self.depth]
+            centre = values.mean()
+            if low < 0.0 < high:  # not where a stream only rises or falls
+                for _ in range(_ROUNDS):
+                    centre += np.clip(values - centre, low, high).mean()
+                first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
+            spread = np.clip(out[usual], low, high).std()
+            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high
+            fill()
         return out
 
     def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
         """Start the tails of stream c."""
         self.n[c] = len(deviations)
         place = int(quantile * len(deviations))
+        if rules.share > 0.0:
+            place = max(min(place, len(deviations) - 1 - self._fewest(len(deviations))), len(deviations) // 2)
         for s, sign in enumerate(rules.signs.tolist()):
             t = c * len(rules.signs) + s
             level = np.partition(sign * deviations, place)[place]
-            begin(deviations, sign, level, self.floats[t], self.integers[t], self.rings[t])
+            grid = _step(sign * deviations, level) if rules.share > 0.0 else 0.0
+            begin(deviations, sign, level, grid, self.floats[t], self.integers[t], self.rings[t])
 
-    def run(self, values: Float, rules: Rules, levels: Float, scores: Float) -> NDArray[np.int8]:
+    def _fewest(self, n: int) -> int:
+        """Excesses that a calibration on n observations begins with, if the quantile leaves fewer."""
+        return min(int(FEW), self.rings.shape[1] // 3, n // 10)
+
+    def run(self, values: Float, rules: Rules, levels: Float, scores: Float, *, every: bool = True) -> NDArray[np.int8]:
         """Judge and learn values (observations, streams): labels of that shape. See `kernels.run`."""
         labels = np.zeros(values.shape, dtype=np.int8)
 
         def work(part: slice) -> None:
             kernels.run(
                 values, part.start, part.stop, labels, self.floats, self.integers, self.rings, self.n, rules.signs,
-                rules.risk, rules.min_excess, rules.policy, self.windows, self.totals, self.places,
-                levels, scores,
+                rules.risk, rules.min_excess, rules.policy, rules.law, rules.share, self.windows, self.totals,
+                self.places, self.runs, self.moves, levels, scores, every,
             )  # fmt: skip
 
         if len(self) == 1:
@@ -134,7 +183,8 @@ class Streams:
         floats, integers = self.floats.copy(), self.integers.copy()
 
         def work(part: slice) -> None:
-            kernels.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess)
+            kernels.refit_all(part.start, part.stop, floats, integers, self.rings, rules.risk, rules.min_excess,
+                               rules.law)  # fmt: skip
 
         for_each(work, pieces(len(floats), self.rings.shape[1], rules.n_threads), rules.n_threads)
         return floats, integers
@@ -152,6 +202,7 @@ class Streams:
         out = []
         for c in range(len(self)):
             stream = {"n": int(self.n[c]), "tails": [self._tail(t) for t in range(c * sides, (c + 1) * sides)]}
+            stream["run"], stream["moves"] = self.runs[c].tolist(), self.moves[c].tolist()
             if self.depth:
                 stream["window"] = self.windows[c].tolist()
                 stream["sum"], stream["place"] = self.totals[c].tolist(), int(self.places[c])
@@ -175,7 +226,7 @@ class Streams:
         """What `to_list` described."""
         self = cls.empty(len(streams), sides, capacity, depth)
         for c, stream in enumerate(streams):
-            self.n[c] = stream["n"]
+            self.n[c], self.runs[c], self.moves[c] = stream["n"], stream["run"], stream["moves"]
             if depth:
                 self.windows[c], self.totals[c], self.places[c] = stream["window"], stream["sum"], stream["place"]
             for s, tail in enumerate(stream["tails"]):
@@ -186,3 +237,12 @@ class Streams:
                 chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
                 self.integers[t, chosen] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
         return self
+
+
+def _step(x: Float, threshold: float) -> float:
+    """The step between the values above a threshold if they are rounded, so that some of them are equal; else 0."""
+    values, times = np.unique(x[x > threshold], return_counts=True)
+    if len(values) < 2 or times.sum() < 1.1 * len(values):
+        return 0.0
+    steps = np.diff(values, prepend=threshold)
+    return float(steps.min())

@@ -151,13 +151,13 @@ def halves(stream: np.ndarray, splits: int, run: int) -> dict[str, list[np.ndarr
             parts = [stream[rows[: len(rows) // 2]], stream[rows[len(rows) // 2 :]]]
             tails = [tail_of(part) for part in parts]
             z(kind, *tails)
-            levels = {kind: [tail.isf(PROBABILITY) for tail in tails]}
+            levels = {kind: [tail.isf(PROBABILITY, law="plug-in") for tail in tails]}
             if kind == "sequences":
                 peaks = [tail_of(peaks_of(p, t.threshold)[0], t.threshold) for p, t in zip(parts, tails, strict=True)]
                 z("peaks", *peaks)
                 # sf of the peaks' tail is clusters/n · S(x − u), and N_u/n is the rate that frames have
                 levels["peaks"] = [
-                    tail.isf(np.minimum(PROBABILITY * tail.n_excess / frame.n_excess, 1.0))
+                    tail.isf(np.minimum(PROBABILITY * tail.n_excess / frame.n_excess, 1.0), law="plug-in")
                     for tail, frame in zip(peaks, tails, strict=True)
                 ]
             for name, (one, other) in levels.items():

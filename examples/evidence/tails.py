@@ -66,8 +66,10 @@ class Found:
         for one, other in (halves, halves[::-1]):
             tail = fitted(setting, one, reduction, normalize, quantile).tail
             values = normalized(other, normalize)
-            log_p = tail.predictive.log_p_value(values)
-            beyond = [values > tail.isf(p) for p in PROBABILITIES] + [log_p <= np.log(p) for p in PROBABILITIES]
+            log_p = tail.logsf(values)
+            beyond = [values > tail.isf(p, law="plug-in") for p in PROBABILITIES] + [
+                log_p <= np.log(p) for p in PROBABILITIES
+            ]
             shares = np.array([np.mean(b, axis=0) for b in beyond]) / np.array(2 * PROBABILITIES)[:, None]
             ratios.append(np.where(tail.is_fitted, shares, np.nan))
         reference = fitted(setting, usual, reduction, normalize, quantile)

@@ -68,7 +68,7 @@ def test_each_feature_is_a_spot_that_steps(parameters, spot):
             for s, v in zip(spots, X[i].tolist(), strict=True):
                 s.step(v)
     for name, s in zip("ab", spots, strict=True):
-        assert detector.detector(name)._content() == s._content()
+        assert detector.detector(name).to_dict() == s.to_dict()
 
 
 def test_scores_lie_between_0_and_1_and_tell_anomalies():
@@ -102,7 +102,7 @@ def test_scoring_never_learns():
         twin.learn_one(row)
         twin.score_one({"a": 3.0, "b": 50.0, "new": 1.0})
     for name in "ab":
-        assert detector.detector(name)._content() == twin.detector(name)._content()
+        assert detector.detector(name).to_dict() == twin.detector(name).to_dict()
     with pytest.raises(KeyError):
         twin.detector("new")
 
@@ -114,10 +114,10 @@ def test_features_come_go_and_are_missing():
     assert detector.score_one({"b": 1e9}) == 0.0  # not yet known
     alone = detector.score_one({"a": 2.8})
     assert 0.0 < alone == detector.score_one({"a": 2.8, "b": 1e9, "c": math.nan})
-    before = detector.detector("a")._content()
+    before = detector.detector("a").to_dict()
     detector.learn_one({"a": math.nan})
     detector.learn_one({"a": math.inf})
-    assert detector.detector("a")._content() == before
+    assert detector.detector("a").to_dict() == before
     assert detector.score_one({"a": math.inf}) == 1.0
 
 
@@ -191,13 +191,14 @@ def test_a_filter_keeps_anomalous_targets_from_a_model():
             model.learn_one(x, y)
         return abs(model.predict_one({"x": 1.0}) - 2.0)
 
-    assert error(SpotFilter(anomaly.GaussianScorer(), grace_period=500)) < 0.2 < error()
+    # These scores end at 1, and what is seen in n rows says nothing of an end below 1/n.
+    assert error(SpotFilter(anomaly.GaussianScorer(), risk=5e-3, grace_period=500)) < 0.2 < error()
 
 
 def test_progressive_validation_on_the_shuttle():
     detector = SpotDetector(grace_period=500, quantile=0.9)
     by_filter = SpotFilter(
-        preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1), risk=0.02, grace_period=500, quantile=0.9
+        preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1), risk=0.05, grace_period=500, quantile=0.9
     )
     for model, least in ((preprocessing.StandardScaler() | detector, 0.8), (by_filter, 0.5)):
         metric = metrics.ROCAUC()

@@ -107,6 +107,13 @@ def test_two_sides_count_twice(rows):
     assert np.allclose(both, np.minimum(np.minimum(upper, lower) + np.log(2.0), 0.0))
 
 
+def test_the_longer_side_is_that_of_the_skewness(rows):
+    x = np.column_stack([np.exp(rows[:, 0]), -np.exp(rows[:, 1])])
+    longer, upper, lower = (PotDetector(side=side).fit(x).feature_scores(x) for side in ("longer", "upper", "lower"))
+    assert np.array_equal(longer, np.column_stack([upper[:, 0], lower[:, 1]]))
+    assert realised(independent, 0.01, 30, side="longer")[0] < 0.0115
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e9]))
 def test_units_and_order_of_rows_do_not_matter(seed, unit):
     rng = np.random.default_rng(seed)
@@ -179,7 +186,7 @@ def test_clones_pickles_and_threads_give_the_same_scores(rows):
         ({"risk": 0.0}, "risk must lie strictly between 0 and 1, got 0.0"),
         ({"risk": None}, "risk must lie strictly between 0 and 1, got None"),
         ({"quantile": 1.0}, "quantile must lie strictly between 0 and 1, got 1.0"),
-        ({"side": "left"}, "side must be one of 'upper', 'lower', 'both', got 'left'"),
+        ({"side": "left"}, "side must be one of 'upper', 'lower', 'both', 'longer', got 'left'"),
         ({"combine": "sum"}, "combine must be one of 'bonferroni'.*got 'sum'"),
     ],
 )

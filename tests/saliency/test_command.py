@@ -75,13 +75,13 @@ def test_help_keeps_the_example_on_a_line_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{m}", "shifted.npz", "--calibration", "usual.npz"], "wanted module:function"),
-        (["{m}:nothing", "shifted.npz", "--calibration", "usual.npz"], "wanted a function that module"),
+        (["{m}", "shifted.npz", "--calibration", "usual.npz"], "must be named as module:function"),
+        (["{m}:nothing", "shifted.npz", "--calibration", "usual.npz"], "must have the function named"),
         (["no_such_module_x:load", "shifted.npz", "--calibration", "usual.npz"], "No module named"),
         (["{m}:plain", "shifted.npz", "--calibration", "usual.npz"], "wrapped for saliency"),
         (["{m}:load", "shifted.npz"], "neither --calibration nor an existing --reference"),
-        (["{m}:load", "{m}.py", "--calibration", "usual.npz"], "wanted an .npz file with arrays x and y"),
-        (["{m}:load", "shifted.npz", "--calibration", "usual.npz", "--quantile", "2"], "got quantile=2.0"),
+        (["{m}:load", "{m}.py", "--calibration", "usual.npz"], "must be an .npz file with arrays x and y"),
+        (["{m}:load", "shifted.npz", "--calibration", "usual.npz", "--quantile", "2"], "quantile must .*got 2.0"),
     ],
 )
 def test_bad_arguments_end_in_one_clear_line(folder, arguments, message):
@@ -104,11 +104,11 @@ def test_image_folders_are_read_class_by_class(tmp_path):
     assert y.tolist() == [0, 0, 1, 1, 1]
     assert x[:, 0, 0, 1].tolist() == [0, 1, 0, 1, 2]
     image.new("RGB", (5, 5)).save(tmp_path / "dog" / "9.png")
-    with pytest.raises(ValueError, match="got images of sizes"):
+    with pytest.raises(ValueError, match=r"must be of one size, .*got sizes"):
         read_samples(tmp_path)
 
 
 def test_labels_must_be_integers_one_a_sample(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), y=np.zeros(3))
-    with pytest.raises(ValueError, match="wanted an integer each"):
+    with pytest.raises(ValueError, match="must hold an integer label a sample"):
         read_samples(tmp_path / "a.npz")

@@ -35,7 +35,7 @@ def test_every_outcome_equals_the_protocol_written_out(reference, results):
         p = net.predict(x[i : i + 1])[0]
         gradient = net.gradient(x[i : i + 1], y[i : i + 1])
         slopes = [*gradient.parameters["layer1.conv.w"], *gradient.parameters["fc.v"]]
-        for r, by in enumerate(SCORES[:-1]):
+        for r, by in enumerate(list(SCORES)[:-1]):
             order = reference.rank(net.profile(x[i : i + 1], y[i : i + 1])[0], by).order
             for repair, ks in (("prune", (1, 3)), ("tune", (1, 4)), ("tune_equal", (1, 4))):
                 for j, k in enumerate(ks):
@@ -74,8 +74,8 @@ def test_scores_of_ones_own_are_compared_like_the_others(reference):
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ({"pot": lambda x, y: x}, "got scores named .'pot'."),
-        ({"mine": lambda x, y: x}, "got scores 'mine' of shape .*, wanted .*12"),
+        ({"pot": lambda x, y: x}, "must have other names than the rankings, got .'pot'."),
+        ({"mine": lambda x, y: x}, "scores 'mine' must have shape .*12"),
         ({"mine": lambda x, y: np.full((len(y), 12), np.nan)}, "without NaN"),
     ],
 )
@@ -200,18 +200,18 @@ def test_table_shows_the_numbers_asked_for(results):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"by": ("pot", "magic")}, "got by="),
+        ({"by": ("pot", "magic")}, "by must be .* got"),
         ({"by": ("pot", "pot")}, "each once"),
-        ({"by": ()}, "got by="),
-        ({"prune": (0,)}, "got prune="),
-        ({"prune": (13,)}, "wanted ascending numbers of units from 1 to 12"),
-        ({"tune": (3, 2)}, "got tune="),
-        ({"prune": (), "tune": ()}, "got neither prune nor tune"),
-        ({"step": 0.0}, "got step=0.0"),
-        ({"step": float("nan")}, "got step=nan"),
-        ({"n_boot": 0}, "got n_boot=0"),
-        ({"batch_size": 0}, "got a batch size of 0"),
-        ({"held_out": (HELD_OUT[0], (HELD_OUT[1] + 1) % 4)}, "none classified right"),
+        ({"by": ()}, "by must be .* got"),
+        ({"prune": (0,)}, "prune must be .* got"),
+        ({"prune": (13,)}, "must be ascending numbers of units from 1 to 12"),
+        ({"tune": (3, 2)}, "tune must be .* got"),
+        ({"prune": (), "tune": ()}, "to prune or tune, got neither"),
+        ({"step": 0.0}, "step must .*got 0.0"),
+        ({"step": float("nan")}, "step must .*got nan"),
+        ({"n_boot": 0}, "n_boot must .*got 0"),
+        ({"batch_size": 0}, "batch size must be at least 1, got 0"),
+        ({"held_out": (HELD_OUT[0], (HELD_OUT[1] + 1) % 4)}, "must be classified right, got none"),
     ],
 )
 def test_bad_options_are_refused(reference, options, message):
@@ -220,13 +220,13 @@ def test_bad_options_are_refused(reference, options, message):
 
 
 def test_samples_without_a_mistake_and_references_of_others_are_refused(reference):
-    with pytest.raises(ValueError, match="all of them classified right"):
+    with pytest.raises(ValueError, match="that are all classified right"):
         evaluate(Toy(), reference, samples(20, noise=0.0), **QUICK)
-    with pytest.raises(ValueError, match="got a reference for"):
+    with pytest.raises(ValueError, match="reference must be for"):
         evaluate(Toy(hidden=9), reference, MISTAKES, **QUICK)
     other = Toy(hidden=9)
     wider = calibrate(other, Batches(*samples(200)), progress=False)
-    with pytest.raises(ValueError, match="got a reference for"):
+    with pytest.raises(ValueError, match="reference must be for"):
         evaluate(Toy(), wider, MISTAKES, **QUICK)
 
 

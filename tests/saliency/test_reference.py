@@ -26,8 +26,10 @@ def test_pot_ranking_equals_sorting_the_tail_probabilities():
     profile = reference.tail.threshold + np.array([3.0, 1.0, 5.0, 0.5, 8.0, 2.0, 13.0, 0.1])
     t = reference.tail
     p = t.n_excess / t.n * (1 + t.xi * (profile - t.threshold) / t.sigma) ** (-1 / t.xi)
-    assert reference.rank(profile, "pot").order.tolist() == np.argsort(p, kind="stable").tolist()
-    np.testing.assert_allclose(reference.rank(profile, "pot").p_value, p)
+    ranking = reference.rank(profile, "pot", law="plug-in")
+    assert ranking.order.tolist() == np.argsort(p, kind="stable").tolist()
+    np.testing.assert_allclose(ranking.p_value, p)
+    np.testing.assert_array_equal(reference.rank(profile, "pot").p_value, t.sf(profile))
 
 
 @pytest.mark.parametrize("by", ["pot", "excess", "spot-script"])
@@ -51,7 +53,10 @@ def test_values_beyond_the_endpoint_come_first_by_how_far():
     profile[[2, 5]] = 50.0, 80.0
     ranking = reference.rank(profile, "pot")
     assert ranking.order[:2].tolist() == [5, 2]
-    assert ranking.p_value[5] == ranking.p_value[2] == 0.0
+    assert 0.0 < ranking.p_value[5] < ranking.p_value[2] < 1e-6
+    published = reference.rank(profile, "pot", law="plug-in")
+    assert published.order[:2].tolist() == [5, 2]
+    assert published.p_value[5] == published.p_value[2] == 0.0
 
 
 def test_fewer_than_k_above_the_threshold_is_said():
@@ -137,21 +142,21 @@ def test_enrichment_is_the_ratio_of_shares(reference):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: r.rank(np.zeros(11)), r"got a profile of shape \(11,\), wanted \(12,\)"),
-        (lambda r: r.rank(np.zeros((2, 2, 12))), "got a profile of shape"),
-        (lambda r: r.rank(np.zeros((0, 12))), "got a profile of shape"),
-        (lambda r: r.rank(np.full(12, np.nan)), "with NaN or inf"),
+        (lambda r: r.rank(np.zeros(11)), r"profile must have shape \(12,\).* got \(11,\)"),
+        (lambda r: r.rank(np.zeros((2, 2, 12))), "profile must have shape"),
+        (lambda r: r.rank(np.zeros((0, 12))), "profile must have shape"),
+        (lambda r: r.rank(np.full(12, np.nan)), "got NaN or inf"),
         (lambda r: r.rank(["a"] * 12), "real numbers"),
         (lambda r: r.rank(np.zeros(12), "magic"), "got 'magic'"),
         (lambda r: r.rank(np.zeros(12), "random"), "needs rng"),
-        (lambda r: r.rank(np.zeros((3, 12)), combine="magic"), "got combine='magic'"),
-        (lambda r: r.rank(np.zeros((3, 12)), "zscore", combine="fisher"), "wanted by='pot'"),
-        (lambda r: r.rank(np.zeros((3, 12)), correct=np.zeros((3, 12))), "wanted combine='exceedance'"),
+        (lambda r: r.rank(np.zeros((3, 12)), combine="magic"), "combine must .*got 'magic'"),
+        (lambda r: r.rank(np.zeros((3, 12)), "zscore", combine="fisher"), "by must be 'pot'"),
+        (lambda r: r.rank(np.zeros((3, 12)), correct=np.zeros((3, 12))), "combine must be 'exceedance'"),
         (lambda r: r.rank(np.zeros((3, 12)), combine="exceedance", correct=np.zeros(3)), "correct profiles"),
-        (lambda r: r.rank(np.zeros(12)).enrichment(13), "got k=13"),
-        (lambda r: r.rank(np.zeros(12)).enrichment(3, "size"), "got by='size'"),
-        (lambda r: r.rank(np.zeros((3, 12)), combine="each").enrichment(3), "got 3 samples ranked apart"),
-        (lambda r: Reference(r.tail, r.units[:3], 0.9), "got a tail of 12 channels for 3 units"),
+        (lambda r: r.rank(np.zeros(12)).enrichment(13), "k must .*got 13"),
+        (lambda r: r.rank(np.zeros(12)).enrichment(3, "size"), "by must .*got 'size'"),
+        (lambda r: r.rank(np.zeros((3, 12)), combine="each").enrichment(3), "needs one ranking, got 3"),
+        (lambda r: Reference(r.tail, r.units[:3], 0.9), "got 12 channels for 3 units"),
     ],
 )
 def test_bad_input_is_refused(reference, call, message):

@@ -77,7 +77,12 @@ class Sequence(nn.Module):
     def __init__(self, how, width=5):
         super().__init__()
         torch.manual_seed(1)
-        self.how, self.one, self.two, self.head = how, nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, 3)
+        self.how, self.one, self.two, self.head = (
+            how,
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+            nn.Linear(width, 3),
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x):
@@ -190,7 +195,10 @@ def test_owners_are_read_off_the_ratio(dtype, samples):
         g = torch.randn(len(pattern), 6, generator=generator).to(dtype)
         weighted = [measure(g * w.to(dtype)[pattern][:, None], 1) for w in weights]
         assert find_layout(measure(g, 1), weighted, weights, dtype).form == form
-    both = [measure(g * w.to(dtype)[pattern][:, None] + g.flip(0) * w.to(dtype)[pattern.flip(0)][:, None], 1) for w in weights]
+    both = [
+        measure(g * w.to(dtype)[pattern][:, None] + g.flip(0) * w.to(dtype)[pattern.flip(0)][:, None], 1)
+        for w in weights
+    ]
     with pytest.raises(MixedError):
         find_layout(measure(g + g.flip(0), 1), both, weights, dtype)
 
@@ -199,7 +207,12 @@ def test_zeroing_a_batch_norm_leaves_the_one_behind_a_sum_alone():
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.norm, self.after, self.head = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Linear(2, 3)
+            self.conv, self.norm, self.after, self.head = (
+                nn.Conv2d(2, 2, 3, padding=1),
+                nn.BatchNorm2d(2),
+                nn.BatchNorm2d(2),
+                nn.Linear(2, 3),
+            )
             self.direct = nn.Conv2d(2, 2, 1)
 
         def forward(self, x):

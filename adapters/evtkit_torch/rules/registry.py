@@ -47,6 +47,7 @@ class Use:
 
 Outputs = Literal["channels", "features", "words", "scales"]
 
+
 class NoRuleError(Exception):
     """A rule has no blocks for this use: it is left to the slow way."""
 
@@ -130,8 +131,8 @@ def register(
         For functions: the names of the input and the weight among the arguments.
     outputs : {"channels", "features", "words", "scales"}, optional
         For functions whose output is linear in the weight, but for a ``bias``: where the output has its units, along
-        axis 1, along the last axes, at each word's positions, or wherever a scale was multiplied with. Taylor saliency is then taken from the output, which
-        needs no matrix product.
+        axis 1, along the last axes, at each word's positions, or wherever a scale was multiplied with. Taylor saliency
+        is then taken from the output, which needs no matrix product.
     features : int, optional
         With ``channels_last``: how many of the last axes are features; by default as many as the weight has axes.
     along : int

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evtkit._common.tables import MISSING, listed
+from evtkit.cli.watch.plain import plain
 from evtkit.spot.labels import HUGE
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
 
 __all__ = ["Cells", "Rows", "Wrong"]
+
+_MOSTLY = 0.9  # of the cells of a column of numbers are numbers
 
 
 class Wrong(NamedTuple):
@@ -69,6 +72,11 @@ class Rows(NamedTuple):
         n = int(np.searchsorted(self.lines, line))
         return Rows(self.values[:n], self.lines[:n], self.labels[:n], [], line)
 
+    def after(self, line: int) -> Rows:
+        """Of this line and those behind it."""
+        n = int(np.searchsorted(self.lines, line))
+        return Rows(self.values[n:], self.lines[n:] - line, self.labels[n:], [], self.n_lines - line)
+
 
 @dataclass
 class Cells:
@@ -100,6 +108,8 @@ class Cells:
     columns: tuple[str, ...] = ()
     label: str | None = None
     finite: bool = True
+    line: str = ""
+    """The header as it was read."""
     skipped: tuple[str, ...] = field(default=(), init=False)
     """Columns that `choose` left out because they are not numeric."""
 
@@ -121,12 +131,12 @@ class Cells:
         for column in (*columns, *([label] if label else [])):
             if column not in header:
                 raise ValueError(f"no column {column!r} in {name}; it has {listed(header)}")
-        return cls(header, separator, columns, label, finite)
+        return cls(header, separator, columns, label, finite, line.removeprefix("\ufeff"))
 
     def choose(self, lines: Sequence[str], name: str) -> None:
-        """Take every column that has numbers, and nothing else but missing values, in these lines."""
+        """Take every column that has numbers in these lines, nine in ten of its cells at least but for missing ones."""
         cut = [_cut(line, self.separator) for line in lines]
-        rows = [row for row in cut if isinstance(row, list) and len(row) == len(self.header)]
+        rows = [row for row in cut if isinstance(row, list) and len(row) == len(self.header) and row != self.header]
         cells = dict(zip(self.header, zip(*rows, strict=True), strict=False))
         numeric = tuple(c for c in self.header if c != self.label and _is_numeric(cells.get(c, ())))
         if not numeric:
@@ -168,9 +178,9 @@ class Cells:
         for i, line in enumerate(lines):
             row = _cut(line, self.separator) or [""] * len(self.header)  # an empty line has no values
             if isinstance(row, str):
-                wrong.append(Wrong(i, f"{row}: {line}"))
+                wrong.append(Wrong(i, f"{row}: {plain(line)}"))
             elif len(row) != len(self.header):
-                wrong.append(Wrong(i, f"{len(row)} cells, wanted {len(self.header)}: {line}"))
+                wrong.append(Wrong(i, f"{len(row)} cells, wanted {len(self.header)}: {plain(line)}"))
             elif what := self._wrong_cell(row):
                 wrong.append(Wrong(i, *what))
             else:
@@ -185,10 +195,12 @@ class Cells:
             try:
                 value = _number(row[place])
             except ValueError:
-                return f"{row[place]!r} in column {column!r}, wanted a number", False
+                return f"'{plain(row[place])}' in column '{plain(column)}', wanted a number", False
             if self.finite and not abs(value) < HUGE:
-                got, then = ("no value", "passes over it") if math.isnan(value) else (row[place], "makes it an alarm")
-                return f"{got} in column {column!r}, wanted a finite number (--missing drop {then})", True
+                got, then = (
+                    ("no value", "passes over it") if math.isnan(value) else (plain(row[place]), "makes it an alarm")
+                )
+                return f"{got} in column '{plain(column)}', wanted a finite number (--missing drop {then})", True
         return None
 
     def _labels(self, rows: list[list[str]]) -> Sequence[str | None]:
@@ -223,7 +235,10 @@ def _numbers(cells: list[str]) -> list[float]:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    try:
-        return not all(math.isnan(_number(cell)) for cell in cells)
-    except ValueError:
-        return False
+    numbers, others = 0, 0
+    for cell in cells:
+        try:
+            numbers += not math.isnan(_number(cell))
+        except ValueError:
+            others += 1
+    return numbers > 0 and numbers >= _MOSTLY * (numbers + others)

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
-__all__ = ["Lines", "Position", "open_file"]
+__all__ = ["LONGEST", "Lines", "Position", "open_file"]
+
+LONGEST = 1 << 20  # bytes of a line; the rest of a longer one is dropped
 
 _AT_ONCE = 1 << 18  # bytes
+_FINGERPRINT = 256  # bytes before the place that was reached, by which a file is known again
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Position:
 class Lines:
     r"""Read lines from a binary stream.
 
+    A file that is followed is followed by its name: where it is renamed and begun anew, or cut and filled anew in its
+    place, as log rotation does, the new file is read from its beginning.
+
     Parameters
     ----------
     stream : binary file
@@ -44,6 +51,8 @@ class Lines:
         At the end of the stream, wait until it grows.
     partial : bool
         Take what follows the last line break for a line when the stream ends.
+    note : callable, optional
+        Is told what happens to the file.
 
     Examples
     --------
@@ -53,13 +62,21 @@ class Lines:
     (['1', '2'], ['3'], True)
     """
 
-    def __init__(self, stream: BinaryIO, name: str, *, follow: bool = False, partial: bool = True) -> None:
+    def __init__(
+        self, stream: BinaryIO, name: str, *, follow: bool = False, partial: bool = True,
+        note: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
         self._stream: Any = stream
         self._name, self._follow, self._partial = name, follow, partial
+        self._note = note or (lambda _: None)
         self._rest = b""  # after the last line break
+        self._too_long, self._checksum = 0, 0  # bytes dropped of the line that is being read; of all up to there
         self._end = False
         self._last, self._before = b"", Position()  # what was read last, and where it begins
         self._back = b""  # the part of it that was given back
+        self._tail = b""  # the bytes before the place that was reached
+        self._ahead = b""  # of another file, read before this one
+        self._missing = False
         self.position = Position()
         try:
             self._handle: int | None = stream.fileno()
@@ -76,43 +93,50 @@ class Lines:
         """What follows the last line break and has not been read as a line."""
         return self._rest.decode(errors="replace")
 
-    def resume(self, position: Position) -> str:
-        """Go behind what was read before, if it is still there; the first line.
-
-        Raises ValueError if the file does not begin with the lines that were read.
-        """
-        first, reached = b"", Position()
+    def resume(self, position: Position) -> bool:
+        """Go behind what was read before, if it is still there; else stay at the beginning."""
+        reached = Position()
         while reached.size < position.size:
             data = self._stream.read(min(1 << 22, position.size - reached.size))
             if not data:
                 break
-            if b"\n" not in first:
-                first += data
             reached = reached.after(data)
+            self._tail = (self._tail + data)[-_FINGERPRINT:]
         if reached != position:
-            raise ValueError(
-                f"{self._name} does not begin with the {position.lines:,} lines that the state has seen; if its rows "
-                f"are new, give them on the standard input: evtkit watch - < {self._name}"
-            )
+            self._stream.seek(0)
+            self._tail = b""
+            return False
         self.position = position
-        return first.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+        return True
+
+    def read_first(self, data: bytes) -> None:
+        """Read these lines before those of the file: what was left of the one that had its name before."""
+        self._ahead = data[: data.rfind(b"\n") + 1]
 
     def read(self, timeout: float) -> list[str]:
         """The whole lines that are there, or that arrive within so many seconds; none of them at the end."""
         if self._back:
             return self._take(self._back)
+        if self._ahead:
+            text, self._ahead = self._ahead.decode(errors="replace"), b""
+            return text.replace("\r\n", "\n")[:-1].split("\n")
         if not self._ready(timeout):
             return []
+        if self._follow and self._was_cut():
+            self._begin_again(f"{self._name} was cut and filled anew; reading it from its beginning")
         data: bytes = self._stream.read1(_AT_ONCE)
         if not data and self._follow:
-            self._check_file()
-            time.sleep(min(timeout, 0.1))
+            if not self._changed_file():
+                time.sleep(min(timeout, 0.1))
             return []
+        self._tail = (self._tail + data)[-_FINGERPRINT:]
         self._end = not data
         whole, cut, rest = (self._rest + data).rpartition(b"\n")
         if self._end and self._partial and rest:
             whole, cut, rest = rest, b"\n", b""
         self._rest = rest
+        if len(rest) > LONGEST:
+            self._drop(rest[LONGEST:])
         return self._take(whole + cut) if cut else []
 
     def unread(self, count: int) -> None:
@@ -123,10 +147,27 @@ class Lines:
 
     def _take(self, data: bytes) -> list[str]:
         """These whole lines."""
-        self._last, self._before, self._back = data, self.position, b""
-        self.position = self.position.after(data)
+        self._back = b""
+        if self._too_long:  # marked, so that what is left of the line is not taken for one
+            line, cut, others = data.partition(b"\n")
+            size = len(line) + self._too_long
+            data = line[:LONGEST] + f"… ({size} bytes)".encode() + cut + others
+            checksum = zlib.crc32(line[LONGEST:] + cut, self._checksum)
+            self._last, self._too_long = others, 0
+            self._before = Position(self.position.lines + 1, self.position.size + size + 1, checksum)
+            self.position = self._before.after(others)
+        else:
+            self._last, self._before, self.position = data, self.position, self.position.after(data)
         text = data.decode(errors="replace")
         return (text.replace("\r\n", "\n") if b"\r" in data else text)[:-1].split("\n")
+
+    def _drop(self, data: bytes) -> None:
+        """Forget a part of a line that is too long."""
+        self._rest = self._rest[:LONGEST]
+        if not self._too_long:
+            self._checksum = zlib.crc32(self._rest, self.position.checksum)
+        self._checksum = zlib.crc32(data, self._checksum)
+        self._too_long += len(data)
 
     def _ready(self, timeout: float) -> bool:
         """Can be read without waiting for longer than this? Windows, which cannot tell, waits."""
@@ -134,17 +175,45 @@ class Lines:
             return True
         return bool(select.select([self._handle], [], [], timeout)[0])
 
-    def _check_file(self) -> None:
-        """Lines cannot be followed in a file that was cut, or is no longer there."""
+    def _was_cut(self) -> bool:
+        """Whether the file no longer has what was read of it, being shorter or another one in the same place."""
         if self._handle is None:
-            return
-        here, path = os.fstat(self._handle), Path(self._name)
-        if here.st_size < self.position.size:
-            raise ValueError(
-                f"{self._name} has become shorter, {here.st_size} bytes of {self.position.size} that were read"
-            )
-        if not path.exists() or not os.path.samestat(path.stat(), here):
-            raise ValueError(f"{self._name} is no longer the file that was opened, {self.position.lines:,} lines ago")
+            return False
+        place = self.position.size + len(self._rest) + self._too_long
+        if os.fstat(self._handle).st_size < place:
+            return True
+        if os.name == "nt" or not self._tail:
+            return False
+        return os.pread(self._handle, len(self._tail), place - len(self._tail)) != self._tail
+
+    def _changed_file(self) -> bool:
+        """At the end of the file: go on with another one that has taken its name."""
+        if self._handle is None:
+            return False
+        try:
+            new = Path(self._name).stat()
+        except OSError:  # renamed, and not yet begun anew
+            if not self._missing:
+                self._note(f"{self._name} is no longer there; waiting for it")
+            self._missing = True
+            return False
+        self._missing = False
+        if os.path.samestat(new, os.fstat(self._handle)):
+            return False
+        try:
+            stream = Path(self._name).open("rb")  # noqa: SIM115
+        except OSError:
+            return False
+        self._stream.close()
+        self._stream, self._handle = stream, stream.fileno()
+        self._begin_again(f"{self._name} is a new file; reading it from its beginning")
+        return True
+
+    def _begin_again(self, why: str) -> None:
+        self._note(why)
+        self._stream.seek(0)
+        self._rest, self._too_long, self._tail, self._back, self._last = b"", 0, b"", b"", b""
+        self.position = self._before = Position()
 
 
 def open_file(path: str) -> BinaryIO:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evtkit.cli._report import number
+from evtkit.cli.watch.plain import plain
 from evtkit.cli.watch.views import as_text
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
     from evtkit.cli.watch.cells import Rows
-    from evtkit.cli.watch.watching import Alarm, Watch
+    from evtkit.cli.watch.watching import Told, Watch
 
 __all__ = ["LiveView", "sparkline"]
 
@@ -70,16 +71,12 @@ class LiveView:
         """Say it above the table."""
         self._console.print(Text(text, style="dim"))
 
-    def show(self, watch: Watch, rows: Rows, alarms: list[Alarm]) -> None:
-        """Tell alarms at once, and draw from time to time."""
-        for alarm in alarms:
-            self._console.print(Text(as_text(alarm), style=_ALARM))
+    def show(self, watch: Watch, rows: Rows, told: list[Told]) -> None:
+        """Tell events at once, and draw from time to time."""
+        for item in told:
+            self._console.print(Text(as_text(item), style="dim" if item.kind == "end" else _ALARM))
         if len(rows.values):
-            alarmed = np.zeros(rows.values.shape, dtype=np.bool_)
-            for alarm in alarms:
-                alarmed[np.searchsorted(rows.lines, alarm.row - watch.rows + rows.n_lines - 1),
-                        watch.columns.index(alarm.column)] = True  # fmt: skip
-            self._new.append((rows.values, alarmed))
+            self._new.append((rows.values, watch.is_alarm))
             self._latest = rows.values[-1]
         if time.monotonic() - self._drawn >= _PAUSE:
             self._draw(watch)
@@ -107,11 +104,12 @@ class LiveView:
             self._values.append((_extreme(values[part], watch.detector.side), alarms))
 
     def _title(self, watch: Watch, rate: float) -> Text:
-        alarms = int(watch.alarms.sum())
+        alarms, events = int(watch.alarms.sum()), watch.events.total
         kind = f"depth {watch.detector._depth}  " if watch.detector._depth else ""
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f" {self._name}", style="bold")
         title.append(f"  row {watch.rows:,}  {rate:,.0f} rows/s  {kind}risk {watch.detector.risk:g}  ", style="dim")
+        title.append(f"{events:,} event{'s' * (events != 1)}, ", style=_ALARM if events else "dim")
         title.append(f"{alarms:,} alarm{'s' * (alarms != 1)}", style=_ALARM if alarms else "dim")
         return title
 
@@ -125,12 +123,16 @@ class LiveView:
         table.add_column("latest values", no_wrap=True, ratio=1, overflow="crop")
         levels = watch.detector.alarm_threshold.reshape(len(watch.columns), -1)
         room = max(1, self._console.height - 5)
-        for c, name in enumerate(watch.columns[:room]):
+        going_on = {channel for event in watch.events.going_on for channel in event.channels}
+        order = sorted(range(len(watch.columns)), key=lambda c: (watch.columns[c] not in going_on, -watch.alarms[c]))
+        for c in sorted(order[:room]):  # those in an event first, where not all have room
+            name = plain(watch.columns[c])
             latest = "" if self._latest is None else number(float(self._latest[c]), 4)
             level = " … ".join(number(float(z), 4) for z in levels[c])
             alarms = int(watch.alarms[c])
             table.add_row(
-                Text(name), Text(latest), Text(level), f"{watch.excesses[c]:,}",
+                Text(name, style=_ALARM if watch.columns[c] in going_on else ""), Text(latest), Text(level),
+                f"{watch.excesses[c]:,}",
                 Text(f"{alarms:,}", style=_ALARM if alarms else ""),
                 _Curve([(float(v[c]), bool(a[c])) for v, a in self._values], levels[c], watch.detector.side),
             )  # fmt: skip

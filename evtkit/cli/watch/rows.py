@@ -27,18 +27,18 @@ class RowReader:
     skip : callable, optional
         Is told of each malformed line, which is then passed over. Without it such a line raises ValueError, after the
         rows before it have been read; a value that is not finite, where that is wanted, always does.
-    first_line : str, optional
-        The header.
+    header : str, optional
+        The header, where it was read before. A first line that repeats it is passed over, as is any later one.
     cells
         As in `Cells.of`.
     """
 
     def __init__(
-        self, lines: Lines, name: str, skip: Callable[[str], None] | None = None, first_line: str | None = None,
+        self, lines: Lines, name: str, skip: Callable[[str], None] | None = None, header: str | None = None,
         **cells: Any,
     ) -> None:  # fmt: skip
         self._lines, self._name, self._skip, self._how = lines, name, skip, cells
-        self.cells: Cells | None = Cells.of(first_line, name, **cells) if first_line is not None else None
+        self.cells: Cells | None = Cells.of(header, name, **cells) if header is not None else None
 
     @property
     def ended(self) -> bool:
@@ -67,6 +67,13 @@ class RowReader:
             raise ValueError(f"{self._name} ended after {found:,} rows, wanted {count:,} to calibrate on (--calibrate)")
         return Rows.joined([part for part in parts if part.n_lines])
 
+    def all(self, timeout: float, stop: Stop) -> Rows:
+        """All rows. Finds the numeric columns, unless they were named."""
+        parts = [self.first(1, timeout, stop)]
+        while not (self.ended or stop):
+            parts.append(self.read(timeout))
+        return Rows.joined([part for part in parts if part.n_lines])
+
     def read(self, timeout: float, most: int | None = None) -> Rows:
         """The rows that are there, none if none arrive within so many seconds; at the most so many."""
         lines = self._lines.read(timeout)
@@ -82,14 +89,16 @@ class RowReader:
         assert self.cells is not None or not lines
         if self.cells is None:
             return Rows.none()
-        rows = self.cells.read(lines)
+        header = self.cells.line
+        kept = [i for i, line in enumerate(lines) if line != header]  # a repeated header is no row
+        rows = self.cells.read(lines if len(kept) == len(lines) else [lines[i] for i in kept])
         for line, what, is_row in rows.wrong:
-            message = f"line {above + line + 1} of {self._name}: {what}"
+            message = f"line {above + kept[line] + 1} of {self._name}: {what}"
             if self._skip is not None and not is_row:
                 self._skip(message)
             elif line == 0 or at_once:
                 raise ValueError(message)
             else:
-                self._lines.unread(len(lines) - line)
+                self._lines.unread(len(lines) - kept[line])
                 return rows.until(line)
         return rows

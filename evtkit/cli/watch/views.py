@@ -1,20 +1,29 @@
-"""How a watched stream is shown: alarms as lines for readers or for programs, or all columns on the terminal."""
+"""How a watched stream is shown as lines: events for readers or for programs."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import sys
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
 from evtkit.cli._report import number
+from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
-    from evtkit.cli.watch.cells import Rows
-    from evtkit.cli.watch.watching import Alarm, Watch
+    from collections.abc import Callable
 
-__all__ = ["LineView", "View", "as_json", "as_text"]
+    from evtkit.cli.watch.cells import Rows
+    from evtkit.cli.watch.watching import Told, Watch
+    from evtkit.spot import Alarm
+
+__all__ = ["LineView", "View", "as_json", "as_text", "record"]
+
+_MOST_NAMES = 5
 
 
 class View(Protocol):
@@ -23,7 +32,7 @@ class View(Protocol):
     def start(self, watch: Watch, *, resumed: bool) -> None:
         """From now on this is watched."""
 
-    def show(self, watch: Watch, rows: Rows, alarms: list[Alarm]) -> None:
+    def show(self, watch: Watch, rows: Rows, told: list[Told]) -> None:
         """These rows were judged, or none were there."""
 
     def note(self, text: str) -> None:
@@ -34,40 +43,85 @@ class View(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def as_text(alarm: Alarm) -> str:
-    """An alarm for readers."""
-    label = "" if alarm.label is None else f"  {alarm.label}"
+def names(columns: tuple[str, ...]) -> str:
+    """Names of columns, the first few of many."""
+    more = f" and {len(columns) - _MOST_NAMES:,} more" if columns[_MOST_NAMES:] else ""
+    return ", ".join(plain(column) for column in columns[:_MOST_NAMES]) + more
+
+
+def as_text(told: Told) -> str:
+    """What is told, for readers."""
+    event, (first, peak, last) = told.event, told.labels
+    if told.kind != "end":
+        label = "" if first is None else f"  {plain(first)}"
+        others = f"  with {names(event.channels[1:])}" if event.channels[1:] else ""
+        return f"row {event.start}{label}  {_beyond(event.first)}{others}"
+    label = "" if first is None else f"  {plain(first)} to {plain(str(last))}"
+    counted = f"{event.alarms:,} alarm{'s' * (event.alarms != 1)}"
+    at = f" at row {event.peak.row}" + ("" if peak is None else f", {plain(peak)}") if event.alarms > 1 else ""
+    state = "has moved since" if event.has_moved else "over"
+    return f"rows {event.start} to {event.end}{label}  {state}: {counted}, peak {_beyond(event.peak)}{at}"
+
+
+def _beyond(alarm: Alarm) -> str:
     sign = ">" if alarm.side == "upper" else "<"
     level = number(alarm.threshold, 6) if math.isfinite(alarm.threshold) else "all but a few"
-    return (
-        f"row {alarm.row}{label}  {alarm.column} {number(alarm.value, 6)} {sign} {level}  p {alarm.probability:.2g}"
-    )  # fmt: skip
+    p = "below 1e-300" if alarm.probability < 1e-300 else f"{alarm.probability:.2g}"
+    return f"{plain(alarm.channel)} {number(alarm.value, 6)} {sign} {level}  p {p}"
 
 
-def as_json(alarm: Alarm) -> str:
-    """An alarm for programs, strict JSON: infinities are null."""
-    plain: dict[str, Any] = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in alarm._asdict().items()
-    }
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+def record(told: Told) -> dict[str, Any]:
+    """What is told, for programs: infinities are None."""
+    event, (first, peak, last) = told.event, told.labels
+    alarm = event.first if told.kind != "end" else event.peak
+    plainly: dict[str, Any] = {
+        "kind": told.kind, "id": event.id, "row": alarm.row, "label": first if told.kind != "end" else peak,
+        "column": alarm.channel, "value": alarm.value, "threshold": alarm.threshold, "probability": alarm.probability,
+        "side": alarm.side,
+    }  # fmt: skip
+    if told.kind != "alarm":
+        plainly["columns"] = list(event.channels)
+    if told.kind == "end":
+        plainly |= {
+            "start": event.start, "start_label": first, "end": event.end, "end_label": last, "rows": event.rows,
+            "alarms": event.alarms, "rate": event.rate, "moved": event.has_moved,
+        }  # fmt: skip
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plainly.items()}
+
+
+def as_json(told: Told) -> str:
+    """`record` as strict JSON."""
+    return json.dumps(record(told), ensure_ascii=False, allow_nan=False)
 
 
 class LineView:
-    """An alarm a line on the standard output, all else on the standard error."""
+    """What is told as lines on the standard output, all else on the standard error.
 
-    def __init__(self, line: Any) -> None:
+    Lines that cannot be written, as on a full disk, are kept and tried again.
+    """
+
+    def __init__(self, line: Callable[[Told], str]) -> None:
         self._line = line
+        self._waiting: list[str] = []
 
     def start(self, watch: Watch, *, resumed: bool) -> None:
         """Say what is watched."""
-        columns = ", ".join(watch.columns[:5]) + (f" and {len(watch.columns) - 5} more" if watch.columns[5:] else "")
-        self.note(f"{columns}: {'going on' if resumed else 'calibrated'} after {watch.rows:,} rows")
+        self.note(f"{names(watch.columns)}: {'going on' if resumed else 'calibrated'} after {watch.rows:,} rows")
 
-    def show(self, watch: Watch, rows: Rows, alarms: list[Alarm]) -> None:
-        """Print the alarms at once."""
-        if alarms:
-            click.echo("\n".join(map(self._line, alarms)))  # which flushes
+    def show(self, watch: Watch, rows: Rows, told: list[Told]) -> None:
+        """Print what is told at once."""
+        was_waiting = bool(self._waiting)
+        self._waiting += map(self._line, told)
+        if self._waiting:
+            try:
+                _write("\n".join(self._waiting) + "\n")
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                    raise
+                if not was_waiting:
+                    self.note(f"the standard output cannot be written: {error.strerror}; trying again")
+                return
+            self._waiting.clear()
 
     def note(self, text: str) -> None:
         """Say it."""
@@ -77,4 +131,18 @@ class LineView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        if self._waiting:
+            self.note(f"{len(self._waiting):,} lines were never written to the standard output")
+
+
+def _write(text: str) -> None:
+    """Write to the standard output, past its buffer where it has a file: what failed is not written later."""
+    try:
+        handle = sys.stdout.fileno()
+    except (OSError, AttributeError, ValueError):
+        click.echo(text, nl=False)
+        return
+    sys.stdout.flush()
+    data = text.encode("utf-8", "replace")
+    while data:
+        data = data[os.write(handle, data) :]

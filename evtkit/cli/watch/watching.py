@@ -1,16 +1,17 @@
-"""A stream detector on rows as they come: calibrated on the first ones, its alarms, its state in a file."""
+"""A stream detector on rows as they come: calibrated on the first ones, its events, its state in a file."""
 
 from __future__ import annotations
 
-import copy
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from evtkit._common.files import read_json, write_json
+from evtkit._common.schema import MANY, integer, keys, numbers, text, texts
 from evtkit.cli.watch.lines import Position
-from evtkit.spot import ANOMALY, EXCESS, DSpot, Spot
+from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Spot
 
 if TYPE_CHECKING:
     import os
@@ -20,29 +21,32 @@ if TYPE_CHECKING:
 
     from evtkit.cli.watch.cells import Rows
 
-__all__ = ["Alarm", "Watch", "detector"]
+__all__ = ["DEPTH", "Told", "Watch", "detector"]
+
+DEPTH = 100
+"""Rows over whose mean a stream is followed when it moves, unless told otherwise."""
 
 _KIND = "Watch"
+_COUNTS = ("excesses", "alarms", "begun")
+_DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
-class Alarm(NamedTuple):
-    """A value beyond the alarm level."""
+class Told(NamedTuple):
+    """Something to be told of an event, or a single alarm of one."""
 
-    row: int
-    """Counted from 1, the first under the header."""
-    label: str | None
-    column: str
-    value: float
-    threshold: float
-    """The alarm level that it is beyond; infinite where the tail has no fit, and where the value is."""
-    probability: float
-    side: str
-    """"upper" or "lower"."""
+    kind: str
+    """"begin", "end" or "alarm"."""
+    event: Event
+    labels: tuple[str | None, str | None, str | None]
+    """Of the rows of the first alarm, the peak and the last alarm."""
 
 
 def detector(options: dict[str, Any]) -> Spot:
-    """A detector from those of the command's options that were given; with a depth, one for streams that drift."""
-    return DSpot(**options) if "depth" in options else Spot(**options)
+    """A detector from those of the command's options that were given: both sides, and one for streams that move."""
+    options = {"side": "both", "depth": DEPTH, **options}
+    if options["depth"] == 0:
+        return Spot(**{name: value for name, value in options.items() if name != "depth"})
+    return DSpot(**options)
 
 
 @dataclass
@@ -57,109 +61,164 @@ class Watch:
         Fitted to (rows, columns).
     rows : int
         Rows seen, those of the calibration among them.
-    excesses, alarms : ndarray of int, shape (columns,)
-        Labels given, without the calibration.
+    events : Events
+        What is told.
+    calibrated : int
+        Rows of the calibration.
+    header : str
+        The line of the columns' names.
+    excesses, alarms, begun : ndarray of int, shape (columns,)
+        Labels given, without the calibration, and events begun.
     position : Position
         How much of a file these rows were; nothing if they came by the standard input.
+    labels : dict
+        Of the events that are not over: the labels of their first, peak and last rows.
+    every_alarm : bool
+        Alarms are told one by one, too.
+    is_alarm : ndarray of bool, shape (rows, columns)
+        Which of the latest rows' values are alarms.
     """
 
     columns: tuple[str, ...]
     detector: Spot
     rows: int
+    events: Events
+    calibrated: int = 0
+    header: str = ""
     excesses: NDArray[np.int64] = field(init=False)
     alarms: NDArray[np.int64] = field(init=False)
+    begun: NDArray[np.int64] = field(init=False)
     position: Position = field(default_factory=Position)
+    labels: dict[str, list[str | None]] = field(default_factory=dict)
+    every_alarm: bool = False
+    is_alarm: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.excesses = np.zeros(len(self.columns), np.int64)
-        self.alarms = np.zeros(len(self.columns), np.int64)
+        self.is_alarm = np.zeros((0, len(self.columns)), dtype=np.bool_)
+        self.excesses, self.alarms, self.begun = (np.zeros(len(self.columns), np.int64) for _ in range(3))
 
     @classmethod
-    def fit(cls, rows: Rows, columns: Sequence[str], detector: Spot) -> Watch:
+    def fit(cls, rows: Rows, columns: Sequence[str], detector: Spot, header: str = "", **events: Any) -> Watch:
         """Calibrate on the first rows. ValueError names the column that has too few values."""
         for column, stream in zip(columns, rows.values.T, strict=True):
             try:
-                detector._check_enough(int(np.isfinite(stream).sum()))
+                detector.check_calibration(int(np.isfinite(stream).sum()))
             except ValueError as error:
                 raise ValueError(f"column {column!r}: {error}") from error
-        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines)
+        told = Events(columns, risk=detector.risk, side=detector.side, first_row=rows.n_lines + 1, **events)
+        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header)
 
-    def update(self, rows: Rows) -> list[Alarm]:
-        """Judge and learn rows.
-
-        In one call, and over again where there are alarms, to know the levels of those moments.
-        """
-        first, before = self.rows + 1, copy.deepcopy(self.detector)
-        labels = self.detector.update(rows.values)
+    def update(self, rows: Rows) -> list[Told]:
+        """Judge and learn rows; what is to be told of them."""
+        first = self.rows + 1
         self.rows += rows.n_lines
-        self.excesses += np.count_nonzero(labels == EXCESS, axis=0)
-        self.alarms += np.count_nonzero(labels == ANOMALY, axis=0)
-        places = np.flatnonzero(np.any(labels == ANOMALY, axis=1))
-        if not places.size:
+        if not len(rows.values):
             return []
-        alarms, self.detector, done = [], before, 0
-        for run in np.split(places, 1 + np.flatnonzero(np.diff(places) > 1)):
-            start, stop = int(run[0]), int(run[-1]) + 1
-            self.detector.update(rows.values[done:start])
-            alarms += self._alarms_of(rows, start, stop, first)
-            done = stop
-        self.detector.update(rows.values[done:])
-        return alarms
+        numbers = first + rows.lines
+        trace = self.detector.trace(rows.values, alarms_only=True)
+        self.is_alarm = trace.label == ANOMALY
+        self.excesses += np.count_nonzero(trace.label == EXCESS, axis=0)
+        self.alarms += np.count_nonzero(self.is_alarm, axis=0)
+        before = {event.id for event in self.events.going_on}
+        changes = self.events.feed(rows.values, trace, numbers)
+        told = [self._told(event, numbers, rows.labels) for event in changes]
+        for event in self.events.going_on:  # those that are told later
+            if event.id in before or event.last > event.start:
+                self._told(event, numbers, rows.labels)
+        for item in told:
+            if item.kind == "begin":
+                self.begun[self.columns.index(item.event.first.channel)] += 1
+            else:
+                self.labels.pop(item.event.id, None)
+        if self.every_alarm:
+            told = sorted([*told, *self._alarms(rows, numbers, trace)], key=self._place)
+        return told
 
-    def _alarms_of(self, rows: Rows, start: int, stop: int, first: int) -> list[Alarm]:
-        """Judge and learn rows that have alarms, with levels and probabilities."""
+    def _told(self, event: Event, numbers: NDArray[np.int64], labels: Sequence[str | None]) -> Told:
+        known = self.labels.setdefault(event.id, [None, None, None])
+        for which, row in enumerate((event.start, event.peak.row, event.last)):
+            place = int(np.searchsorted(numbers, row))
+            if place < len(numbers) and numbers[place] == row:
+                known[which] = labels[place]
+        return Told("end" if event.is_over else "begin", event, (known[0], known[1], known[2]))
+
+    def _alarms(self, rows: Rows, numbers: NDArray[np.int64], trace: Any) -> list[Told]:
+        """Every alarm on its own, as an event of one row."""
         sides = ("lower", "upper") if self.detector.side == "both" else (self.detector.side,)
-        u = self.detector.threshold.reshape(len(self.columns), len(sides))
-        values = rows.values[start:stop]
-        trace = self.detector.trace(values)
-        levels = trace.alarm_threshold.reshape(*values.shape, len(sides))
-        alarms = []
+        levels = trace.alarm_threshold.reshape(*rows.values.shape, len(sides))
+        out = []
         for r, c in zip(*np.nonzero(trace.label == ANOMALY), strict=True):
-            value, level = float(values[r, c]), levels[r, c]
-            beyond = level[-1] if np.isfinite(level[-1]) else u[c, -1]  # an alarm by rank has no level
-            side = len(sides) - 1 if value > beyond else 0
-            probability = 0.0 if np.isinf(value) else float(np.exp(trace.log_probability[r, c]))
-            alarms.append(Alarm(first + int(rows.lines[start + r]), rows.labels[start + r], self.columns[c], value,
-                                float(level[side]), probability, sides[side]))  # fmt: skip
-        return alarms
+            value, row = float(rows.values[r, c]), int(numbers[r])
+            s = len(sides) - 1 if len(sides) == 1 or not value < levels[r, c, 0] else 0
+            log_p = -math.inf if math.isinf(value) else float(trace.log_probability[r, c])
+            alarm = Alarm(row, self.columns[c], value, float(levels[r, c, s]), math.exp(max(log_p, -800.0)), sides[s])
+            out.append(Told("alarm", Event(alarm, alarm, (alarm.channel,), 1, row), (rows.labels[r],) * 3))
+        return out
+
+    def _place(self, told: Told) -> tuple[int, int]:
+        """In which order things are told: by row, what is over before what begins, and that before its alarms."""
+        row = told.event.last + self.events.quiet if told.kind == "end" else told.event.start
+        return row, {"end": 0, "begin": 1, "alarm": 2}[told.kind]
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a JSON file, atomically."""
-        kind = type(self.detector).__name__
         content = {
-            "columns": self.columns, "rows": self.rows, "excesses": self.excesses.tolist(),
-            "alarms": self.alarms.tolist(), "position": asdict(self.position),
-            "detector": {"kind": kind, **self.detector._content()},
+            "columns": self.columns, "rows": self.rows, "calibrated": self.calibrated, "header": self.header,
+            "counts": [self.excesses.tolist(), self.alarms.tolist(), self.begun.tolist()],
+            "position": asdict(self.position), "labels": self.labels, "events": self.events.to_dict(),
+            "detector": {"kind": type(self.detector).__name__, **self.detector.to_dict()},
         }  # fmt: skip
         write_json(path, _KIND, content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], columns: Sequence[str] = (), **options: Any) -> Watch:
         """Read what `save` wrote. ValueError if it is of other columns or options than those given."""
-        content = read_json(path, _KIND)
-        try:
-            stored = content["detector"]
-            kind: type[Spot] = {"Spot": Spot, "DSpot": DSpot}[stored["kind"]]
-            watch = cls(tuple(content["columns"]), kind._restored(stored, str(path)), int(content["rows"]))
-            watch.excesses += np.array(content["excesses"], dtype=np.int64)
-            watch.alarms += np.array(content["alarms"], dtype=np.int64)
-            watch.position = Position(**content["position"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved state: {error}") from error
+        content = read_json(path, _KIND, _check)
+        stored = content["detector"]
+        kind = _DETECTORS[stored.pop("kind")]
+        watch = cls(
+            tuple(content["columns"]), kind.from_dict(stored, str(path)), content["rows"],
+            Events.from_dict(content["events"]), content["calibrated"], content["header"],
+        )  # fmt: skip
+        watch.excesses, watch.alarms, watch.begun = (np.array(c, dtype=np.int64) for c in content["counts"])
+        watch.position, watch.labels = Position(**content["position"]), content["labels"]
         if columns and tuple(columns) != watch.columns:
             raise ValueError(
                 f"{path} is the state of other columns: {', '.join(watch.columns)}, got {', '.join(columns)}"
             )
-        parameters = {
-            "depth": None,
-            **{name: getattr(watch.detector, name) for name in watch.detector._parameter_names},
-        }
+        kept = {"depth": 0, **watch.detector.parameters}
+        kept |= {name: getattr(watch.events, name) for name in ("quiet", "cooldown", "need", "within")}
         for name, value in options.items():
-            if parameters[name] != value:
+            if kept[name] != value:
                 raise ValueError(
-                    f"{path} is the state of another detector: {name} {parameters[name]}, got {value}; "
+                    f"{path} is the state of another detector: {name} {kept[name]}, got {value}; "
                     f"remove the file to calibrate anew"
                 )
         return watch
+
+
+def _check(content: Any) -> None:
+    """Refuse what no state was saved as; the detector has a schema of its own."""
+    keys(content, {"columns", "rows", "calibrated", "header", "counts", "position", "labels", "events", "detector"})
+    columns = texts(content["columns"], "columns")
+    stored = content["detector"]
+    text(keys(stored, {"kind", "single", "streams"}, stored)["kind"], "kind", _DETECTORS)
+    if stored["single"] is not False or type(stored["streams"]) is not list or len(stored["streams"]) != len(columns):
+        raise ValueError("wanted a detector of one stream a column")
+    if len(set(columns)) < len(columns):
+        raise ValueError("two columns have one name")
+    integer(content["calibrated"], "calibrated", 0, integer(content["rows"], "rows"))
+    text(content["header"], "header")
+    if type(content["counts"]) is not list or len(content["counts"]) != len(_COUNTS):
+        raise ValueError(f"counts must be {len(_COUNTS)} lists")
+    for name, counts in zip(_COUNTS, content["counts"], strict=True):
+        numbers(counts, name, len(columns), 0, MANY, whole=True)
+    for one in keys(content["labels"], (), content["labels"]).values():
+        if type(one) is not list or len(one) != 3 or not {str, type(None)}.issuperset(map(type, one)):
+            raise ValueError(f"labels must be three of an event, got {one!r:.60}")
+    if keys(content["events"], {"channels"}, content["events"])["channels"] != columns:
+        raise ValueError("the events are of other columns")
+    for name, value in keys(content["position"], {"lines", "size", "checksum"}).items():
+        integer(value, name)

@@ -59,8 +59,8 @@ def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.fl
     reason = "differ from ordinary gradients otherwise"
     if parameters and profiler.fall_back(sorted(parameters), reason, batch, target):
         warnings.warn(
-            f"profiles differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers): taken one sample "
-            "at a time from now on, see coverage",
+            f"profiles differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers): taken one "
+            "sample at a time from now on, see coverage",
             stacklevel=3,
         )
         return False

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BASE", "Due", "HALF_BASE", "loss_weights"]
+__all__ = ["BASE", "HALF_BASE", "Due", "loss_weights"]
 
 BASE, HALF_BASE = 64, 8
 """How many exponents to use at a time; a gradient in float16 has few to spare."""

@@ -1,0 +1,192 @@
+"""Do alarms keep their word? Independent data, contaminated and moving streams, by the default and by its rivals.
+
+    python benchmarks/alarms.py [--tables docs/tables] [--quick]
+
+- first: the true probability beyond the first level after 1,000 rows, in units of the risk;
+- long: alarms in a million rows of independent data, in units of the risk;
+- masking: calibrations of 100 whose anomalies, one row in 30, are soon taken for ordinary;
+- moving: events told of streams that shift, drift, swing, die and come back, and how many alarms those are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from _timing import machine
+from scipy import stats
+
+from evtkit import DSpot, Spot
+from evtkit.spot import Events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RISK, CALIBRATION = 1e-4, 1000
+LAWS = {
+    "normal": stats.norm(), "exponential": stats.expon(), "uniform": stats.uniform(), "lognormal": stats.lognorm(1.0),
+    "t, 4 d.f.": stats.t(4), "gamma ½": stats.gamma(0.5), "Gumbel": stats.gumbel_r(), "Laplace": stats.laplace(),
+    "logistic": stats.logistic(), "Weibull 0.7": stats.weibull_min(0.7), "Pareto, ξ = ½": stats.genpareto(0.5),
+    "beta 2, 5": stats.beta(2, 5),
+}  # fmt: skip
+DETECTORS: dict[str, Callable[[], Spot]] = {
+    "Spot": lambda: Spot(RISK),
+    "Spot, both sides": lambda: Spot(RISK, side="both"),
+    "DSpot, both sides": lambda: DSpot(RISK, side="both"),
+    "Spot, plug-in, ignoring": lambda: Spot(RISK, level="plug-in", on_alarm="ignore"),
+}
+
+
+def first(replications: int) -> list[list[str]]:
+    """Mean true probability beyond the first level, over the risk."""
+    rows = [["", "plug-in", "default"]]
+    for name, law in LAWS.items():
+        x = law.rvs((replications, CALIBRATION), random_state=np.random.default_rng(1))
+        row = [name]
+        for level in ("plug-in", "predictive"):
+            levels = np.array([float(Spot(RISK, level=level).fit(sample).alarm_threshold) for sample in x])
+            ratio = law.sf(levels) / RISK
+            row.append(f"{ratio.mean():.2f} ± {1.96 * ratio.std() / np.sqrt(replications):.2f}")
+        rows.append(row)
+    return rows
+
+
+def long(replications: int, observations: int) -> list[list[str]]:
+    """Alarms over the risk in independent data."""
+    rows = [["", *DETECTORS]]
+    for name, law in LAWS.items():
+        row = [name]
+        for make in DETECTORS.values():
+            rng, rates = np.random.default_rng(2), []
+            for _ in range(replications):
+                x = law.rvs(CALIBRATION + observations, random_state=rng)
+                labels = make().fit(x[:CALIBRATION]).update(x[CALIBRATION:])
+                rates.append(np.count_nonzero(labels == 2) / observations / RISK)
+            row.append(f"{np.mean(rates):.2f} ± {1.96 * np.std(rates) / np.sqrt(replications):.2f}")
+        rows.append(row)
+    return rows
+
+
+def masking(seeds: int) -> list[list[str]]:
+    """Calibrations, of so many, in which fewer than 90 of 100 anomalies at +20 are told from the others."""
+    rows = [["", "default", "learn", "plug-in, ignoring"]]
+    for name, draw in (
+        ("exponential", lambda rng, n: rng.standard_exponential(n)),
+        ("normal", lambda rng, n: rng.standard_normal(n)),
+        ("t, 4 d.f.", lambda rng, n: rng.standard_t(4, n)),
+    ):
+        row = [name]
+        for options in ({}, {"on_alarm": "learn"}, {"level": "plug-in", "on_alarm": "ignore"}):
+            blind = 0
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                spot, y = Spot(RISK, **options).fit(draw(rng, CALIBRATION)), draw(rng, 3000)
+                y[::30] += 20.0
+                blind += int((spot.update(y)[::30] == 2).sum() < 90)
+            row.append(str(blind))
+        rows.append(row)
+    return rows
+
+
+def _shift(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_normal(n) + 20.0 * (np.arange(n) >= n // 2)
+
+
+def _counter(rng: np.random.Generator, n: int) -> np.ndarray:
+    y = np.cumsum(rng.poisson(5.0, n)).astype(float)
+    for reset in range(n // 4, n, n // 3):
+        y[reset:] -= y[reset]
+    return y
+
+
+def _autoregression(rng: np.random.Generator, n: int) -> np.ndarray:
+    from scipy.signal import lfilter
+
+    return np.asarray(lfilter([1.0], [1.0, -0.9], rng.standard_normal(n)))
+
+
+def _dead(rng: np.random.Generator, n: int) -> np.ndarray:
+    x = rng.normal(10.0, 1.0, n)
+    x[n // 2 : n // 2 + 3000] = 0.0
+    return x
+
+
+def _burst(rng: np.random.Generator, n: int) -> np.ndarray:
+    x = rng.normal(10.0, 1.0, n)
+    x[n // 2 : n // 2 + 20] = 30.0
+    return x
+
+
+def _recurring(rng: np.random.Generator, n: int) -> np.ndarray:
+    x = rng.standard_normal(n)
+    x[2000::500] = 12.0
+    return x
+
+
+STREAMS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "independent, normal": lambda rng, n: rng.standard_normal(n),
+    "20 rows at +20σ": _burst,
+    "an anomaly every 500 rows": _recurring,
+    "shift by 20σ": _shift,
+    "shift by 3σ": lambda rng, n: rng.standard_normal(n) + 3.0 * (np.arange(n) >= n // 2),
+    "drift of 10σ": lambda rng, n: rng.standard_normal(n) + np.linspace(0.0, 10.0, n),
+    "drift of 100σ": lambda rng, n: rng.standard_normal(n) + np.linspace(0.0, 100.0, n),
+    "random walk, 0.05σ a row": lambda rng, n: rng.standard_normal(n) + np.cumsum(0.05 * rng.standard_normal(n)),
+    "twice the scale": lambda rng, n: rng.standard_normal(n) * (1.0 + (np.arange(n) >= n // 2)),
+    "autoregression, 0.9": _autoregression,
+    "season of ±3σ, 288 rows": lambda rng, n: rng.standard_normal(n) + 3.0 * np.sin(np.arange(n) * 2 * np.pi / 288),
+    "dead for 3,000 rows": _dead,
+    "counter with 3 resets": _counter,
+    "load, often at 100 %": lambda rng, n: np.minimum(1.0, 0.3 * rng.standard_exponential(n)),
+    "counts, Poisson 3": lambda rng, n: rng.poisson(3.0, n).astype(float),
+    "rounded to 0.5σ": lambda rng, n: np.round(2.0 * rng.standard_normal(n)) / 2.0,
+    "constant": lambda rng, n: np.full(n, 7.0),
+    "nine in ten are 0": lambda rng, n: np.where(rng.random(n) < 0.9, 0.0, rng.standard_exponential(n)),
+}
+
+
+def moving(replications: int, observations: int) -> list[list[str]]:
+    """Events told, and alarms, on average over streams."""
+    rows = [["", "Spot: events", "alarms", "DSpot: events", "alarms"]]
+    for name, draw in STREAMS.items():
+        row = [name]
+        for make in (DETECTORS["Spot, both sides"], DETECTORS["DSpot, both sides"]):
+            counts = []
+            for seed in range(replications):
+                x = draw(np.random.default_rng(seed), CALIBRATION + observations)
+                spot, events = make().fit(x[:CALIBRATION]), Events(risk=RISK, side="both")
+                trace = spot.trace(x[CALIBRATION:], alarms_only=True)
+                events.feed(x[CALIBRATION:], trace)
+                counts.append((events.total, np.count_nonzero(trace.label == 2)))
+            row += [f"{value:,.1f}" for value in np.mean(counts, axis=0)]
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, help="folder for alarms-*.csv")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    options = parser.parse_args()
+    few = 10 if options.quick else 1
+    print(machine())
+    for name, table in (
+        ("first", lambda: first(1000 // few)),
+        ("masking", lambda: masking(100)),
+        ("moving", lambda: moving(20 // few, 20_000)),
+        ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
+    ):
+        rows = table()
+        print(f"\n{name}")
+        for row in rows:
+            print("  ".join(f"{cell:>22}" for cell in row), flush=True)
+        if options.tables:
+            with (options.tables / f"alarms-{name}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

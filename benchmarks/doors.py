@@ -1,0 +1,207 @@
+"""Does a stated probability come true at every door? Realised ÷ stated frequency, for docs/calibration.rst.
+
+For each distribution, number of observations and risk, new samples are drawn again and again; a door (a way to a level)
+gives a level, and the distribution itself says how often the next observation lies beyond it. 1 is right. On lattices,
+where a level cannot be exceeded with just any probability, the realised frequency is divided by the largest attainable
+one that is at most the risk. Bands are 1.96 standard errors of the mean over samples.
+
+    python benchmarks/doors.py --tables docs/tables      # some minutes
+    python benchmarks/doors.py --quick
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from evtkit import fit_tail
+from evtkit.peaks import default_excesses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Float = np.ndarray
+
+RISKS = (1e-2, 1e-3, 1e-4)
+SIZES = (200, 1_000, 10_000)
+
+
+@dataclass(frozen=True)
+class Law:
+    """A distribution: how to draw, and P(X > x) exactly; its lattice step, if it has one."""
+
+    draw: Callable[[np.random.Generator, tuple[int, int]], Float]
+    beyond: Callable[[Float], Float]
+    step: float = 0.0
+
+
+def _continuous(of: object) -> Law:
+    return Law(lambda rng, shape: of.ppf(rng.random(shape)), of.sf)  # type: ignore[attr-defined]
+
+
+def _rounded(of: object, step: float) -> Law:
+    """The distribution, rounded to the nearest multiple of a step: P(X > x) by the first multiple beyond x."""
+
+    def beyond(x: Float) -> Float:
+        return np.asarray(of.sf((np.floor(x / step + 1e-9) + 0.5) * step))  # type: ignore[attr-defined]
+
+    return Law(lambda rng, shape: np.round(of.ppf(rng.random(shape)) / step) * step, beyond, step)  # type: ignore[attr-defined]
+
+
+def _mixture(share: float, first: object, second: object) -> Law:
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> Float:
+        u = rng.random(shape)
+        return np.where(rng.random(shape) < share, second.ppf(u), first.ppf(u))  # type: ignore[attr-defined]
+
+    return Law(draw, lambda x: share * second.sf(x) + (1.0 - share) * first.sf(x))  # type: ignore[attr-defined]
+
+
+LAWS: dict[str, Law] = {
+    "normal": _continuous(stats.norm()),
+    "exponential": _continuous(stats.expon()),
+    "gamma, shape 0.5": _continuous(stats.gamma(0.5)),
+    "lognormal": _continuous(stats.lognorm(1.0)),
+    "t, 4 d.f.": _continuous(stats.t(4)),
+    "t, 2 d.f.": _continuous(stats.t(2)),
+    "uniform": _continuous(stats.uniform()),
+    "beta (2, 5)": _continuous(stats.beta(2, 5)),
+    "normal, a tenth thrice as wide": _mixture(0.1, stats.norm(), stats.norm(0.0, 3.0)),
+    "exponential, a twentieth thrice as wide": _mixture(0.05, stats.expon(), stats.expon(scale=3.0)),
+    "exponential, rounded to 0.1": _rounded(stats.expon(), 0.1),
+    "normal, rounded to 0.5": _rounded(stats.norm(), 0.5),
+    "Poisson (3)": Law(lambda rng, shape: rng.poisson(3.0, shape).astype(float), stats.poisson(3.0).sf, 1.0),
+    "Poisson (50)": Law(lambda rng, shape: rng.poisson(50.0, shape).astype(float), stats.poisson(50.0).sf, 1.0),
+}
+
+
+def attainable(law: Law, risk: float) -> float:
+    """The largest probability of exceeding a level that is at most the risk."""
+    if not law.step:
+        return risk
+    levels = law.step * np.arange(-200, 2000)
+    beyond = law.beyond(levels)
+    return float(beyond[beyond <= risk].max())
+
+
+def plug_in(x: Float) -> Float:
+    """The textbook's level from the largest tenth, (risks, samples)."""
+    return np.array([fit_tail(x, quantile=0.9, resolution=0.0).isf(risk, law="plug-in") for risk in RISKS])
+
+
+def tail(x: Float) -> Float:
+    """`Tail.isf` of the largest tenth, as `evtkit score` and users get it."""
+    fitted = fit_tail(x, quantile=0.9, keep_sample=False)
+    return np.array([fitted.isf(risk) for risk in RISKS])
+
+
+def fewer(x: Float) -> Float:
+    """The same of the largest 50 or √n, as the detectors have it."""
+    fitted = fit_tail(x, n_excess=default_excesses(len(x)))
+    return np.array([fitted.isf(risk) for risk in RISKS])
+
+
+def cleaned(x: Float) -> Float:
+    """`evtkit.interop.pyod.PotThreshold` on scores, and a feature of PotDetector: the same, of cleaned samples."""
+    fitted = fit_tail(x, n_excess=default_excesses(len(x)), clean=True)
+    return np.array([fitted.isf(risk) for risk in RISKS])
+
+
+DOORS: dict[str, Callable[[Float], Float]] = {
+    "plug-in": plug_in, "Tail": tail, "fewer": fewer, "cleaned": cleaned,
+}  # fmt: skip
+SAMPLES = {"plug-in": (1000, 600, 150), "Tail": (1000, 600, 150), "fewer": (1000, 600, 150),
+           "cleaned": (100, 60, 20)}  # fmt: skip
+
+
+def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float, Float, Float]:
+    """Mean realised ÷ stated frequency at every risk, its standard error, and the median probability missed.
+
+    The last is P(an anomaly is missed) for one that the law with all parameters known would just see nine times in ten:
+    a normal one around the level of twice the true one's distance from the median, as wide as a quarter of it.
+    """
+    rng = np.random.default_rng(seed)
+    x = law.draw(rng, (n, samples))
+    levels = DOORS[door](x)
+    ratio = np.array([law.beyond(levels[i]) / attainable(law, risk) for i, risk in enumerate(RISKS)])
+    middle = float(np.median(x))
+    missed = []
+    for i, risk in enumerate(RISKS):
+        grid = np.quantile(x, 1.0 - risk) if n * samples * risk > 10 else np.nan
+        reach = grid - middle
+        missed.append(float(np.mean(stats.norm.cdf((levels[i] - middle - 2.0 * reach) / (0.25 * reach)))))
+    return ratio.mean(axis=1), ratio.std(axis=1) / np.sqrt(samples), np.array(missed)
+
+
+def contaminated(seeds: int) -> list[list[str]]:
+    """Rows flagged by PotThreshold on scores of PyOD's detectors, outliers and others, beside the best level's."""
+    from pyod.models.ecod import ECOD
+    from pyod.models.hbos import HBOS
+    from pyod.models.iforest import IForest
+    from pyod.models.knn import KNN
+
+    from evtkit.interop.pyod import PotThreshold
+
+    rows = []
+    for normal, moved in ((990, 10), (999, 50)):
+        for name, detector in (("HBOS", HBOS), ("ECOD", ECOD), ("KNN", KNN), ("IForest", IForest)):
+            counts = []
+            for seed in range(seeds):
+                x = np.random.default_rng(seed).standard_normal((normal + moved, 4))
+                x[:moved] += 8.0
+                scores = detector(**({"random_state": seed} if name == "IForest" else {})).fit(x).decision_scores_
+                best = np.count_nonzero(scores[:moved] > np.sort(scores[moved:])[-3])
+                flagged = PotThreshold().fit(scores).labels_
+                counts.append([flagged[:moved].sum(), flagged[moved:].sum(), best])
+            row = [f"{moved} of {normal + moved:,}", name, *(f"{v:.1f}" for v in np.mean(counts, axis=0))]
+            print("  ".join(f"{cell:>14s}" for cell in row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, help="folder for the tables")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
+    parser.add_argument("--doors", nargs="*", default=list(DOORS), help="doors to try")
+    parser.add_argument("--laws", nargs="*", default=list(LAWS), help="distributions to try")
+    parser.add_argument("--seeds", type=int, default=50, help="of contaminated training rows; 0 for none")
+    options = parser.parse_args()
+    if options.seeds:
+        rows = contaminated(options.seeds)
+        if options.tables:
+            header = ["outliers", "detector", "flagged of them", "flagged of the others", "oracle"]
+            _write(options.tables / "doors-contaminated.csv", [header, *rows])
+    warnings.simplefilter("error")
+    for door in options.doors:
+        rows = []
+        for name in options.laws:
+            row = [name]
+            for n, samples in zip(SIZES, SAMPLES[door], strict=True):
+                count = max(8, samples // 10) if options.quick else samples
+                mean, error, missed = measure(LAWS[name], door, n, count, seed=n)
+                row += [f"{m:.2f} ± {1.96 * e:.2f}" for m, e in zip(mean, error, strict=True)]
+                row += [f"{m:.2f}" for m in missed[1:2]]
+            rows.append(row)
+            print(f"{door:14s}", "  ".join(f"{cell:>14s}" for cell in row), flush=True)
+        if options.tables:
+            header = ["distribution"]
+            for n in SIZES:
+                header += [f"{n:,} at {risk:g}" for risk in RISKS] + [f"{n:,}, missed at 0.001"]
+            slug = door.lower().replace("-", "_")
+            _write(options.tables / f"doors-{slug}.csv", [header, *rows])
+
+
+def _write(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

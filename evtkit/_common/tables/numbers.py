@@ -1,0 +1,79 @@
+"""Cells as numbers: what is one, what is missing, what is neither, and what may have been meant."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+__all__ = ["MISSING", "Numbers", "is_number", "numbers", "oddity"]
+
+MISSING = ["", "NA", "N/A", "null"]  # besides NaN, which is a number to a parser
+
+_NAN = r"(?i)^[+-]?nan$"
+_EXPONENT = r"([eE][+-]?[0-9]+)?"
+_GROUPED = r"[0-9]{1,3}([,.'’\s_][0-9]{3})+([.,][0-9]+)?"
+_NEARLY = re.compile(
+    rf"[+\-−–]?\s*[$€£¥]?\s*[+\-−–]?\s*({_GROUPED}|[0-9]+[.,]?[0-9]*|[.,][0-9]+)([eEdDqQ][+-]?[0-9]+)?\s*[%‰$€£¥]?"
+)
+
+
+class Numbers(NamedTuple):
+    """Cells as numbers."""
+
+    values: NDArray[np.float64]
+    """Infinite ones too; NaN where there is none."""
+    other: NDArray[np.bool_]
+    """Cells that are neither a number nor a missing value."""
+
+
+def numbers(cells: pl.Series, decimal: str, na: Sequence[str]) -> Numbers:
+    """The numbers in cells of text without blanks around."""
+    import polars as pl
+
+    plain = cells
+    if decimal != ".":  # and a point makes no number
+        plain = cells.str.replace_all(".", "?", literal=True).str.replace_all(decimal, ".", literal=True)
+    values = plain.cast(pl.Float64, strict=False).to_numpy().copy()
+    other = np.zeros(len(values), bool)
+    if len(strange := np.flatnonzero(~np.isfinite(values))):
+        texts = cells.gather(strange)
+        known = texts.is_in([*MISSING, *na]) | texts.str.contains(_NAN) | pl.Series(np.isinf(values[strange]))
+        values[strange[texts.is_in(list(na)).to_numpy()]] = np.nan
+        other[strange] = ~known.to_numpy()
+    for text in na:  # -999 is -999.0
+        if is_number(text, decimal):
+            values[values == float(text.replace(decimal, "."))] = np.nan
+    return Numbers(values, other)
+
+
+def is_number(cell: str, decimal: str) -> bool:
+    """Whether a cell is a finite number, in the way that the file writes them."""
+    return re.search(_pattern(decimal), cell) is not None
+
+
+def oddity(cells: Sequence[str], decimal: str) -> str:
+    """What to do about cells that look like numbers, each of them, and are none; empty if they do not."""
+    if not all(map(_NEARLY.fullmatch, cells)):
+        return ""
+    mark = "," if decimal == "." else "."
+    advice = []
+    if all(is_number(cell, mark) for cell in cells):
+        advice.append(f"--decimal {mark} reads it, if that is its decimal mark")
+    if all(re.fullmatch(f"[+-]?{_GROUPED}", cell) for cell in cells):
+        advice.append("write it without thousands separators, if it has them")
+    return "; ".join(advice) or "a number has digits, a sign, a decimal mark and an exponent (E) only"
+
+
+@cache
+def _pattern(decimal: str) -> str:
+    mark = re.escape(decimal)
+    return rf"^[+-]?([0-9]+({mark}[0-9]*)?|{mark}[0-9]+){_EXPONENT}$"

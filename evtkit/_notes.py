@@ -1,0 +1,161 @@
+"""What a reader should know of a fitted tail beside its numbers: advice of a line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit.dependence import extremal_index
+from evtkit.fit import FitStatus
+from evtkit.gof import goodness_of_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from evtkit._common.types import Bool, Float, Int
+    from evtkit.fit import GpdFit
+
+__all__ = ["advice"]
+
+_FEWEST = 5  # excesses of a tail that is believed
+_FEW = 20  # excesses that say little of a shape
+_REJECTED = 1e-3  # p-value of a fit that does not hold
+_CLUSTERED = 0.7  # extremal index of excesses that come together
+_ENOUGH = 30  # excesses from which their order is looked at
+_TREND = 4.0  # standard errors by which excesses come late or early
+_TIED = 0.1  # share of excesses that equal another
+_EXPECTED = 10.0  # observations expected beyond a level that rests on data
+_LISTED = 3  # channels that are named
+_MANY = 200  # channels up to which the order of their observations is looked at
+
+
+def advice(
+    fit: GpdFit,
+    n: Int,
+    excesses: Float,
+    left_out: Int,
+    names: Sequence[str] | None,
+    ordered: tuple[NDArray[Any], Float] | None,
+    p: float | None = None,
+) -> tuple[str, ...]:
+    """Notes on tails of many channels, one line each.
+
+    Parameters
+    ----------
+    fit : GpdFit, fields of shape (channels,)
+        The fits.
+    n, left_out : ndarray of int64, shape (channels,)
+        Observations, and those that were left out because they stood apart.
+    excesses : ndarray, shape (most, channels)
+        NaN-padded.
+    names : sequence of str, or None
+        Of the channels.
+    ordered : (sample, threshold), or None
+        All observations in order of time (channels, n), extremes large, and the thresholds.
+    p : float, optional
+        A probability that is asked about.
+    """
+    found: list[tuple[Bool, Callable[[int], str], str]] = []
+
+    def note(where: Bool, one: Callable[[int], str], many: str) -> None:
+        if np.any(where):
+            found.append((where, one, many))
+
+    with_tail = (fit.status <= FitStatus.BOUNDARY) & (fit.n >= _FEWEST)
+    ranks = "probabilities go by rank, never below 1/(n + 1)"
+    note(
+        ~with_tail,
+        lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): {ranks}",
+        f"no tail to rely on: {ranks}",
+    )
+    apart = "stood apart and were left out"
+    note(left_out > 0, lambda c: f"{left_out[c]:,} observations {apart}", f"observations {apart}")
+    far = "far levels rest on the prior"
+    note(
+        with_tail & (fit.n < _FEW),
+        lambda c: f"{fit.n[c]} excesses only: {far}",
+        f"fewer than {_FEW} excesses: {far}",
+    )
+    step = np.zeros(len(n)) if fit.resolution is None else fit.resolution
+    note(step > 0.0, lambda c: f"rounded to steps of {step[c]:.4g}, and fitted as such", "rounded, and fitted as such")
+    share = _share_tied(excesses)
+    tied = "equal another one: steps that are no lattice"
+    note(
+        with_tail & (step == 0.0) & (share > _TIED),
+        lambda c: f"{share[c]:.0%} of the excesses {tied}",
+        f"many excesses {tied}",
+    )
+    end = "the fit ends at the largest excess (ξ = −1)"
+    note(with_tail & (fit.status == FitStatus.BOUNDARY), lambda _: end, end)
+    if fit.method == "mle":
+        p_fit = np.where(with_tail, goodness_of_fit(excesses, fit).p_a2, np.nan)
+        misfit, higher = "a generalised Pareto tail does not fit", "try a higher threshold"
+        note(
+            p_fit < _REJECTED,
+            lambda c: f"{misfit} (Anderson–Darling p = {p_fit[c]:.0e}): {higher}",
+            f"{misfit}: {higher}",
+        )
+    if ordered is not None and len(n) <= _MANY:
+        _of_time(note, with_tail, *ordered)
+    if p is not None:
+        note(
+            n * p < _EXPECTED,
+            lambda c: f"{p:g} lies far out for {n[c]:,} observations (n·p = {n[c] * p:.2g}): it rests on the model",
+            f"{p:g} lies far out for their number of observations: it rests on the model",
+        )
+    return tuple(_line(where, one, many, names) for where, one, many in found)
+
+
+def _of_time(note: Callable[..., None], wanted: Bool, sample: NDArray[Any], threshold: Float) -> None:
+    """Notes on the order of observations: counters, trends, clusters."""
+    channels = len(threshold)
+    rises, late, index = np.zeros(channels, dtype=bool), np.zeros(channels), np.ones(channels)
+    for c in range(channels):
+        x = sample[c][~np.isnan(sample[c])].astype(np.float64)
+        times = np.flatnonzero(x > threshold[c])
+        steps = np.diff(x)
+        rises[c] = len(x) > 20 and bool(np.any(steps) and (np.all(steps >= 0.0) or np.all(steps <= 0.0)))
+        if len(times) < _ENOUGH:
+            continue
+        index[c] = float(extremal_index(x, threshold[c]))
+        spread = np.sqrt(1.0 / (12.0 * max(1.0, index[c] * len(times))))
+        late[c] = (np.mean(times) / max(len(x) - 1, 1) - 0.5) / spread
+    wanted = wanted | rises
+    counter = "values only rise or only fall: a counter or a row number has no tail"
+    note(rises, lambda _: counter, counter)
+    trend = wanted & ~rises & (np.abs(late) > _TREND)
+    note(
+        trend,
+        lambda c: f"excesses gather at the {'end' if late[c] > 0 else 'start'} of the data: a trend or a change",
+        "excesses gather at one end of the data: a trend or a change",
+    )
+    note(
+        wanted & ~rises & ~trend & (index < _CLUSTERED),
+        lambda c: f"excesses come in clusters (extremal index {index[c]:.2f}): so will alarms",
+        "excesses come in clusters: so will alarms",
+    )
+
+
+def _share_tied(excesses: Float) -> Float:
+    """The share of each channel's excesses that equal another one."""
+    ordered = np.sort(excesses, axis=0)
+    same = np.diff(ordered, axis=0) == 0.0
+    tied = np.zeros(ordered.shape, dtype=bool)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return np.asarray(tied.sum(axis=0) / np.maximum(np.count_nonzero(~np.isnan(excesses), axis=0), 1))
+
+
+def _line(where: Bool, one: Callable[[int], str], many: str, names: Sequence[str] | None) -> str:
+    """A note with the channels that it concerns."""
+    channels = np.flatnonzero(where)
+    if len(where) == 1:
+        return one(0)
+    label = [str(c) if names is None else names[c] for c in channels[:_LISTED]]
+    if len(channels) == 1:
+        return f"{label[0]}: {one(int(channels[0]))}"
+    more = "" if len(channels) <= _LISTED else ", …"
+    return f"{len(channels):,} of {len(where):,} channels ({', '.join(label)}{more}): {many}"

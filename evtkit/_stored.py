@@ -1,0 +1,192 @@
+"""What a saved Tail and a saved TailSketch must be: their schemas, and how their parts agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit import gpd
+from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, text
+from evtkit.fit import FitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from evtkit._common.types import Bool, Float, Int
+
+__all__ = ["METHOD_NAMES", "check_sketch", "check_tail", "matches"]
+
+METHOD_NAMES = ("mle", "pwm", "zhang-stephens", "moments", "spot-script")
+"""Those of `evtkit.estimators.METHODS`, which loads compiled code."""
+
+_COUNT = Array("i8", "channels*", low=0, high=MANY)
+_NUMBER = Array("f8", "channels*", nan=True, infinite=True)
+_SIZE = Array("f8", "channels*", low=0.0, nan=True, infinite=True)
+
+_TAIL = {
+    "threshold": Array("f8", "channels*", nan=True),
+    "xi": Array("f8", "channels*", nan=True),
+    "sigma": Array("f8", "channels*", low=0.0, nan=True),
+    "n": _COUNT,
+    "n_excess": _COUNT,
+    "status": Array("i8", "channels*", low=min(FitStatus), high=max(FitStatus)),
+    "mean": _NUMBER,
+    "std": _SIZE,
+    "mean_excess": _SIZE,
+    "loglik": _NUMBER,
+    "se_xi": _SIZE,
+    "se_sigma": _SIZE,
+    "cov": _NUMBER,
+    "resolution": Array("f8", "channels*", low=0.0),
+    "left_out": _COUNT,
+    "largest": Array("f4 f8", "channels* kept", nan=True),
+    "sample": Array("f4 f8", "channels* rows", nan=True, optional=True),
+    "names": Array("U", "channels*", optional=True),
+}
+
+_SKETCH = {
+    "largest": Array("f4 f8", "channels kept", nan=True),
+    "count": Array("i8", "channels", low=0, high=MANY),
+    "nonfinite_count": Array("i8", "channels", low=0, high=MANY),
+    "origin": Array("f8", "channels"),
+    "offset": Array("f8", "channels"),
+    "squares": Array("f8", "channels", low=0.0, infinite=True),
+    "minimum": Array("f4 f8", "channels", infinite=True),
+    "names": Array("U", "channels", optional=True),
+}
+
+_CLOSE = 1e-6  # relative: what is stored was summed in another order
+
+
+def check_tail(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "") -> None:
+    """Refuse what no Tail was saved as: its arrays, whose names begin with a prefix, its side and its method."""
+    check_arrays(arrays, _TAIL, prefix)
+    keys(words, {"side", "method"})
+    sign = 1.0 if text(words["side"], "side", ("upper", "lower")) == "upper" else -1.0
+    method = text(words["method"], "method", METHOD_NAMES)
+    one = {name: np.atleast_1d(arrays[prefix + name]) for name in _TAIL if prefix + name in arrays}
+    largest, u, n, n_excess = np.atleast_2d(one["largest"]), sign * one["threshold"], one["n"], one["n_excess"]
+    _check_ascending(largest, n)
+    _must(bool(np.all(n_excess <= n)), "n_excess is more than n")
+    _must(bool(np.all(~np.isnan(u) | (n_excess == 0))), "a threshold is NaN")
+    with np.errstate(all="ignore"):
+        y = largest.astype(np.float64) - u[:, None]
+        above = largest > u[:, None]
+        _must(bool(np.all(np.count_nonzero(above, axis=1) == n_excess)), "n_excess is not the number of the excesses")
+        mean = np.where(above, y, 0.0).sum(axis=1) / n_excess
+        _must(matches(one["mean_excess"], mean), "mean_excess is not the mean of the excesses")
+        if "sample" in one:
+            _check_sample(np.atleast_2d(one["sample"]), largest, u, one, sign)
+        _check_fit(np.where(above, y, np.nan), one, method)
+
+
+def _check_ascending(largest: NDArray[Any], count: Int) -> None:
+    """Rows ascend, after the NaN in front of them, and hold no more than was counted."""
+    known = np.count_nonzero(~np.isnan(largest), axis=1)
+    with np.errstate(invalid="ignore"):
+        fine = np.isnan(largest[:, :-1]) | (largest[:, :-1] <= largest[:, 1:])
+    _must(bool(np.all(fine)), "the largest values are not in ascending order")
+    _must(bool(np.all(known <= count)), "there are more of the largest values than observations")
+
+
+def _check_sample(sample: NDArray[Any], largest: NDArray[Any], u: Float, one: Mapping[str, Any], sign: float) -> None:
+    """All observations, of which the largest are some, and the mean and standard deviation those of all."""
+    _must(sample.dtype == largest.dtype, "sample and largest differ in dtype")
+    there = ~np.isnan(sample)
+    count = np.count_nonzero(there, axis=1)
+    _must(bool(np.all(count == one["n"])), "the sample is not of n observations")
+    _must(
+        bool(np.all(np.count_nonzero(sample > u[:, None], axis=1) == one["n_excess"])), "the sample has other excesses"
+    )
+    top = np.where(there, sample, -np.inf).max(axis=1, initial=-np.inf)
+    last = largest[:, -1] if largest.shape[1] else np.full(len(largest), np.nan)
+    _must(bool(np.all((top == last) | (count == 0))), "the sample has another largest value")
+    mean = np.where(there, sample, 0.0).sum(axis=1, dtype=np.float64) / count
+    reach = np.abs(np.where(there, sample, 0.0)).max(axis=1, initial=0.0)
+    squares = (np.where(there, sample - mean[:, None], 0.0) ** 2).sum(axis=1)
+    std = np.where(count > 0, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+    _must(matches(sign * one["mean"], mean, _CLOSE * reach), "mean is not that of the sample")
+    _must(matches(one["std"], std, 1e-9 * reach), "std is not that of the sample")
+
+
+def _check_fit(y: Float, one: Mapping[str, Any], method: str) -> None:
+    """Shape and scale where there is a fit, with the likelihood that the excesses give them."""
+    status, xi, sigma, n = one["status"], one["xi"], one["sigma"], one["n_excess"]
+    fitted, rounded = status <= FitStatus.BOUNDARY, one["resolution"] > 0.0
+    _must(bool(np.all(~fitted | (np.isfinite(xi) & (sigma > 0.0)))), "a fit has no shape or scale")
+    _must(bool(np.all(np.isnan(xi) == np.isnan(sigma))), "a shape has no scale")
+    _must(bool(np.all((status == FitStatus.EMPTY) == (n == 0))), "a status does not go with the number of excesses")
+    _must(bool(np.all(~np.isnan(xi) | (status > FitStatus.CONSTANT))), "a status does not go with the fit")
+    if method == "mle":
+        _must(bool(np.all(~fitted | (xi >= -1.0))), "a shape is below -1")
+        at_edge = (xi == -1.0) | rounded
+        _must(bool(np.all(at_edge | (status != FitStatus.BOUNDARY))), "a status does not go with the shape")
+    held = fitted & (sigma > 0.0) & ~rounded  # of rounded data the likelihood is one of cells
+    shape, scale = np.where(held, xi, 0.0)[:, None], np.where(held, sigma, 1.0)[:, None]
+    terms = np.asarray(gpd.logpdf(np.where(np.isnan(y), 0.0, y), shape, scale))
+    loglik = np.where(np.isnan(y), 0.0, terms).sum(axis=1)
+    off = _CLOSE * n * (1.0 + np.abs(np.log(scale[:, 0])))
+    exact = held & (one["resolution"] == 0.0)  # of rounded excesses it is that of their cells
+    _must(matches(one["loglik"][exact], loglik[exact], off[exact]), "loglik is not that of the excesses")
+    worth = np.abs(one["cov"]) <= one["se_xi"] * one["se_sigma"] * (1.0 + _CLOSE)
+    _must(bool(np.all(worth | np.isnan(one["se_xi"]))), "cov is more than its standard errors allow")
+
+
+def check_sketch(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "") -> None:
+    """Refuse what no TailSketch was saved as: its arrays, whose names begin with a prefix, and its settings."""
+    sizes = check_arrays(arrays, _SKETCH, prefix)
+    keys(words, {"capacity", "nonfinite"})
+    capacity = integer(words["capacity"], "capacity", 1)
+    text(words["nonfinite"], "nonfinite", ("raise", "count"))
+    one = {name: arrays[prefix + name] for name in _SKETCH if prefix + name in arrays}
+    largest, count, low = one["largest"], one["count"], one["minimum"]
+    _must(sizes["channels"][0] > 0, "there is no channel")
+    _must(low.dtype == largest.dtype, "minimum and largest differ in dtype")
+    _check_ascending(largest, count)
+    known = ~np.isnan(largest)
+    kept = np.count_nonzero(known, axis=1)
+    _must(bool(np.all(kept == np.minimum(count, capacity))), "not as many values are kept as there should be")
+    _must(bool(np.all((count > 0) == np.isfinite(low))), "a channel has no minimum")
+    with np.errstate(all="ignore"):
+        least = np.where(known, largest, np.inf).min(axis=1, initial=np.inf)
+        most = np.where(known, largest, -np.inf).max(axis=1, initial=-np.inf).astype(np.float64)
+        _must(
+            bool(np.all((low == least) | ((low < least) & (count > capacity)))), "a minimum is not the smallest value"
+        )
+        seen = count > 0
+        mean = one["origin"] + one["offset"]
+        room = _CLOSE * np.maximum(np.abs(low), np.abs(most)).astype(np.float64)
+        between = (mean >= low - room) & (mean <= most + room)
+        _must(bool(np.all(between | ~seen)), "a mean is not between the extremes")
+        spread = count * (0.5 * (most - low)) ** 2  # at the most (Popoviciu 1935)
+        _must(bool(np.all((one["squares"] <= spread * (1.0 + _CLOSE) + room**2) | ~seen | np.isinf(one["squares"]))),
+              "a variance is more than the extremes allow")  # fmt: skip
+        _check_moments(np.where(known, largest, 0.0), known, mean, one["squares"], seen & (count == kept), room)
+
+
+def _check_moments(x: Float, known: Bool, mean: Float, squares: Float, whole: Bool, room: Float) -> None:
+    """Mean and sum of squares of the channels whose observations are all there."""
+    number = np.count_nonzero(known, axis=1)
+    exact = x.sum(axis=1, dtype=np.float64) / number
+    _must(matches(mean[whole], exact[whole], room[whole]), "a mean is not that of the values")
+    off = np.where(known, x - exact[:, None], 0.0)
+    total = (off * off).sum(axis=1)
+    _must(
+        matches(squares[whole], total[whole], 1e-9 * (number * room**2 / _CLOSE)[whole]),
+        "a variance is not that of the values",
+    )
+
+
+def matches(stored: Float, computed: Float, room: Float | float = 0.0) -> bool:
+    """Whether numbers are equal but for rounding; where one that was computed is not finite, nothing is asked."""
+    with np.errstate(all="ignore"):
+        close = np.abs(stored - computed) <= _CLOSE * np.abs(computed) + room
+    return bool(np.all(close | ~np.isfinite(computed)))
+
+
+def _must(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)

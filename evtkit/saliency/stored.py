@@ -1,0 +1,64 @@
+"""What a saved Reference and a saved Checkpoint must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, number, text
+from evtkit._stored import check_sketch, check_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["check_checkpoint", "check_reference"]
+
+_UNITS = {
+    "module": Array("U", "units"),
+    "kind": Array("U", "units"),
+    "index": Array("i8", "units", low=0, high=MANY),
+    "size": Array("i8", "units", low=0, high=MANY),
+    "stage": Array("U", "units"),
+}
+_CHECKPOINT = {"names": Array("U", "units"), "norms": Array("f8", "units", low=0.0)}
+
+
+def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
+    """Refuse what no Reference was saved as."""
+    parts = _split(arrays, "tail.", "units.")
+    units = check_arrays(parts["units."], _UNITS, "units.")["units"][0]
+    keys(own, {"tail", "quantile", "which", "normalize", "reduction", "n_seen", "coverage"})
+    check_tail(parts["tail."], own["tail"], "tail.")
+    if not units or parts["tail."]["tail.threshold"].shape != (units,):
+        raise ValueError("wanted a tail of one channel a unit")
+    number(own["quantile"], "quantile", 0.0, 1.0)
+    text(own["which"], "which", ("all", "correct"))
+    if own["normalize"] is not None:
+        text(own["normalize"], "normalize", ("sample",))
+    text(own["reduction"], "reduction")
+    integer(own["n_seen"], "n_seen", int(parts["tail."]["tail.n"][0]))
+    text(own["coverage"], "coverage")
+
+
+def check_checkpoint(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
+    """Refuse what no Checkpoint was saved as."""
+    parts = _split(arrays, "sketch.", "")
+    units = check_arrays(parts[""], _CHECKPOINT)["units"]
+    keys(own, {"settings", "batches", "seen", "digest", "sketch"})
+    keys(own["settings"], (), own["settings"])
+    integer(own["batches"], "batches")
+    integer(own["seen"], "seen")
+    text(own["digest"], "digest")
+    if own["sketch"] is None:
+        keys(parts["sketch."], ())
+        return
+    check_sketch(parts["sketch."], own["sketch"], "sketch.")
+    if parts["sketch."]["sketch.count"].shape != units:
+        raise ValueError("wanted a sketch of one channel a unit")
+
+
+def _split(arrays: Mapping[str, NDArray[Any]], first: str, second: str) -> dict[str, dict[str, NDArray[Any]]]:
+    """The arrays whose names begin with the one prefix, and the others."""
+    begins = {name: array for name, array in arrays.items() if name.startswith(first)}
+    return {first: begins, second: {name: array for name, array in arrays.items() if name not in begins}}

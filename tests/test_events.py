@@ -1,0 +1,170 @@
+"""Events: each incident told once, whatever its length, in however many pieces, on however many streams."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evtkit import DSpot, Spot
+from evtkit.spot import ANOMALY, Event, Events, Trace
+
+
+def trace_of(x, level=4.0):
+    """The trace of a detector that alarms beyond ±level, for streams of standard normals."""
+    x = np.asarray(x, dtype=float)
+    label = np.where(np.abs(x) > level, ANOMALY, 0).astype(np.int8)
+    return Trace(label, np.stack([np.full(x.shape, -level), np.full(x.shape, level)], axis=-1), -np.abs(x) * 3)
+
+
+def feed(events, x, cuts=()):
+    told = []
+    for part in np.split(np.asarray(x, dtype=float), cuts):
+        told += events.feed(part, trace_of(part))
+    return told
+
+
+def test_an_event_is_told_when_it_begins_and_when_it_is_over():
+    x = np.zeros(1000)
+    x[100:120], x[130] = 9.0, 20.0
+    begin, end = feed(Events(side="both"), x)
+    assert (begin.start, begin.is_over, begin.alarms) == (100, False, 1)
+    assert (end.id, end.is_over, end.start, end.end, end.rows, end.alarms) == (begin.id, True, 100, 130, 31, 21)
+    assert (end.peak.row, end.peak.value, end.peak.side, end.has_moved) == (130, 20.0, "upper", False)
+    assert end.rate == pytest.approx(21 / 31)
+
+
+def test_it_is_armed_again_after_so_many_quiet_rows_and_not_before():
+    x = np.zeros(1000)
+    x[[100, 150, 201]] = -9.0
+    assert [e.start for e in feed(Events(side="both", quiet=50), x) if not e.is_over] == [100, 201]
+    assert [e.start for e in feed(Events(side="both", quiet=51), x) if not e.is_over] == [100]
+
+
+def test_an_event_that_goes_on_is_known():
+    events = Events(side="both")
+    (begin,) = feed(events, [0.0] * 5 + [9.0] * 2000)
+    assert events.going_on[0].id == begin.id
+    assert events.going_on[0].alarms == 2000
+    assert feed(events, [0.0] * 60)[0].end == 2004
+
+
+@given(seed=st.integers(0, 99), cuts=st.lists(st.integers(0, 400), max_size=6), streams=st.sampled_from([1, 3]))
+def test_any_cut_of_the_stream_tells_the_same(seed, cuts, streams):
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random((400, streams)) < 0.05, 8.0 * rng.standard_normal((400, streams)), 0.0)
+    options = {"side": "both", "quiet": 10, "cooldown": 3, "need": 2, "within": 20, "risk": 1e-6}
+    whole, cut = Events(streams, **options), Events(streams, **options)
+    assert feed(whole, x) == feed(cut, x, sorted(cuts))
+    assert whole.going_on == cut.going_on
+
+
+@given(seed=st.integers(0, 99), at=st.integers(1, 399))
+def test_one_that_was_saved_goes_on_as_if_it_had_not(seed, at):
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random((400, 2)) < 0.05, 8.0 * rng.standard_normal((400, 2)), 0.0)
+    whole = Events(["inf", "a"], side="both", quiet=10, need=2, within=9)
+    told = feed(whole, x[:at])
+    again = Events.from_dict(json.loads(json.dumps(whole.to_dict(), allow_nan=False)))
+    assert told + feed(again, x[at:]) == told + feed(whole, x[at:])
+
+
+def test_streams_that_begin_together_share_an_event_and_a_stuck_one_hides_no_other():
+    x = np.zeros((3000, 3))
+    x[100:110, 0] = x[105:130, 1] = 9.0
+    x[500:, 2] = 9.0  # for ever
+    x[1500:1510, 0] = 9.0
+    told = feed(Events(["a", "b", "c"], side="both"), x)
+    assert [(e.start, e.channels) for e in told if e.is_over] == [(100, ("a", "b")), (1500, ("a",))]
+    assert [e.first.channel for e in told if not e.is_over] == ["a", "c", "a"]
+
+
+def test_m_of_n_and_cool_down():
+    x = np.zeros(1000)
+    x[[100, 300, 303, 306, 500, 501]] = 9.0
+    assert [e.start for e in feed(Events(side="both", need=3, within=10), x) if not e.is_over] == [306]
+    began = [e.start for e in feed(Events(side="both", cooldown=200), x) if not e.is_over]  # the first is over at 150
+    assert began == [100, 500]
+
+
+def test_the_risk_is_that_of_a_row_however_many_streams():
+    """The procedure of Benjamini & Hochberg over 100 streams, whose p-values are uniform below 1e-2."""
+    rng = np.random.default_rng(0)
+    n, streams, risk = 8_000, 100, 1e-2
+    p = rng.random((n, streams))
+    label = np.where(p < risk, ANOMALY, 0).astype(np.int8)
+    trace = Trace(label, np.full((n, streams), 4.0), np.log(p))  # of one side
+    began = [e for e in Events(streams, risk=risk, quiet=1).feed(np.ones((n, streams)), trace) if not e.is_over]
+    rows = len({e.start for e in began})
+    assert abs(rows - n * risk) < 4.0 * np.sqrt(n * risk)
+    everything = [e for e in Events(streams, quiet=1).feed(np.ones((n, streams)), trace) if not e.is_over]
+    assert len(everything) > 20 * rows
+
+
+def incidents(seed):
+    """N(10, 1) with five incidents: rows at 30, at 25, at 16, and a channel that is dead for long and for short."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(10.0, 1.0, 30_000)
+    spans = ((5000, 20, 30.0), (9000, 20, 25.0), (12_000, 5, 16.0), (15_000, 3000, 0.0), (22_000, 100, 0.0))
+    for start, length, value in spans:
+        x[start : start + length] = value
+    return x, [(start, start + length) for start, length, _ in spans]
+
+
+@pytest.mark.parametrize("make", [lambda: Spot(side="both"), lambda: DSpot(side="both")])
+def test_five_incidents_are_told_once_each(make):
+    times, others = np.zeros(5), 0
+    for seed in range(8):
+        x, spans = incidents(seed)
+        spot = make().fit(x[:1000])
+        events = Events(risk=1e-4, side="both", first_row=1000)
+        starts = [e.start for e in events.feed(x[1000:], spot.trace(x[1000:], alarms_only=True)) if not e.is_over]
+        told = [sum(a - 50 <= start < b + 150 for start in starts) for a, b in spans]
+        times += told
+        others += len(starts) - sum(told)
+    assert np.all(times >= 8)  # none is missed, and once in a while chance tells of something beside one
+    assert times.sum() <= 8 * 5 + 5
+    assert others / 8 < 3 * 29_000 * 1e-4
+
+
+def test_a_stream_that_comes_back_tells_nothing_new():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(8000)
+    x[3000:5000] += 30.0
+    spot, events = DSpot(side="both").fit(x[:1000]), Events(risk=1e-4, side="both", first_row=1000)
+    told = events.feed(x[1000:], spot.trace(x[1000:], alarms_only=True))
+    shifts = [e for e in told if e.peak.value > 20.0 or e.start in range(5000, 5300)]
+    assert [e.is_over for e in shifts] == [False, True]
+    assert shifts[1].has_moved
+    assert shifts[1].end < 3300  # the new level is usual by then
+
+
+def test_a_detector_tells_events_itself_and_keeps_them(tmp_path):
+    x, _ = incidents(3)
+    spot = Spot(side="both").fit(x[:1000])
+    whole = [e for part in np.split(x[1000:], 29) for e in spot.events(part)]
+    again = Spot(side="both").fit(x[:1000])
+    told = again.events(x[1000:5010])
+    again.save(tmp_path / "spot.json")
+    assert told + Spot.load(tmp_path / "spot.json").events(x[5010:]) == whole
+    assert all(isinstance(e, Event) for e in whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quiet": 0}, "quiet must be an integer of at least 1, got 0"),
+        ({"need": 3, "within": 2}, "within must be an integer of at least 3, got 2"),
+        ({"risk": 2.0}, "risk must lie between 0 and 1, got 2.0"),
+        ({"side": "left"}, "side must be one of"),
+        ({"channels": 0}, "channels must be at least one"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Events(**arguments)
+    with pytest.raises(ValueError, match=r"x must have shape \(n, 2\)"):
+        Events(2).feed(np.zeros(3), trace_of(np.zeros(3)))

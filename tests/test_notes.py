@@ -1,0 +1,55 @@
+"""What is said beside the numbers of a tail, and what is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evtkit import fit_tail
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.standard_normal(2000)
+
+
+def planted() -> np.ndarray:
+    x = NORMAL.copy()
+    x[:5] = 40.0, 41.0, 42.0, 43.0, 44.0
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "rule", "words"),
+    [
+        (RNG.poisson(3.0, 1000).astype(float), {"quantile": 0.9}, "rounded to steps of 1"),
+        (NORMAL, {"n_excess": 12}, "12 excesses only"),
+        (np.arange(500.0), {"quantile": 0.9}, "only rise or only fall"),
+        (NORMAL + np.linspace(0.0, 9.0, 2000), {"quantile": 0.9}, "gather at the end"),
+        (np.repeat(NORMAL, 6) + 1e-6 * RNG.random(12000), {"quantile": 0.9}, "clusters"),
+        (np.abs(np.r_[NORMAL, 3.0 + 0.1 * NORMAL]), {"quantile": 0.2}, "does not fit"),
+        (np.r_[np.zeros(90), np.ones(10)], {"quantile": 0.8}, "CONSTANT"),
+        (np.log1p(RNG.poisson(5.0, 1000)), {"quantile": 0.8}, "steps that are no lattice"),
+        (planted(), {"quantile": 0.9, "clean": True}, "5 observations stood apart"),
+    ],
+)
+def test_what_makes_a_number_doubtful_is_said_beside_it(x, rule, words):
+    tail = fit_tail(x, **rule)
+    assert any(words in line for line in tail.notes), tail.notes
+    assert words in repr(tail)
+    assert all(len(line) < 160 and "\n" not in line for line in tail.notes)
+
+
+def test_ordinary_data_need_no_notes():
+    quiet = [fit_tail(np.random.default_rng(seed).standard_exponential(2000), quantile=0.9).notes for seed in range(40)]
+    assert sum(map(bool, quiet)) <= 2
+
+
+def test_a_probability_beyond_the_data_is_named():
+    tail = fit_tail(NORMAL, quantile=0.9)
+    assert "n·p = 0.2" in tail.notes_on(1e-4)[-1]
+    assert tail.notes_on(0.01) == tail.notes
+
+
+def test_channels_are_counted_and_named():
+    x = np.c_[NORMAL, RNG.poisson(3.0, (2000, 5))]
+    notes = fit_tail(x, quantile=0.9).notes
+    assert any(line.startswith("5 of 6 channels (1, 2, 3, …): rounded") for line in notes)
