@@ -13,9 +13,8 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +27,9 @@ import networks
 from evtkit_torch import TorchModel
 
 from evtkit.saliency.adapting import reduce_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KINDS = ("filters", "rows", "channels", "heads", "cells")
 N, CLASSES = 3, 4
@@ -43,7 +45,13 @@ def tokens(length: int = 7, vocabulary: int = 40) -> Tensor:
 
 
 # Networks of transformers: the name of a class for classification, its inputs, and what makes its configuration small.
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "num_labels": CLASSES}
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_labels": CLASSES,
+}
 TEXT = {**SMALL, "vocab_size": 40, "max_position_embeddings": 32, "pad_token_id": 0, "type_vocab_size": 2}
 CAUSAL = {**TEXT, "num_key_value_heads": 1, "head_dim": 8}
 CAUSAL.pop("type_vocab_size")
@@ -135,7 +143,11 @@ class Encoder(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True, **options)
-        self.words, self.body, self.head = nn.Embedding(40, 16), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(16, CLASSES)
+        self.words, self.body, self.head = (
+            nn.Embedding(40, 16),
+            nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
+            nn.Linear(16, CLASSES),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(self.words(x)).mean(1))

@@ -43,8 +43,8 @@ class TorchModel(NetworkModel):
         ``loss(output, target) -> (batch,)``, one number a sample. By default the cross-entropy to the target.
     units : str, callable, or sequence of them
         Kinds of layers (``"filters"`` of convolutions, ``"rows"`` of linear layers, ``"channels"`` of normalisation
-        scales, ``"heads"`` of attention, ``"cells"`` of recurrent layers, ``"words"`` of embeddings), globs over module names, or predicates of (name, module). A glob or
-        predicate takes every layer it matches, whatever its kind.
+        scales, ``"heads"`` of attention, ``"cells"`` of recurrent layers, ``"words"`` of embeddings), globs over module
+        names, or predicates of (name, module). A glob or predicate takes every layer it matches, whatever its kind.
     max_workspace_mib : float
         Bound of the memory used beyond the activations, in MiB.
     micro_batch : int, optional
