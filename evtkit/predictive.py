@@ -6,7 +6,7 @@ tail that came out too light by chance is believed. Here the probability is aver
 
 The prior is dξ dσ/σ for ξ ≤ 0; beyond, it falls off like a Gaussian with standard deviation 0.6. So a dozen excesses
 are never enough to say ξ = 2, and hardly change what a hundred say. Among the priors tried it keeps P(p ≤ α) near α
-for −1 ≤ ξ ≤ 0.7 with 10 to 1,000 excesses (see :doc:`calibration`); priors of this kind are discussed by Coles & Dixon
+for −1 ≤ ξ ≤ 0.7 with 10 to 1,000 excesses (see :doc:`/calibration`); priors of this kind are discussed by Coles & Dixon
 (1999) and Martins & Stedinger (2000). With t = ξ/σ, everything but t is integrated in closed form (cf. Zhang & Stephens
 2009, who average over t). How, the kernels say.
 """

@@ -171,7 +171,7 @@ class Tail:
         p : array_like, shape (..., channels) or scalar; any shape for a tail of one channel
             Probabilities in [0, 1]. A data frame's columns must be the channels by name, in their order.
         law : {"predictive", "plug-in"}
-            As in `logsf`. A plug-in level is exceeded too often: see :doc:`calibration`.
+            As in `logsf`. A plug-in level is exceeded too often: see :doc:`/calibration`.
 
         Returns
         -------
