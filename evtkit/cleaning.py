@@ -16,7 +16,7 @@ whose scale is estimated from n excesses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy.special import bdtr
@@ -25,8 +25,6 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
@@ -76,24 +74,20 @@ def fit_censored(excesses: ArrayLike, censored: int) -> tuple[float, float]:
         raise ValueError("excesses must be one or more positive, finite numbers in one dimension")
     n = len(y)
 
-    def profile(reach: Float, logs: Float) -> Float:
-        xi = (logs + censored * reach) / n
-        return np.where(xi >= -1.0, -n * np.log(xi / np.expm1(reach)) - logs - n, -np.inf)
-
-    reach, logs = _peak(y, profile, _GRID)
+    reach, logs = _likeliest(y, censored, np.nan)
     xi = (logs + censored * reach) / n
     return xi, float(y.max() * xi / np.expm1(reach))
 
 
-def _peak(y: Float, profile: Callable[[Float, Float], Float], grid: Float) -> tuple[float, float]:
-    """Where a function of reach = log(1 + t max y) and Σ log(1 + t y) is largest: on ever finer grids."""
-    shares = y / y.max()
-    for _ in range(3):
-        logs = np.log1p(np.expm1(grid)[:, None] * shares).sum(axis=1)
-        best = int(np.argmax(profile(grid, logs)))
-        found, width = (float(grid[best]), float(logs[best])), grid[1] - grid[0]
-        grid = np.linspace(grid[best] - width, grid[best] + width, 22)  # an even number, lest 0 be among them
-    return found
+def _likeliest(y: Float, censored: int, shape: float) -> tuple[float, float]:
+    """Where the likelihood is largest: log(1 + t max y), and Σ log(1 + t y); see `evtkit._kernels.censored`."""
+    from evtkit._kernels.censored import likeliest  # deferred: compiled
+    from evtkit._kernels.sums import CHUNK, LANES, ROWS
+
+    chunks = np.zeros((-(-len(y) // CHUNK), ROWS, LANES))
+    chunks.reshape(-1)[: len(y)] = y / y.max()
+    grid = _GRID if np.isnan(shape) else _GRID[_GRID > 0.0]
+    return cast("tuple[float, float]", likeliest(chunks, len(y), grid, float(censored), float(shape)))
 
 
 def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.005, most: float = 0.5) -> NDArray[np.bool_]:
@@ -185,12 +179,5 @@ def _own_step(rest: Float, in_steps: bool) -> float:
 
 def _scale(y: Float, censored: int, xi: float) -> float:
     """The most likely σ for a given ξ > 0, with so many larger excesses censored."""
-    n = len(y)
-
-    def loglik(reach: Float, logs: Float) -> Float:
-        inside = reach > 0.0
-        t = np.expm1(np.where(inside, reach, 1.0))
-        return np.where(inside, n * np.log(t) - (1.0 + 1.0 / xi) * logs - censored / xi * reach, -np.inf)
-
-    reach, _ = _peak(y, loglik, _GRID[_GRID > 0.0])
+    reach, _ = _likeliest(y, censored, xi)
     return float(y.max() * xi / np.expm1(reach))
