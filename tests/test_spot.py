@@ -462,9 +462,9 @@ def test_wrong_data_are_named_and_change_nothing():
         Spot().update([1.0])
     with pytest.raises(ValueError, match="has not seen a calibration sample"):
         Spot().step(1.0)
-    with pytest.raises(ValueError, match="got 50 observations of a stream, wanted at least 51"):
+    with pytest.raises(ValueError, match="at least 51 observations to calibrate on, got 50"):
         Spot().fit(np.arange(50.0))
-    with pytest.raises(ValueError, match="got 150 observations of a stream, wanted at least 151"):
+    with pytest.raises(ValueError, match="at least 151 observations to calibrate on, got 150"):
         DSpot(depth=100).fit(np.arange(150.0))
     with pytest.raises(ValueError, match=r"x must have shape \(n,\) or \(n, streams\)"):
         Spot().fit(np.zeros((2, 2, 2)))

@@ -358,7 +358,7 @@ def test_numeric_columns_are_found_and_others_said(tmp_path):
         (None, (), "no such file"),
         ("", (), "is empty, wanted a line of column names"),
         ("x\n1\n2\n", (), "ended after 2 rows, wanted 1,000 to calibrate on"),
-        ("x\n" + "1\n" * 30, ("--calibrate", "30"), "column 'x': got 30 observations of a stream, wanted at least 151"),
+        ("x\n" + "1\n" * 30, ("--calibrate", "30"), "a stream must have at least 151 observations to calibrate"),
         ("x\n" + "a\n" * 30, ("--calibrate", "30"), "no numeric column"),
         ("x,x\n", (), "two columns of"),
         ("x\n1\n", ("-c", "y"), "no column 'y'"),

@@ -94,7 +94,7 @@ class SaliencyCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     ) -> None:
         super().__init__()
         if max_mistakes < 1:
-            raise ValueError(f"got max_mistakes={max_mistakes}, wanted at least 1")
+            raise ValueError(f"max_mistakes must be at least 1, got {max_mistakes}")
         self._calibration = batches(calibration, batch_size)  # malformed data are refused before the training
         self._samples = None if samples is None else batches(samples, batch_size)
         self._report, self._by, self._combine, self._k = report, by, combine, k

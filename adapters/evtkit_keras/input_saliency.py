@@ -48,7 +48,9 @@ def input_slope(
 
         batch = batch.map(follow)
         if not leaves:
-            raise ValueError("got no floating input of at least two axes, wanted one whose elements are to be shown")
+            raise ValueError(
+                "x must have a floating input of at least two axes, whose elements are to be shown, got none"
+            )
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(list(weights.values()))
             loss = tf.reduce_sum(losses(batch))

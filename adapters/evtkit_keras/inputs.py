@@ -32,11 +32,11 @@ def class_labels(target: Any, classes: int) -> Any:
         If they are anything else, or out of range.
     """
     if target is None:
-        raise ValueError("got no labels, wanted one a sample, or y='predicted'")
+        raise ValueError("y must be one label a sample, or 'predicted', got None")
     if len(target.shape) == 2 and target.shape[1] not in (1, classes):
-        raise ValueError(f"got labels of shape {tuple(target.shape)}, wanted integers, or one-hot rows of {classes}")
+        raise ValueError(f"labels must be integers, or one-hot rows of {classes}, got shape {tuple(target.shape)}")
     labels = labels_of(target)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
-        raise ValueError(f"got labels from {low} to {high}, wanted 0 to {classes - 1}")
+        raise ValueError(f"labels must lie in [0, {classes - 1}], got {low} to {high}")
     return labels

@@ -100,13 +100,14 @@ class KerasNetwork(Network):
     def __init__(self, model: Any) -> None:
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
-                f"got Keras on {keras.backend.backend()!r}, wanted 'tensorflow' (KERAS_BACKEND=tensorflow, set before "
-                "Keras is imported): evtkit supports Keras 3 on TensorFlow, and PyTorch's own modules by evtkit_torch"
+                f"Keras must run on 'tensorflow' (KERAS_BACKEND=tensorflow, set before Keras is imported), got "
+                f"{keras.backend.backend()!r}: evtkit supports Keras 3 on TensorFlow, and PyTorch's own modules by "
+                "evtkit_torch"
             )
         if not isinstance(model, keras.Model):
-            raise ValueError(f"got a model of type {type(model).__name__}, wanted a keras.Model of Keras 3")
+            raise ValueError(f"model must be a keras.Model of Keras 3, got {type(model).__name__}")
         if not model.built:
-            raise ValueError(f"got an unbuilt model ({type(model).__name__}), wanted one call on data before")
+            raise ValueError(f"model must have been called on data before, got an unbuilt {type(model).__name__}")
         self.model = model
         self.layers = dict(_walk(model))
         self.variables: dict[str, Any] = {}

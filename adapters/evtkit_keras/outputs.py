@@ -56,7 +56,7 @@ class Head:
         scores = scores_in(output)
         if len(scores.shape) != 2:
             raise ValueError(
-                f"got an output of shape {tuple(scores.shape)}, wanted (batch, classes), or a loss of your own"
+                f"the output must have shape (batch, classes) without a loss of your own, got {tuple(scores.shape)}"
             )
         self._classes = max(2, scores.shape[1])
         self._form = _form(scores, self._from_logits)
@@ -95,7 +95,7 @@ def scores_in(output: Any) -> Any:
     if isinstance(output, (list, tuple)) and len(output) == 1:
         output = output[0]
     if not tf.is_tensor(output):
-        raise ValueError(f"got an output of type {type(output).__name__}, wanted a tensor or a dict with 'logits'")
+        raise ValueError(f"the output must be a tensor or a dict with 'logits', got {type(output).__name__}")
     return output
 
 
@@ -112,7 +112,9 @@ def loss_of(loss: Any) -> Loss | None:
     if isinstance(loss, keras.losses.Loss):
         return loss.call  # type: ignore[no-any-return]  # Keras has no types
     if loss is not None and not callable(loss):
-        raise ValueError(f"got loss={loss!r}, wanted a function of (y_true, y_pred), the name of a Keras loss, or None")
+        raise ValueError(
+            f"loss must be a function of (y_true, y_pred), the name of a Keras loss, or None, got {loss!r}"
+        )
     return loss  # type: ignore[no-any-return]  # a function, as was just checked
 
 
@@ -142,7 +144,7 @@ def per_sample_losses(loss: Loss | None, head: Head, output: Any, target: Any, s
     losses = loss(target, output)
     if not tf.is_tensor(losses) or losses.shape != (size,):
         got = tuple(losses.shape) if tf.is_tensor(losses) else type(losses).__name__
-        raise ValueError(f"got a loss of shape {got}, wanted ({size},): one number a sample, so without reduction")
+        raise ValueError(f"the loss must have shape ({size},), one number a sample, so without reduction, got {got}")
     return _wide(losses)
 
 
@@ -157,16 +159,18 @@ def _form(scores: Any, from_logits: bool | None) -> Form:
         elif np.allclose(rows, np.asarray(tf.nn.sigmoid(inner)), atol=1e-3):
             made = "sigmoid"
     if from_logits and made != "probabilities":
-        raise ValueError(f"got from_logits=True and an output that a {made} made, wanted from_logits=None or False")
+        raise ValueError(f"from_logits must be None or False for an output that a {made} made, got True")
     if made == "sigmoid" and not binary:
         raise ValueError(
-            f"got {scores.shape[1]} independent sigmoid outputs, wanted logits or a softmax, or a loss of your own"
+            f"outputs must be logits or a softmax, or the loss your own, got {scores.shape[1]} independent sigmoids"
         )
     if made != "probabilities":
         return "softmax" if made == "softmax" else "sigmoid"
     if binary:
         if from_logits is None:
-            raise ValueError("got one output a sample that no sigmoid of Keras made, wanted from_logits=True or False")
+            raise ValueError(
+                "from_logits must be True or False for one output a sample that no sigmoid of Keras made, got None"
+            )
         return "binary-logits" if from_logits else "binary-probabilities"
     if from_logits is None:
         rows = np.asarray(_wide(scores))

@@ -71,6 +71,6 @@ def inference(network: KerasNetwork) -> Iterator[None]:
         yield
     if mixing:
         raise RuntimeError(
-            f"got {', '.join(dict.fromkeys(mixing))} called with training=True, wanted inference: a batch norm that "
-            "normalises by its batch mixes samples"
+            f"layers must be in inference, got {', '.join(dict.fromkeys(mixing))} called with training=True: a batch "
+            "norm that normalises by its batch mixes samples"
         )

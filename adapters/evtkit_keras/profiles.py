@@ -198,7 +198,7 @@ class KerasProfiler(Profiler):
         here = lost[: len(alone)]
         if np.any(np.abs(alone - here) > self._tolerance * (1 + np.abs(here))):
             raise RuntimeError(
-                "got losses that differ between a batch and its samples alone, wanted the same: samples influence each "
+                "losses must be the same in a batch and of its samples alone, got others: samples influence each "
                 "other, or the forward pass is random"
             )
 
@@ -237,7 +237,7 @@ class KerasProfiler(Profiler):
     def _check_losses(self, losses: Any) -> None:
         bad = np.flatnonzero(~np.isfinite(losses.numpy())).tolist()
         if bad:
-            raise ValueError(f"got a loss that is not finite for samples {bad[:5]} of the batch, wanted finite numbers")
+            raise ValueError(f"losses must be finite, got others for samples {bad[:5]} of the batch")
 
     def _logits(self, inputs: Any) -> Any:
         return self.head.logits(self.forward(inputs))

@@ -134,8 +134,8 @@ def _along_weight(part: Factors, limit: int) -> Any:
     """
     if part.weight is None:
         raise RuntimeError(
-            f"got a rule without a weight in its factors, wanted {type(part).__name__}(..., weight) for 'taylor', or "
-            "another reduction"
+            f"a rule must have the weight in its factors, {type(part).__name__}(..., weight), for 'taylor', got none; "
+            "or take another reduction"
         )
     weight = tf.cast(part.weight, part[0].dtype)
     if isinstance(part, Diagonal):

@@ -66,19 +66,21 @@ def batches(data: Any, batch_size: int = 64, n_samples: int | None = None) -> It
     if isinstance(data, tf.data.Dataset):
         spec = data.element_spec
         if not isinstance(spec, tuple) or len(spec) != 2:
-            raise ValueError(f"got a dataset of {spec}, wanted batches (x, y)")
+            raise ValueError(f"a dataset must have batches (x, y), got {spec}")
         return DatasetBatches(data, _count(data) if n_samples is None else n_samples)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         x, y = data
         return Batches(x, y, batch_size)
-    raise ValueError(f"got data of type {type(data).__name__}, wanted (x, y), or a tf.data.Dataset of batches")
+    raise ValueError(f"data must be (x, y), or a tf.data.Dataset of batches, got {type(data).__name__}")
 
 
 def _count(dataset: Any) -> int:
     count = int(dataset.cardinality())
     if count < 0:
-        raise ValueError("got a dataset that does not know how many batches it has, wanted n_samples=, or take(...)")
+        raise ValueError(
+            "n_samples= or take(...) must say how many batches a dataset has that does not know it, got neither"
+        )
     first = next(iter(dataset.take(1)), None)
     if first is None:
-        raise ValueError("got an empty dataset, wanted at least one batch")
+        raise ValueError("a dataset must have at least one batch, got none")
     return count * len(np.asarray(first[1]))

@@ -298,13 +298,13 @@ class Capture(TorchFunctionMode):
         """
         if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
             raise RuntimeError(
-                "got reentrant checkpointing, wanted use_reentrant=False: its layers run without a gradient first, "
-                "and unseen later"
+                "checkpointing must have use_reentrant=False, got the reentrant one: its layers run without a gradient "
+                "first, and unseen later"
             )
         if not total.requires_grad:
             raise RuntimeError(
-                "got a loss that no unit's gradient reaches, wanted units between input and loss, not cut off by "
-                "detach, no_grad or reentrant checkpointing"
+                "units must lie between input and loss, not cut off by detach, no_grad or reentrant checkpointing, got "
+                "a loss that no unit's gradient reaches"
             )
 
     def _arrive(self, call: Call, gradient: Tensor) -> None:
@@ -316,7 +316,7 @@ class Capture(TorchFunctionMode):
             return
         name = call.parameter
         if name in self._delivered:
-            raise RuntimeError(f"got a gradient for {name} after all its uses had theirs, wanted one a use")
+            raise RuntimeError(f"gradients must be one a use, got one for {name} after all its uses had theirs")
         self._arrived[name].append(call)
         if self._additive or len(self._arrived[name]) == self._expected[name]:
             self._hand_over(name)

@@ -49,7 +49,9 @@ def input_slope(
     with torch.inference_mode(False), torch.enable_grad(), eager(), evaluation(model):
         batch = batch.map(follow)
         if not leaves:
-            raise ValueError("got no floating input of at least two axes, wanted one whose elements are to be shown")
+            raise ValueError(
+                "x must have a floating input of at least two axes, whose elements are to be shown, got none"
+            )
         with frozen(model, parameters.values()):
             values = list(parameters.values())
             found = torch.autograd.grad(losses(batch).sum(), values, create_graph=True, allow_unused=True)

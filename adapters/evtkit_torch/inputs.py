@@ -40,7 +40,7 @@ def logits_of(output: Any) -> Tensor:
         output = output.get("logits", output)
     output = getattr(output, "logits", output)
     if not isinstance(output, Tensor):
-        raise ValueError(f"got an output of type {type(output).__name__}, wanted a tensor or an object with `logits`")
+        raise ValueError(f"the output must be a tensor or an object with `logits`, got {type(output).__name__}")
     return output
 
 
@@ -68,26 +68,26 @@ def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) ->
     losses = _cross_entropy(logits_of(output), target) if loss is None else loss(output, target)
     if not isinstance(losses, Tensor) or losses.shape != (size,):
         got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-        raise ValueError(f"got a loss of shape {got}, wanted ({size},): one number a sample, so reduction='none'")
+        raise ValueError(f"the loss must have shape ({size},), one number a sample, so reduction='none', got {got}")
     bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
     if bad:
-        raise ValueError(f"got a loss that is not finite for samples {bad[:5]} of the batch, wanted finite numbers")
+        raise ValueError(f"losses must be finite, got others for samples {bad[:5]} of the batch")
     return losses
 
 
 def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
     if logits.ndim != 2:
         raise ValueError(
-            f"got an output of shape {tuple(logits.shape)}, wanted (batch, classes), or a loss of your own"
+            f"the output must have shape (batch, classes) without a loss of your own, got {tuple(logits.shape)}"
         )
     if not isinstance(target, Tensor):
-        raise ValueError("got no labels, wanted one a sample, or y='predicted'")
+        raise ValueError("y must be one label a sample, or 'predicted', got None")
     if target.is_floating_point() or target.dtype == torch.bool or target.ndim != 1:
         raise ValueError(
-            f"got labels of dtype {target.dtype} and shape {tuple(target.shape)}, wanted integers, one a sample"
+            f"labels must be integers, one a sample, got dtype {target.dtype} and shape {tuple(target.shape)}"
         )
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= logits.shape[1]:
-        raise ValueError(f"got labels from {low} to {high}, wanted 0 to {logits.shape[1] - 1}")
+        raise ValueError(f"labels must lie in [0, {logits.shape[1] - 1}], got {low} to {high}")
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return functional.cross_entropy(wide, target.long(), reduction="none")

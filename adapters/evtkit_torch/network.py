@@ -71,7 +71,9 @@ class TorchNetwork(Network):
         self.model = model
         for name, module in model.named_modules():
             if HOLDERS.find(module) and any(map(nn.parameter.is_lazy, module.parameters(recurse=False))):
-                raise ValueError(f"got {name or type(module).__name__!r} uninitialised, wanted one forward pass before")
+                raise ValueError(
+                    f"layers must be initialised by one forward pass, got {name or type(module).__name__!r}"
+                )
 
     @property
     def kinds(self) -> Sequence[str]:

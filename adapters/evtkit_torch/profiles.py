@@ -265,6 +265,6 @@ class TorchProfiler(Profiler):
         tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(self.narrowest, 0.2)
         if bool(((alone - lost[: len(alone)]).abs() > tolerance * (1 + lost[: len(alone)].abs())).any()):
             raise RuntimeError(
-                "got losses that differ between a batch and its samples alone, wanted the same: samples influence each "
-                "other (samples would mix), or the forward pass is random"
+                "losses must be the same in a batch and of its samples alone, got others: samples influence each other "
+                "(samples would mix), or the forward pass is random"
             )

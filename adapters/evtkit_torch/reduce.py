@@ -119,8 +119,8 @@ def _along_weight(block: Block, workspace: Workspace) -> Tensor:
     left, right, weight = block
     if weight is None:
         raise RuntimeError(
-            "got a rule without weights in its blocks, wanted Block(left, right, weight) for 'taylor', or another "
-            "reduction"
+            "a rule must have the weight in its blocks, Block(left, right, weight), for 'taylor', got none; or take "
+            "another reduction"
         )
     n, groups, rows, positions = left.shape
     weight = weight.detach().to(left.dtype)

@@ -138,8 +138,8 @@ class Reducer:
             return
         if any(rows.call.input._version != rows.call.version for rows in rest):
             raise RuntimeError(  # as autograd would, for it wants the input as well
-                f"got the input of {lanes.parameter} changed in place after its use, wanted it unchanged until the "
-                "backward pass: its gradient would be wrong"
+                f"the input of {lanes.parameter} must be unchanged until the backward pass, got it changed in place "
+                "after its use: its gradient would be wrong"
             )
         try:
             sums = self._by_rule(rest, lanes)

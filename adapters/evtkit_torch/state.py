@@ -30,13 +30,13 @@ def check_no_mixing(model: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             if module.training:
                 raise ValueError(
-                    f"got {name or 'the model'} ({type(module).__name__}) in training mode, wanted model.eval(): "
-                    "batch statistics mix samples"
+                    f"model.eval() must be called before, got {name or 'the model'} ({type(module).__name__}) in "
+                    "training mode: batch statistics mix samples"
                 )
             if module.running_mean is None:
                 raise ValueError(
-                    f"got {name or 'the model'} ({type(module).__name__}) without running statistics, wanted "
-                    "track_running_stats=True: batch statistics mix samples"
+                    f"batch norms must have track_running_stats=True, got {name or 'the model'} "
+                    f"({type(module).__name__}) without running statistics: batch statistics mix samples"
                 )
 
 
@@ -88,7 +88,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inner = inner.module
     if not isinstance(inner, nn.Module) or isinstance(inner, torch.jit.ScriptModule):
-        raise ValueError(f"got a model of type {type(model).__name__}, wanted an nn.Module that Python runs")
+        raise ValueError(f"model must be an nn.Module that Python runs, got {type(model).__name__}")
     return inner
 
 

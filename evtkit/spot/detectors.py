@@ -276,7 +276,7 @@ class Spot(Detector):
         if usable - int(self.quantile * usable) < 2:
             wanted = self.depth + int(1.0 / (1.0 - self.quantile) + 1e-9) + 1
             finite = "finite " if self.nonfinite == "skip" else ""
-            raise ValueError(f"got {n} {finite}observations of a stream, wanted at least {wanted} to calibrate on")
+            raise ValueError(f"a stream must have at least {wanted} {finite}observations to calibrate on, got {n}")
 
     def events(self, batch: ArrayLike) -> list[Event]:
         """Judge and learn as `update` does, and return which events began and which were over.

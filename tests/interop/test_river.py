@@ -212,7 +212,7 @@ def test_progressive_validation_on_the_shuttle():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"grace_period": 50}, "got 50 finite observations of a stream, wanted at least 51"),
+        ({"grace_period": 50}, "at least 51 finite observations to calibrate on, got 50"),
         ({"risk": 0.5}, "risk must lie between"),
         ({"max_excess": 3}, "max_excess must be"),
         ({"on_alarm": "shout"}, "on_alarm must be one of"),

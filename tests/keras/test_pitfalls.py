@@ -203,7 +203,7 @@ def test_4_the_loss_is_summed_so_the_batch_size_does_not_matter():
 @pytest.mark.parametrize("change", [ops.mean, lambda losses: losses[:, None]])
 def test_4_a_loss_that_is_not_one_number_a_sample_is_refused(change):
     net = KerasModel(built(Small()), lambda t, p: change(cross_entropy(t, p)))
-    with pytest.raises(ValueError, match=r"got a loss of shape .*wanted \(4,\)"):
+    with pytest.raises(ValueError, match=r"the loss must have shape \(4,\)"):
         net.profile(X, Y)
 
 
@@ -223,7 +223,7 @@ def test_5_batch_statistics_are_refused_and_moving_ones_stay(run_eagerly):
     model = built(Normed())
     model.training = True
     before = [v.numpy() for v in model.norm.variables]
-    with pytest.raises(RuntimeError, match="got norm called with training=True, wanted inference"):
+    with pytest.raises(RuntimeError, match="got norm called with training=True"):
         KerasModel(model, run_eagerly=run_eagerly, verify=False).profile(X, Y)
     assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.norm.variables, strict=True))
     model.norm.trainable = False  # then Keras itself normalises by the moving statistics
@@ -376,5 +376,5 @@ def test_10_weights_behind_lora_are_left_out_and_said_so():
     model.head.enable_lora(2)
     net = KerasModel(model)
     assert net.coverage.reasons["the weight is recomputed from it (LoRA, quantization)"] == 12 + 8 + 6
-    with pytest.raises(ValueError, match="got no units: 'rows'"):
+    with pytest.raises(ValueError, match=r"units must .*got 'rows'"):
         KerasModel(model, units="rows")

@@ -46,7 +46,7 @@ def test_row_sums_of_diagonals_add_uses_before_the_absolute_value():
 
 def test_no_weight_is_an_error_where_it_is_wanted():
     part = Diagonal(tf.ones((2, 5, 3)), tf.ones((2, 5, 3)))
-    with pytest.raises(RuntimeError, match=r"without a weight in its factors, wanted Diagonal\(\.\.\., weight\)"):
+    with pytest.raises(RuntimeError, match=r"must have the weight in its factors, Diagonal\(\.\.\., weight\)"):
         row_sums([(part,)], "taylor", 10**6)
 
 

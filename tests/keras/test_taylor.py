@@ -92,7 +92,7 @@ def test_a_rule_without_a_weight_serves_the_other_reductions_only():
     model = network(Silent(name="scale"))
     for reduction in ("mean-abs", "l2"):
         KerasModel(model, units="silent", reduction=reduction).profile(X, Y)
-    with pytest.raises(RuntimeError, match=r"got a rule without a weight in its factors, wanted Diagonal\(\.\.\., wei"):
+    with pytest.raises(RuntimeError, match=r"a rule must have the weight in its factors, Diagonal\(\.\.\., wei"):
         KerasModel(model, units="silent", reduction="taylor").profile(X, Y)
 
 

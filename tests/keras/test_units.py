@@ -41,7 +41,7 @@ def test_kinds_globs_and_predicates_choose_layers():
     assert len(KerasModel(model, units=["channels", "head"]).units) == 3 + 2
     assert len(KerasModel(model, units=lambda name, layer: isinstance(layer, layers.Dense) and name < "i").units) == 2
     assert len(KerasModel(model, units="[cn]*").units) == 3 + 3
-    with pytest.raises(ValueError, match="got no units: 'heads'"):
+    with pytest.raises(ValueError, match=r"units must .*got 'heads'"):
         KerasModel(model, units="heads")
 
 
@@ -109,11 +109,11 @@ def test_heads_of_every_attention_style():
 
 
 def test_unbuilt_networks_and_others_are_refused():
-    with pytest.raises(ValueError, match="got an unbuilt model \\(Sequential\\)"):
+    with pytest.raises(ValueError, match="got an unbuilt Sequential"):
         KerasModel(keras.Sequential([layers.Dense(3)]))
-    with pytest.raises(ValueError, match="got a model of type function"):
+    with pytest.raises(ValueError, match=r"model must be .*got function"):
         KerasModel(lambda x: x)
-    with pytest.raises(ValueError, match="got loss=3"):
+    with pytest.raises(ValueError, match=r"loss must be .*got 3"):
         KerasModel(small(), 3)
 
 
@@ -126,7 +126,7 @@ def test_another_backend_is_refused():
     )
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert "got Keras on 'torch', wanted 'tensorflow'" in run.stdout, run.stderr
+    assert "Keras must run on 'tensorflow'" in run.stdout, run.stderr
     assert "evtkit supports Keras 3 on TensorFlow" in run.stdout
 
 
@@ -134,7 +134,7 @@ def test_another_backend_is_refused():
     "wrong", [{"reduction": "max"}, {"max_workspace_mib": 0}, {"micro_batch": 0}, {"loss_scale": float("inf")}]
 )
 def test_arguments_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=f"got {next(iter(wrong))}="):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
         KerasModel(small(), units="rows", **wrong)
 
 

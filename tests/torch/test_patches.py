@@ -89,7 +89,7 @@ def test_a_pruned_channel_is_the_batch_norms_shift_or_nothing(net, unchanged):
         after = model.norm(model.conv(X))
         assert not after[:, 2].any()
         assert after[:, [0, 1, 3, 4, 5]].any()
-    with pytest.raises(ValueError, match="wanted 'keep' or 'zero'"), net.pruned([2], bn="drop"):
+    with pytest.raises(ValueError, match="must be 'keep' or 'zero'"), net.pruned([2], bn="drop"):
         pass
 
 
@@ -204,9 +204,9 @@ def test_a_repair_is_saved_applied_and_undone(net, unchanged, layout):
 def test_a_repair_of_another_network_is_refused_before_anything_changes(net, unchanged):
     with net.pruned([0, 15]):
         repair = net.export()
-    with pytest.raises(ValueError, match="got a repair of"):
+    with pytest.raises(ValueError, match="a repair must be of"):
         apply_repair(nn.Linear(2, 2), repair)
-    with pytest.raises(ValueError, match="got a repair of"):
+    with pytest.raises(ValueError, match="a repair must be of"):
         apply_repair(net.model, {})
     last = [key for key in repair if key.endswith(".before")][-1]
     repair[last] = repair[last] + 1

@@ -49,8 +49,8 @@ def einsum(use: Use) -> tuple[Block, ...]:
     apart = [letter for letter in weight if letter in inputs and letter in output and letter not in groups]
     if unused or apart or lanes[: len(groups)] != groups:
         raise RuntimeError(
-            f"got the equation {use.layer.equation!r} and lanes along {', '.join(lanes)}, wanted every letter of the "
-            "weight in input or output, and those in both in front of the lanes"
+            "an equation must have every letter of the weight in input or output, and those in both in front of the "
+            f"lanes, got {use.layer.equation!r} and lanes along {', '.join(lanes)}"
         )
     rows = [letter for letter in lanes if letter not in groups]
     side, other = (output, inputs) if all(letter in output for letter in rows) else (inputs, output)

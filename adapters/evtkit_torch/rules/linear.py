@@ -36,7 +36,7 @@ def embedding(use: Use) -> tuple[Block, ...]:
     """Sum the output gradient over the positions that hold a word; for weights tied to a linear layer."""
     if use.options.get("scale_grad_by_freq") or use.options.get("max_norm") is not None:
         raise RuntimeError(
-            "got an embedding with scale_grad_by_freq or max_norm, wanted one whose gradient a sample owns"
+            "an embedding must have a gradient that a sample owns, got one with scale_grad_by_freq or max_norm"
         )
     words, vocabulary = use.a.long().flatten(1), use.weight.shape[0]
     g = use.g.reshape(len(words), -1, use.weight.shape[1])  # (n, t, i)

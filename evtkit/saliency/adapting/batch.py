@@ -58,11 +58,9 @@ def make_batch(x: Any, place: Callable[[Any], Any], is_tensor: Callable[[Any], b
     inputs = _mapped(place, x)
     sizes = [int(leaf.shape[0]) for leaf in _leaves(inputs) if is_tensor(leaf) and len(leaf.shape) > 0]
     if not sizes:
-        raise ValueError(
-            f"got x of type {type(x).__name__} without an array, wanted an array, a tensor, a tuple or a dict of them"
-        )
+        raise ValueError(f"x must be an array, a tensor, a tuple or a dict of them, got {type(x).__name__} without any")
     if min(sizes) == 0 or len(set(sizes)) > 1:
-        raise ValueError(f"got {sizes} samples along axis 0 of the inputs, wanted one number above 0 for all")
+        raise ValueError(f"inputs must have one number of samples above 0 along axis 0, got {sizes}")
     return Batch(inputs, sizes[0], is_tensor)
 
 
@@ -77,14 +75,14 @@ def make_targets(y: Any, size: int, place: Callable[[Any], Any], is_tensor: Call
     if y is None or (isinstance(y, str) and y == "predicted"):
         return y
     if isinstance(y, (Mapping, tuple, str)):
-        raise ValueError(f"got y of type {type(y).__name__}, wanted an array with one target a sample, or 'predicted'")
+        raise ValueError(f"y must be an array with one target a sample, or 'predicted', got {type(y).__name__}")
     array = y if is_tensor(y) else np.array(y)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biufV":  # V: bfloat16 and the like
-        raise ValueError(f"got y of dtype {array.dtype}, wanted an array of numbers, or 'predicted'")
+        raise ValueError(f"y must be an array of numbers, or 'predicted', got dtype {array.dtype}")
     target = place(array)
     target = target[None] if len(target.shape) == 0 else target
     if target.shape[0] != size:
-        raise ValueError(f"got {target.shape[0]} targets, wanted {size}: one a sample")
+        raise ValueError(f"targets must be {size}, one a sample, got {target.shape[0]}")
     return target
 
 

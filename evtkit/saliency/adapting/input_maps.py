@@ -70,11 +70,11 @@ def input_saliency(
     """
     if reference.units != net.units or reference.reduction != net.reduction:
         raise ValueError(
-            f"got a reference for {reference.units!r} by {reference.reduction}, wanted this network's {net.units!r} by "
-            f"{net.reduction}"
+            f"reference must be for this network's {net.units!r} by {net.reduction}, "
+            f"got {reference.units!r} by {reference.reduction}"
         )
     if not 1 <= k <= len(net.units):
-        raise ValueError(f"got k={k}, wanted 1 to {len(net.units)}")
+        raise ValueError(f"k must lie in [1, {len(net.units)}], got {k}")
     profiler = net.profiler
     chosen = None if units is None else net.units.resolve(units)
     batch = profiler.batch(x)
@@ -82,7 +82,7 @@ def input_saliency(
     similarity = _Similarity(profiler, reference, chosen, k, boost)
     maps = [profiler.input_slope(*one, similarity) for one in batch.parts(1, target)]
     if any(slope is None for slope in maps):
-        raise ValueError("got a profile that does not depend on the input, wanted units whose gradient does")
+        raise ValueError("units must have a gradient that depends on the input, got a profile that does not")
     return np.concatenate(maps)
 
 

@@ -126,8 +126,8 @@ class Holders(LayerTypes[tuple[str, Holder]]):
             outputs = int(getattr(resolve(attention, qkv), self._weight).shape[self._outputs])
             if outputs % (3 * heads):
                 raise ValueError(
-                    f"got {outputs} outputs of {qkv!r} in {type(attention).__name__}, wanted a multiple of 3 × {heads} "
-                    "heads"
+                    f"{qkv!r} of {type(attention).__name__} must have a multiple of 3 × {heads} heads "
+                    f"as outputs, got {outputs}"
                 )
             width = outputs // (3 * heads)
             head = np.arange(heads)

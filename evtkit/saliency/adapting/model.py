@@ -215,12 +215,14 @@ class NetworkModel:
             This object. On leaving, weights are restored bit for bit, also after an exception.
         """
         if bn not in ("keep", "zero"):
-            raise ValueError(f"got bn={bn!r}, wanted 'keep' or 'zero'")
+            raise ValueError(f"bn must be 'keep' or 'zero', got {bn!r}")
         chosen = self._resolve(selection)
         slices = self._patches.slices(chosen)
         if bn == "zero":
             if not self.profiler.used and self.profiler.network.has_batch_norm():
-                raise RuntimeError("got bn='zero' before any profile, wanted one first: it shows what follows")
+                raise RuntimeError(
+                    "bn='zero' must come after a profile, which shows what follows a filter, got none yet"
+                )
             for name, found in self._patches.following(chosen, self.profiler.followers).items():
                 slices.setdefault(name, []).extend(found)
         with self._patches.changed(slices, lambda name, index, weights: 0):
@@ -264,11 +266,11 @@ class NetworkModel:
         """
         chosen = self._resolve(selection)
         if (x is None) == (gradient is None):
-            raise ValueError("got both or neither of x and gradient, wanted one of them")
+            raise ValueError("give one of x and gradient, got both or neither")
         taken = self.gradient(x, y, chosen) if gradient is None else gradient
         if not isinstance(taken, self.gradient_type):
             own = type(self).__name__
-            raise ValueError(f"got a gradient of type {type(taken).__name__}, wanted one from {own}.gradient")
+            raise ValueError(f"gradient must come from {own}.gradient, got {type(taken).__name__}")
         multiple = step_size(taken.norms_of(chosen), step, length)
 
         def lowered(name: str, index: Index, weights: Any) -> Any:
@@ -326,19 +328,19 @@ def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | N
         If one is.
     """
     if reduction not in REDUCTIONS:
-        raise ValueError(f"got reduction={reduction!r}, wanted one of {', '.join(REDUCTIONS)}")
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     if not max_workspace_mib > 0:
-        raise ValueError(f"got max_workspace_mib={max_workspace_mib}, wanted more than 0")
+        raise ValueError(f"max_workspace_mib must be more than 0, got {max_workspace_mib}")
     if micro_batch is not None and micro_batch < 1:
-        raise ValueError(f"got micro_batch={micro_batch}, wanted at least 1, or None")
+        raise ValueError(f"micro_batch must be at least 1, or None, got {micro_batch}")
     if not 0 < loss_scale < float("inf"):
-        raise ValueError(f"got loss_scale={loss_scale}, wanted a finite number above 0")
+        raise ValueError(f"loss_scale must be finite and above 0, got {loss_scale}")
 
 
 def _check_finite(profile: NDArray[np.floating[Any]], before: int) -> None:
     bad = before + np.flatnonzero(~np.isfinite(profile).all(axis=1))
     if bad.size:
         raise RuntimeError(
-            f"got gradients that are not finite for samples {bad[:5].tolist()} of the batch, wanted finite ones "
+            f"gradients must be finite, got others for samples {bad[:5].tolist()} of the batch "
             "(float16 may want another loss_scale)"
         )

@@ -54,7 +54,7 @@ class NetworkGradient:
         position = {unit: i for i, unit in enumerate(self.selection.tolist())}
         missing = [unit for unit in chosen.tolist() if unit not in position]
         if missing:
-            raise ValueError(f"got a gradient without units {missing[:3]}, wanted all selected units in it")
+            raise ValueError(f"gradient must have all selected units, got one without {missing[:3]}")
         return self.norms[[position[unit] for unit in chosen.tolist()]]
 
 
@@ -109,7 +109,7 @@ class Patches:
                     own = self._network.scale_and_shift(follower)
                     if not own or self._plan.units.kind[unit] != "filters":
                         name = self._plan.units.names[unit]
-                        raise ValueError(f"got bn='zero' for {name}, wanted a filter before a batch norm with a scale")
+                        raise ValueError(f"bn='zero' must be for a filter before a batch norm with a scale, got {name}")
                     for name in own:
                         found.setdefault(name, []).append((lane,))
         return found
@@ -136,7 +136,7 @@ class Patches:
         """All changes in force, as a flat dictionary of arrays; see `NetworkModel.export`."""
         if not self._saved:
             raise ValueError(
-                "got no patch in force, wanted a call inside `with net.pruned(...)` or `with net.tuned(...)`"
+                "a call must be inside `with net.pruned(...)` or `with net.tuned(...)`, got no patch in force"
             )
         network, numpy = self._network, self._network.arrays.numpy
         repair: dict[str, Any] = {}
@@ -175,7 +175,7 @@ def write_repair(network: Network, repair: Mapping[str, Any], revert: bool = Fal
     names = [key.removesuffix(".index") for key in repair if key.endswith(".index")]
     unknown = [name for name in names if name not in known]
     if not names or unknown:
-        raise ValueError(f"got a repair of {unknown or list(repair)[:3]}, wanted parameters of {network.title}")
+        raise ValueError(f"a repair must be of parameters of {network.title}, got {unknown or list(repair)[:3]}")
     arrays = network.arrays
     old, new = ("after", "before") if revert else ("before", "after")
     changed: dict[str, Any] = {}
@@ -185,11 +185,11 @@ def write_repair(network: Network, repair: Mapping[str, Any], revert: bool = Fal
         index = np.asarray(repair[f"{name}.index"])
         if index.size and int(index.max()) >= flat.shape[0]:
             raise ValueError(
-                f"got an index {int(index.max())} for {name}, wanted less than its {flat.shape[0]} weights"
+                f"an index of {name} must be less than its {flat.shape[0]} weights, got {int(index.max())}"
             )
         before = arrays.like(repair[f"{name}.{old}"], flat)
         if not np.array_equal(arrays.numpy(flat[index]), arrays.numpy(before)):
-            raise ValueError(f"got other weights in {name} than the repair was made for, wanted the same")
+            raise ValueError(f"weights must be those that the repair was made for, got others in {name}")
         flat[index] = arrays.like(repair[f"{name}.{new}"], flat)
         changed[name] = arrays.reshape(flat, shape)
     for name, weights in changed.items():

@@ -150,8 +150,8 @@ def make_plan(
         columns += [(candidate.name, candidate.kind, index, int(size), group) for index, size in enumerate(sizes)]
     if not columns:
         raise ValueError(
-            f"got no units: {choose!r} matches no layer of {owner}, wanted one of the kinds "
-            f"{', '.join(kinds)}, a glob over module names, or a predicate of (name, module)"
+            f"units must be one of the kinds {', '.join(kinds)}, a glob over module names, or a predicate of (name, "
+            f"module), got {choose!r}, which matches no layer of {owner}"
         )
     held = {lanes.parameter for lanes in plan}
     covered = sum(weight.size for weight in weights if weight.name in held)

@@ -65,7 +65,7 @@ def verify(profiler: Profiler, batch: Batch, target: Any, profile: NDArray[np.fl
         )
         return False
     raise RuntimeError(
-        f"got profiles that differ from ordinary gradients in {', '.join(wrong[:5])} ({len(wrong)} layers), "
-        "wanted agreement: weights used where Python cannot see it, samples that influence each other, or a random "
+        f"profiles must agree with ordinary gradients, got others in {', '.join(wrong[:5])} ({len(wrong)} layers): "
+        "weights used where Python cannot see it, samples that influence each other, or a random "
         "forward pass; leave those layers out by units=, or switch off this check by verify=False"
     )
