@@ -70,7 +70,7 @@ class Originals:
         watch = Watch(
             ("a", "b"), detector, 450, Events(("a", "b"), risk=1e-3, side="both", quiet=30, first_row=450), 400
         )
-        watch.update(Rows(x[:80, :2] * 4.0, np.arange(80), [None] * 80, [], 80))
+        watch.update(Rows(x[:80, :2] + 1e3, np.arange(80), [None] * 80, [], 80))
         assert watch.events.going_on, "an event goes on"
         saved = {
             "Tail": fit_tail(x, quantile=0.9),

@@ -53,7 +53,7 @@ _SKETCH = {
     "nonfinite_count": Array("i8", "channels", low=0, high=MANY),
     "origin": Array("f8", "channels"),
     "offset": Array("f8", "channels"),
-    "squares": Array("f8", "channels", low=0.0, infinite=True),
+    "squares": Array("f8", "channels", low=0.0, nan=True, infinite=True),
     "minimum": Array("f4 f8", "channels", infinite=True),
     "names": Array("U", "channels", optional=True),
 }
@@ -162,7 +162,8 @@ def check_sketch(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "
         between = (mean >= low - room) & (mean <= most + room)
         _must(bool(np.all(between | ~seen)), "a mean is not between the extremes")
         spread = count * (0.5 * (most - low)) ** 2  # at the most (Popoviciu 1935)
-        _must(bool(np.all((one["squares"] <= spread * (1.0 + _CLOSE) + room**2) | ~seen | np.isinf(one["squares"]))),
+        squares = one["squares"]  # of numbers so large that they overflow they are infinite or NaN
+        _must(bool(np.all((squares <= spread * (1.0 + _CLOSE) + room**2) | ~seen | ~np.isfinite(squares))),
               "a variance is more than the extremes allow")  # fmt: skip
         _check_moments(np.where(known, largest, 0.0), known, mean, one["squares"], seen & (count == kept), room)
 

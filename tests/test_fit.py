@@ -230,7 +230,7 @@ BAD = [
     ({"excesses": [True, False]}, r"real numbers"),
     ({"excesses": [1.0, 2.0], "axis": 1}, r"axis must lie in \[-1, 0\], got 1"),
     ({"excesses": [1.0, 2.0], "method": "best"}, r"method must be one of 'mle'.*got 'best'"),
-    ({"excesses": [1.0, 2.0], "n_threads": 0}, r"n_threads must be at least 1, got 0"),
+    ({"excesses": [1.0, 2.0], "n_threads": 0}, r"n_threads must be an integer of at least 1, got 0"),
 ]
 
 

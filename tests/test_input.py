@@ -93,7 +93,7 @@ def test_a_narrow_sketch_takes_what_it_can_hold(dtype):
 
 @pytest.mark.parametrize("dtype", ["i4", "i8", "f8", ">f8"])
 def test_a_narrow_sketch_refuses_what_it_would_round(dtype):
-    with pytest.raises(ValueError, match="float32 sketch"):
+    with pytest.raises(ValueError, match="must be float32, as the sketch is"):
         TailSketch(2, 60, dtype=np.float32).update(np.ones((5, 2), dtype))
 
 

@@ -136,7 +136,7 @@ def test_ranking_says_what_is_above_beyond_and_unfitted(tmp_path):
     assert names[:2] == ["unit 3", "unit 5"]
     assert names[-1] == "unit 7"
     notes = {text.get_text() for text in ax.get_legend().get_texts()}
-    assert notes == {"above the threshold", "at or below the threshold", "beyond the endpoint, P = 0", "no fitted tail"}
+    assert notes == {"above the threshold", "at or below the threshold", "no fitted tail"}
 
 
 def test_text_and_points_follow_a_dark_style():

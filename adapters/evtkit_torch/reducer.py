@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from evtkit.saliency.adapting import Batch, Lanes
     from evtkit_torch.capture import Call
-    from evtkit_torch.profiles import TorchProfiler
 
 __all__ = ["Layouts", "Reducer"]
 
@@ -51,7 +50,7 @@ class Reducer:
 
     Parameters
     ----------
-    profiler : TorchProfiler
+    profiler : evtkit_torch.profiles.TorchProfiler
         For what.
     samples : int
         In the batch.
@@ -70,7 +69,7 @@ class Reducer:
         Whether something has come to light because of which the batch must be profiled anew.
     """
 
-    def __init__(self, profiler: TorchProfiler, samples: int, parameters: Mapping[str, Tensor], place: Place) -> None:
+    def __init__(self, profiler: Any, samples: int, parameters: Mapping[str, Tensor], place: Place) -> None:
         self.weights: list[Tensor] = []
         self.again = False
         self._profiler = profiler

@@ -81,7 +81,7 @@ def stream(
     >>> spot = Spot(risk=1e-3, side="both").fit(x[:1000])
     >>> ax = plot.stream(x[1000:], spot.trace(x[1000:]), calibration=x[:1000], label="level", unit="m")
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['observed', 'alarm level', '2 alarms', 'calibration']
+    ['observed', 'alarm level', '1 alarm', 'calibration']
     """
     before, after = real_array(calibration, "calibration").astype(np.float64), real_array(x, "x").astype(np.float64)
     levels = np.asarray(trace.alarm_threshold, dtype=np.float64)

@@ -96,8 +96,8 @@ def calibrate(
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
        channel         value  impact  P(X ≥ x)
-    1  layer1.conv[2]  4.962   16.95    0.0321
-    2  fc[1]           2.669   12.34   0.00894
+    1  layer1.conv[2]  4.962   16.95    0.0329
+    2  fc[1]           2.669   12.34    0.0098
     3  fc[0]           1.496   3.447         1  ≤ u
     """
     _check(quantile, which, normalize, method, checkpoint_every)

@@ -18,8 +18,9 @@ A label a value is for programs; `Events` gathers alarms into incidents, each to
 
 from __future__ import annotations
 
-from evtkit.spot.detectors import DSpot, Spot, Trace
+from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
+from evtkit.spot.trace import Trace
 
 __all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Spot", "Trace"]

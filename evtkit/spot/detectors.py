@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from evtkit._common.threads import thread_count
 from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, HUGE, MISSING, NORMAL, Label
 from evtkit.spot.reading import SIDES, Detector
+from evtkit.spot.trace import Trace
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.spot.state import Rules
 
-__all__ = ["DSpot", "Spot", "Trace"]
+__all__ = ["DSpot", "Spot"]
 
 
 _LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
@@ -28,17 +29,6 @@ _NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
 _LEVELS = {"plug-in": 0, "predictive": 1}
 _ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
-
-
-class Trace(NamedTuple):
-    """What a stream looked like to its detector, one row an observation; see `Spot.trace`."""
-
-    label: NDArray[np.int8]
-    """As `Spot.update` returns it."""
-    alarm_threshold: Float
-    """The alarm level by which the observation was judged, shaped as `Spot.alarm_threshold` with time in front."""
-    log_probability: Float
-    """Logarithm of `Spot.probability` of the observation, by the same model."""
 
 
 class Spot(Detector):

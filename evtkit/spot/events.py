@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.spot.detectors import Trace
+    from evtkit.spot.trace import Trace
 
 __all__ = ["Alarm", "Event", "Events"]
 

@@ -157,8 +157,8 @@ def checkpoint_of(tmp_path, net, batches, **options):
     ("net", "batches", "options", "message"),
     [
         (Toy(), Batches(*samples(200), 50), {"quantile": 0.8}, "made with .*0.8.* got .*0.9"),
-        (Toy(seed=1), Batches(*samples(200), 50), {}, "of other weights"),
-        (Toy(hidden=9), Batches(*samples(200), 50), {}, "of other units"),
+        (Toy(seed=1), Batches(*samples(200), 50), {}, "weights, got others"),
+        (Toy(hidden=9), Batches(*samples(200), 50), {}, "units, got others"),
         (Toy(), Batches(*samples(200, seed=2), 50), {}, "got other labels or sizes"),
         (Toy(), Batches(*samples(200), 40), {}, "got other labels or sizes"),
         (Toy(), Batches(*samples(200), 50)[:3], {"n_samples": 200}, "behind the checkpoint, 4, got 3"),

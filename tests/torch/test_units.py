@@ -69,7 +69,7 @@ def test_coverage_accounts_for_every_parameter():
     assert reasons["0.bias"] == "bias"
     assert reasons["1.weight"] == "channels not selected"
     assert reasons["2.weight"] == "rows not selected"
-    assert reasons["3.weight_ih_l0"] == "in GRU, for which no units are defined"
+    assert reasons["3.weight_ih_l0"] == "cells not selected"
 
 
 def test_a_parametrized_weight_is_left_out_and_said_so():
@@ -136,7 +136,7 @@ def test_selections_are_positions_masks_or_names():
         ([3], "positions"),
         ([0, 0], "twice"),
         ([True], "mask"),
-        (["c[0]"], "unknown"),
+        (["c[0]"], "must be those of units"),
         ([0.5], "dtype"),
     ]:
         with pytest.raises(ValueError, match=message):

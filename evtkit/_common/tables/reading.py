@@ -103,6 +103,7 @@ def read_table(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "levels.csv"
     ...     _ = path.write_text("day;north;south\nMon;1,5;2\nTue;;3\n")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evtkit.cli import _options
-from evtkit.cli.watch import summary
 from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
@@ -104,6 +103,7 @@ def watch_command(
       evtkit watch latency.csv --follow --live --state watch.json
       evtkit watch latency.csv --backtest -c p99 --picture p99.png
     """  # noqa: D301
+    from evtkit.cli.watch import summary
     from evtkit.cli.watch.lines import Lines, open_file
     from evtkit.cli.watch.lock import locked
     from evtkit.cli.watch.outputs import Executor
@@ -197,6 +197,7 @@ def _calibrated(
     pace: float | None, stop: Stop,
 ) -> Watch:  # fmt: skip
     """A new detector, from the first rows."""
+    from evtkit.cli.watch import summary
     from evtkit.cli.watch.watching import Watch, detector
 
     rows = reader.first(count, _WAIT, stop)
@@ -221,6 +222,7 @@ def _go_on(
     The state is written between two pieces of work, and where a line is refused. Where the reader of the events has
     gone it is not: what was not told is told the next time.
     """
+    from evtkit.cli.watch import summary
     from evtkit.cli.watch.lines import Position
     from evtkit.cli.watch.outputs import write_metrics
 
