@@ -408,7 +408,8 @@ class TailSketch:
         self._origin, self._offset = np.where(first, origin, self._origin), np.where(first, offset, self._offset)
         gap = np.where(count > 0, (origin - self._origin) + (offset - self._offset), 0.0)
         share = count / np.maximum(self.count + count, 1)
-        self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # squares of numbers beyond 1e150
+            self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
         self._offset = self._offset + gap * share * (self.count > 0)
         self.count = self.count + count
 

@@ -183,8 +183,8 @@ def test_losses_of_ones_own_by_name_and_of_keras(net):
         (halves(), (Y, Y), "y must be .*got tuple"),
         (halves(X[:0]), Y[:0], "must have one number of samples above 0"),
         ({"left": X, "right": X[:3]}, Y, "got \\[5, 3\\]"),
-        ("x", Y, "without an array"),
-        (halves(X * np.nan), Y, "not finite for samples"),
+        ("x", Y, "x must be an array, a tensor"),
+        (halves(X * np.nan), Y, "losses must be finite, got others for samples"),
     ],
 )
 def test_bad_input_is_refused(net, x, y, message):
@@ -234,7 +234,7 @@ def test_evaluation_takes_one_hot_labels(single):
     ("data", "message"),
     [
         (tf.data.Dataset.range(9).batch(3), "must have batches \\(x, y\\)"),
-        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat(), "does not know how many"),
+        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat(), "must say how many batches a dataset has"),
         (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).take(0), "must have at least one batch"),
         (np.zeros(3), "data must be .*got ndarray"),
     ],

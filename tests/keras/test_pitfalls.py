@@ -251,7 +251,10 @@ def test_8_mixed_precision_accumulates_in_float32(policy):
     assert got.dtype == want.dtype == np.float32
     np.testing.assert_allclose(got, want, atol=0.03 * want.max())
     # The gradients are rounded to a half, their sums are not: a half has at most 2^11 values between two powers of two.
-    assert len(np.unique(np.frexp(got)[0])) > 0.85 * got.size
+    # (Behind a ReLU a filter's sum and that of the norm after it are equal, so each kind is looked at by itself.)
+    for kind in units:
+        some = np.frexp(got[:, net.units.kind == kind])[0]
+        assert len(np.unique(some)) > 0.85 * some.size
 
 
 def test_8_a_half_precision_network():
@@ -271,7 +274,7 @@ def test_8_an_overflowing_gradient_is_an_error():
         total = ops.sum(y_pred, 1)
         return ops.sqrt(ops.abs(total - ops.stop_gradient(total)))
 
-    with pytest.raises(RuntimeError, match="not finite for samples \\[0, 1, 2, 3\\]"):
+    with pytest.raises(RuntimeError, match="must be finite, got others for samples \\[0, 1, 2, 3\\]"):
         KerasModel(built(Small()), infinite).profile(X, Y)
 
 

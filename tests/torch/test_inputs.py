@@ -131,8 +131,8 @@ def test_a_summed_loss_under_reduction_none_is_the_default(net):
         (X, (Y, Y), "y must be .*got tuple"),
         (X[:0], Y[:0], "must have one number of samples above 0"),
         ((X, X[:3]), Y, "got \\[5, 3\\]"),
-        ("x", Y, "without an array"),
-        (X * float("nan"), Y, "not finite for samples"),
+        ("x", Y, "x must be an array, a tensor"),
+        (X * float("nan"), Y, "losses must be finite, got others for samples"),
     ],
     ids=[
         "too large",

@@ -296,7 +296,7 @@ def test_8_a_half_precision_network():
 
 def test_8_an_overflowing_gradient_is_an_error():
     model = Small().double().eval()
-    with pytest.raises(RuntimeError, match="not finite for samples \\[0, 1, 2, 3\\]"):
+    with pytest.raises(RuntimeError, match="must be finite, got others for samples \\[0, 1, 2, 3\\]"):
         TorchModel(model, loss=lambda o, t: (o.sum(1) - o.sum(1).detach()).abs().sqrt(), verify=False).profile(X, Y)
 
 

@@ -105,7 +105,7 @@ def test_heads_of_both_attention_styles():
 
 
 def test_lazy_layers_and_scripted_models_are_refused():
-    with pytest.raises(ValueError, match="uninitialised"):
+    with pytest.raises(ValueError, match="must be initialised by one forward pass"):
         TorchModel(nn.Sequential(nn.LazyConv2d(3, 3)))
     with pytest.raises(ValueError, match=r"model must be .*got function"):
         TorchModel(lambda x: x)
@@ -146,7 +146,7 @@ def test_selections_are_positions_masks_or_names():
 def test_tables_with_unequal_columns_or_repeated_rows_are_refused():
     with pytest.raises(ValueError, match="must have shape \\(1,\\)"):
         Units(["a"], ["rows"], [0, 1], [2], ["a"])
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="units must differ in module and index"):
         Units(["a", "a"], ["rows"] * 2, [0, 0], [2, 2], ["a", "a"])
 
 

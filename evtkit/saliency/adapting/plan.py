@@ -124,8 +124,8 @@ def make_plan(
     >>> make_plan([], [], "filters", ["filters"], stage=str, owner="Net")
     Traceback (most recent call last):
     ...
-    ValueError: got no units: 'filters' matches no layer of Net, wanted one of the kinds filters, a glob over module
-    names, or a predicate of (name, module)
+    ValueError: units must be one of the kinds filters, a glob over module names, or a predicate of (name, module), got
+    'filters', which matches no layer of Net
     """
     choosers = [choose] if isinstance(choose, str) or callable(choose) else list(choose)
     sizes_of = {weight.name: weight.size for weight in weights}
