@@ -17,7 +17,7 @@ from evtkit._notes import advice
 from evtkit._stored import check_tail
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
-from evtkit.intervals import Interval, return_level_interval, xi_interval
+from evtkit.intervals import Inference, Interval
 from evtkit.predictive import Predictive
 from evtkit.ranking import Channels, rank
 
@@ -39,7 +39,7 @@ _WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
+class Tail(Inference):
     """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
 
     `sf`, `logsf`, `isf` and `rank` are about the next observation: they allow for the uncertainty of what was fitted.
@@ -221,13 +221,20 @@ class Tail:
         return self._like(p, out)
 
     @overload
-    def return_level(self, period: ArrayLike) -> Float: ...
+    def return_level(self, period: ArrayLike, *, extremal_index: ArrayLike = ...) -> Float: ...
 
     @overload
-    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+    def return_level(
+        self, period: ArrayLike, *, interval: float, method: str = ..., extremal_index: ArrayLike = ...
+    ) -> Interval: ...
 
     def return_level(
-        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+        self,
+        period: ArrayLike,
+        *,
+        interval: float | None = None,
+        method: str = "bartlett",
+        extremal_index: ArrayLike = 1.0,
     ) -> Float | Interval:
         """The textbook's level exceeded once in `period` observations, on average: ``isf(1/period, law="plug-in")``.
 
@@ -237,22 +244,31 @@ class Tail:
         Parameters
         ----------
         period : array_like
-            Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
+            Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data. One period, or a
+            list of k, is asked of every channel; an array of two or more axes has the channels on its last one, and so
+            has a series or data frame of pandas that names them.
         interval : float in (0, 1), optional
             Also confidence limits at this level, for tails fitted by maximum likelihood.
-        method : {"profile", "delta"}
-            Of the interval, as in `evtkit.intervals.return_level_interval`.
+        method : {"bartlett", "profile", "delta"}
+            Of the interval: profile likelihood, which "bartlett" corrects where a channel has fewer than 100 excesses;
+            or the delta method; see `evtkit.intervals.return_level_interval`.
+        extremal_index : float or array_like of shape (channels,)
+            θ in (0, 1]. Below 1 the level is the one that a *cluster* of exceedances reaches once in `period`
+            observations, x with P(X > x) = 1/(θ · period) (Coles 2001, section 5.3.3); see `evtkit.dependence`.
 
         Returns
         -------
         ndarray of float64, or Interval
-            Shaped as `isf(1/period)`. With `interval` an `evtkit.intervals.Interval` of that shape, whose limits are
-            NaN where there are none: in channels without a fit, and for levels at or below the threshold.
+            For a tail of one channel without an axis: shaped as `period`. Of several channels: (channels,) for one
+            period, (k, channels) for a list of k, and else shaped as `period`. With `interval` an
+            `evtkit.intervals.Interval` of that shape, whose lower limits are the lower numbers on either side. Limits
+            are NaN where there are none: in channels without a fit, and for levels at or before the threshold.
 
         Raises
         ------
         ValueError
-            If a period is not above 1, or an interval is asked of another estimator.
+            If a period is not above 1, the last of several axes is not the channels, θ is not in (0, 1], or an interval
+            is asked of another estimator.
 
         Examples
         --------
@@ -261,19 +277,23 @@ class Tail:
         >>> hundred_years = tail.return_level(36500, interval=0.95)
         >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
         38.4, between 24.1 and 77.5
+        >>> many = fit_tail(gpd.rvs(0.2, 1.0, size=(3650, 4), rng=1), quantile=0.9)
+        >>> many.return_level([365, 3650, 36500], interval=0.95).upper.shape
+        (3, 4)
         """
-        m = self._numbers(period, "period")
+        m = self._periods(period)
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        estimate = self.isf(1.0 / m, law="plug-in")
+        theta = real_array(extremal_index, "extremal_index").astype(np.float64)
+        if not np.all((theta > 0.0) & (theta <= 1.0)):
+            raise ValueError(
+                f"extremal_index must lie in (0, 1], got {theta[~((theta > 0.0) & (theta <= 1.0))].flat[0]}"
+            )
+        m = np.maximum(np.broadcast_to(m * theta, np.broadcast_shapes(m.shape, theta.shape, self.threshold.shape)), 1.0)
+        estimate = np.asarray(self.isf(1.0 / m, law="plug-in"))
         if interval is None:
             return self._like(period, estimate)
-        return self._level_interval(m, np.asarray(estimate), interval, method)
-
-    def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
-        """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
-        self._need_likelihood("an interval")
-        return xi_interval(self.excesses, level=level, method=method)
+        return self._level_interval(m, estimate, interval, method)
 
     def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
         """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
@@ -448,10 +468,6 @@ class Tail:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.side == "upper" else -1.0
-
     def _channels(self, law: str) -> Channels:
         """What a ranking may look at."""
 
@@ -472,28 +488,18 @@ class Tail:
         known = np.where(self.is_fitted, x, self.threshold)
         return np.where(self.is_fitted, np.asarray(self.logsf(known, law=law)), 0.0)
 
-    def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
-        """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
-        self._need_likelihood("an interval")
-        estimate = estimate.copy()
-        channels = np.atleast_1d(self.threshold).size
-        m = np.broadcast_to(period, estimate.shape).reshape(-1, channels)
-        rate, u = np.atleast_1d(self.exceedance_rate), np.atleast_1d(self.threshold)
-        excesses = self.excesses.reshape(-1, channels)
-        low, high = np.full(m.shape, np.nan), np.full(m.shape, np.nan)
-        for row, periods in enumerate(m):
-            some = np.atleast_1d(self.is_fitted) & (rate * periods > 1.0) & np.isfinite(periods)
-            if not np.any(some):
-                continue
-            found = return_level_interval(excesses[:, some], periods[some], rate=rate[some], level=level, method=method)
-            reach = np.array([found.lower, found.upper])
-            low[row, some], high[row, some] = u[some] + reach if self._sign > 0 else (u[some] - reach)[::-1]
-        shape = estimate.shape
-        return Interval(estimate, low.reshape(shape), high.reshape(shape), level, method, self.status)
-
-    def _need_likelihood(self, what: str) -> None:
-        if self.method != "mle":
-            raise ValueError(f"{what} needs a maximum-likelihood fit, got method {self.method!r}")
+    def _periods(self, period: ArrayLike) -> Float:
+        """Periods with the channels on the last axis, or 1 for all of them."""
+        m = self._numbers(period, "period")
+        named = frame_labels(period)
+        channels = self.threshold.size
+        if not self.threshold.ndim or not m.ndim:
+            return m
+        if m.ndim == 1 and (named is None or named.channels is None):
+            return m[:, None]
+        if m.shape[-1] not in (1, channels):
+            raise ValueError(f"period must have {channels} channels on the last of its axes, got shape {m.shape}")
+        return m
 
     def _numbers(self, x: ArrayLike, argument: str) -> Float:
         """Numbers as float64; the columns of a data frame are compared with the channels."""
