@@ -40,7 +40,7 @@ def main() -> None:
                 y = gpd.rvs(xi, 1.0, (n, SAMPLES), rng=100 * n + seed)
                 shape.append(share(xi_interval(y, level=LEVEL, method=method), xi))
                 for found, p in ((near, 0.1), (far, 0.01)):
-                    # nobody knows the rate better than from n excesses of 10 n observations: the limits are for a given one
+                    # the limits are for a given rate
                     limits = return_level_interval(y, 10.0 / p, rate=0.1, level=LEVEL, method=method)
                     found.append(share(limits, gpd.isf(p, xi, 1.0)))
             rows.append([n, method, *(round(f(v), 3) for v in (shape, near, far) for f in (np.mean, np.min))])

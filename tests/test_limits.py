@@ -165,7 +165,10 @@ def test_shortfall_is_the_mean_beyond_its_level_and_the_mean_excess():
     level = tail.isf(0.02, law="plug-in")
     assert tail.expected_shortfall(0.02) == pytest.approx(draws[draws > level].mean(), rel=0.01)
     assert tail.expected_shortfall(0.02) == pytest.approx(level + tail.mean_excess_beyond(level), rel=1e-12)
-    one, other = tail.expected_shortfall(tail.exceedance_rate, interval=0.9), tail.mean_excess_beyond(tail.threshold, interval=0.9)
+    one, other = (
+        tail.expected_shortfall(tail.exceedance_rate, interval=0.9),
+        tail.mean_excess_beyond(tail.threshold, interval=0.9),
+    )
     assert one.upper - tail.threshold == pytest.approx(float(other.upper), rel=1e-6)
 
 

@@ -1,16 +1,16 @@
 """One likelihood for block maxima, r largest values a block and exceedances of a threshold: its maximum, and limits.
 
 Let z be the values less some centre, t = ξ/σ₀ with σ₀ the scale that belongs to the centre, and y = log1p(tz)/t. If z
-are extremes of a GEV, y are extremes of a Gumbel distribution: points of a Poisson process with mean exp(c − λy) beyond
-y in every block. With N points z_k, and exposures e_j (weight v_j) beyond which a block would have shown a point,
+are extremes of a GEV, y are those of a Gumbel distribution: points of a Poisson process with mean exp(c − λy) beyond y
+in every block. With N points z_k, and exposures e_j (weight v_j) beyond which a block would have shown a point,
 
     ℓ = N log λ − (t + λ) Σ y_k + N c − Σ v_j exp(c − λ y(e_j)).
 
 Block maxima expose what is beyond each of them; r largest values what is beyond the least of each block (Coles 2001,
-equation 3.15); a threshold u what is beyond u, in so many blocks (equation 7.9). For a given t the likelihood is concave
-in (λ, c), and c is known: N = e^c Σ v exp(−λ y). Every quantity of the fit is a function of (t, λ, c), with ξ = t/λ and
-the Gumbel quantile (c + g)/λ. Where the likelihood is above a bar c lies, for given t and λ, in an interval with
-explicit ends (see `evtkit._kernels.profile_limits`), λ in an interval, and t in stretches that are found by a scan.
+equation 3.15); a threshold u what is beyond u, in so many blocks (equation 7.9). For a given t the likelihood is
+concave in (λ, c), and c is known: N = e^c Σ v exp(−λ y). Every quantity of the fit is a function of (t, λ, c), with
+ξ = t/λ and the Gumbel quantile (c + g)/λ. Where the likelihood is above a bar c lies, for given t and λ, in an interval
+with explicit ends (see `evtkit._kernels.profile_limits`), λ in an interval, and t in stretches that a scan finds.
 
 As t → −1/z_min, where the endpoint is the least value and ξ → ∞, the likelihood grows without bound. That is no answer,
 and stretches that reach this corner are left out, unless the maximum itself lies on one: then there is no upper limit.

@@ -102,7 +102,7 @@ def _quantity(kind, at, t, sigma):
 
 @kernel(f"float64(intp, float64, intp, {_DATA}, float64, float64, {_CUBE})")
 def _edge(kind, at, side, z, n, z_max, place, bar, work):
-    """The quantity at the upper (1) or lower (0) end of s; −inf of `_signed` where nothing is above the bar."""
+    """The largest quantity (side 1) or minus the least (side 0) for a t; −inf where nothing is above the bar."""
     t, h, free, above, largest = _at(z, n, z_max, place, bar, work)
     if above < 0.0:
         return -np.inf
@@ -172,8 +172,8 @@ def _scan(z, n, z_max, z_min, start, bar, work, found):
     return count
 
 
-@kernel(f"UniTuple(float64, 2)({_DATA}, float64, float64, float64, float64, {_CUBE})")
-def _summit(z, n, z_max, left, right, bar, above, work):
+@kernel(f"UniTuple(float64, 2)({_DATA}, float64, float64, float64, {_CUBE})")
+def _summit(z, n, z_max, left, right, bar, work):
     """A place between left and right where the profile of t is highest, for a stretch that a scan stepped over."""
     a, b = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
     at_a, at_b = _at(z, n, z_max, a, bar, work)[3], _at(z, n, z_max, b, bar, work)[3]
@@ -252,7 +252,7 @@ def _limits(z, n, z_max, z_min, xi, sigma, bar, kinds, ats, work, best):
     for i in range(1, count - 1):
         above = scanned[i, 1]
         if above < 0.0 and above * n > -2.0 and above >= scanned[i - 1, 1] and above >= scanned[i + 1, 1]:
-            scanned[i, 0], scanned[i, 1] = _summit(z, n, z_max, scanned[i - 1, 0], scanned[i + 1, 0], bar, above, work)
+            scanned[i, 0], scanned[i, 1] = _summit(z, n, z_max, scanned[i - 1, 0], scanned[i + 1, 0], bar, work)
     i = 0
     while i < count:
         if scanned[i, 1] < 0.0:

@@ -65,8 +65,8 @@ def extremal_index(x: ArrayLike, threshold: ArrayLike, *, run_length: int | None
     Parameters
     ----------
     x : array_like, (n,) or (n, channels)
-        Stationary streams, in order of time. NaN is a gap in the record: the intervals estimator leaves out times between
-        exceedances that one interrupts, and for the runs estimator time goes on in it.
+        Stationary streams, in order of time. NaN is a gap in the record: the intervals estimator leaves out times
+        between exceedances that one interrupts, and for the runs estimator time goes on in it.
     threshold : array_like
         Threshold u, exceedances are x > u; one, or one a channel.
     run_length : int, optional
@@ -263,7 +263,7 @@ def exceedance_times(x: Float, threshold: float) -> Times:
 
 
 def bootstrap_index(gaps: Int, run_length: int | None, n_boot: int, rng: np.random.Generator) -> Float:
-    """Extremal indices of times between exceedances that are drawn anew, cluster by cluster; empty where there is one."""
+    """Extremal indices of times that are drawn anew, cluster by cluster; none where there is one cluster only."""
     length = _intervals_run_length(gaps) if run_length is None else run_length
     between = np.flatnonzero(gaps > length)
     if between.size < 2:

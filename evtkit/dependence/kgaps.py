@@ -1,8 +1,8 @@
-r"""K-gaps: the extremal index by maximum likelihood, with its interval and a test of its run length (Süveges & Davison 2010).
+r"""K-gaps: the extremal index by maximum likelihood, with limits and a test of its run length.
 
-Let T be a time between two exceedances of a high threshold, q the share of exceedances, and S = max(T − K, 0) the K-gap.
-In the limit qS is 0 with probability 1 − θ (a time within a cluster) and exponential with rate θ otherwise (a time
-between clusters), so that
+Let T be a time between two exceedances of a high threshold, q the share of exceedances, and S = max(T − K, 0) the
+K-gap (Süveges & Davison 2010). In the limit qS is 0 with probability 1 − θ (a time within a cluster) and exponential
+with rate θ otherwise (a time between clusters), so that
 
 .. math::
 
@@ -29,7 +29,7 @@ from evtkit._common.checks import whole_number
 from evtkit.dependence.clusters import exceedance_times, streams_and_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -98,7 +98,7 @@ def fit_k_gaps(x: ArrayLike, threshold: ArrayLike, *, k: int = 1, level: float =
     threshold : array_like
         Threshold u, exceedances are x > u; one, or one a channel.
     k : int
-        The run length K ≥ 0: exceedances at most K + 1 steps of time... apart belong to one cluster.
+        The run length K ≥ 0: exceedances at most K steps of time apart belong to one cluster.
     level : float
         Confidence level of the limits, in (0, 1).
 
@@ -190,8 +190,8 @@ def choose_k_gaps(
     Returns
     -------
     KGapsChoice
-        Chosen are the smallest K, and the lowest threshold from which on the test does not reject it at 5 %; the K whose
-        such threshold is lowest comes first.
+        For each K there is a lowest threshold from which on the test does not reject it at 5 %. Chosen is the lowest
+        of these thresholds, and the smallest K that has it.
 
     Raises
     ------
@@ -251,9 +251,8 @@ def _fit(x: Float, u: float, k: int, drop: float) -> list[float]:
     return [theta, lower, upper, se, best, statistic, float(chdtrc(1, statistic)), *counts]
 
 
-def _falls_to(loglik: object, bar: float, inside: float, outside: float) -> float:
+def _falls_to(loglik: Callable[[float], float], bar: float, inside: float, outside: float) -> float:
     """Where a concave function of θ meets a bar between its maximum and an end; the end where it does not."""
-    assert callable(loglik)
     if not loglik(outside) < bar:
         return outside
     for _ in range(200):

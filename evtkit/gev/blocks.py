@@ -166,13 +166,8 @@ def _fit(top: Float) -> tuple[list[float], Float, BlockData]:
     data = BlockData(points, exposures, np.ones(exposures.size))
     nothing = np.full((3, 3), np.nan)
     if exposures.size < _FEWEST or points.min() == points.max():
-        status = (
-            FitStatus.EMPTY
-            if not points.size
-            else FitStatus.TOO_FEW
-            if exposures.size < _FEWEST
-            else FitStatus.CONSTANT
-        )
+        few = FitStatus.TOO_FEW if points.size else FitStatus.EMPTY
+        status = few if exposures.size < _FEWEST else FitStatus.CONSTANT
         return [float(status), np.nan, np.nan, np.nan, np.nan, float(points.size)], nothing, data
     z, e, centre, unit = standardised(data)
     status, t, rate, c, height = fit(z, e, data.weights)
@@ -190,7 +185,7 @@ def _fit(top: Float) -> tuple[list[float], Float, BlockData]:
 
 def _covariance(z: Float, e: Float, weights: Float, t: float, rate: float, c: float, unit: float) -> Float:
     """Inverse of the observed information of (t, λ, c), taken to (ξ, μ, σ)."""
-    y, first, second = _derivatives(z, t)
+    _, first, second = _derivatives(z, t)
     y_e, first_e, second_e = _derivatives(e, t)
     tail = weights * np.exp(c - rate * y_e)
     hessian = np.empty((3, 3))

@@ -65,8 +65,8 @@ class GevFit:
     loglik : ndarray of float64
         Log-likelihood.
     covariance : ndarray of float64, (..., 3, 3)
-        Inverse of the observed information of (ξ, μ, σ); NaN where ξ ≤ −0.5, where it is not valid (Smith 1985), and for
-        estimators other than maximum likelihood.
+        Inverse of the observed information of (ξ, μ, σ); NaN where ξ ≤ −0.5, where it is not valid (Smith 1985), and
+        for estimators other than maximum likelihood.
     n : ndarray of int64
         Number of values; NaN padding is not counted.
     status : ndarray of int64

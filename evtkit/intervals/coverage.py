@@ -1,4 +1,4 @@
-"""How often 95 % limits held the truth in simulations: `benchmarks/interval_coverage.py` measures, docs/intervals tells.
+"""How often 95 % limits held the truth in simulations, by `benchmarks/interval_coverage.py`; see docs/intervals.rst.
 
 Means over generalised Pareto distributions with ξ from −0.2 to 0.4, of the shape, and of the level a hundred times as
 rare as the threshold.

@@ -45,10 +45,14 @@ class Inference(Protocol):
     names: NDArray[np.str_] | None
 
     @property
-    def excesses(self) -> Float: ...
+    def excesses(self) -> Float:
+        """Excesses, as `evtkit.fit_gpd` takes them."""
+        ...
 
     @property
-    def gpd_fit(self) -> GpdFit: ...
+    def gpd_fit(self) -> GpdFit:
+        """Their fit."""
+        ...
 
     def xi_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
