@@ -13,6 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.polynomial.polynomial import polyder, polyval
 
 from evtkit._common.checks import real_array, whole_number
 from evtkit.fit import FitStatus, fit_gpd
@@ -224,8 +225,7 @@ def _derivatives(z: Float, t: float) -> tuple[Float, Float, Float]:
     k = np.arange(13)
     series = (-1.0) ** k / (k + 1.0)
     small = np.where(near, w, 0.0)
-    parts = [np.polynomial.polynomial.polyval(small, c) for c in
-             (series, np.polynomial.polynomial.polyder(series), np.polynomial.polynomial.polyder(series, 2))]  # fmt: skip
+    parts = [polyval(small, coefficients) for coefficients in (series, polyder(series), polyder(series, 2))]
     return (
         z * np.where(near, parts[0], value),
         z**2 * np.where(near, parts[1], first),

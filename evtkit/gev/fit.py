@@ -29,8 +29,8 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
     """Fit a GEV distribution to the block maxima of each channel, by default by maximum likelihood over ξ ≥ −1.
 
     The estimator is then the highest local maximum of the likelihood (Coles 2001, section 3.3.2). Without a restriction
-    the likelihood is unbounded in two corners: where ξ < −1 and the endpoint is the largest value, and, more slowly, where
-    ξ → ∞ and the endpoint is the smallest, which few or tied maxima make easy to run into. Neither is an answer.
+    the likelihood is unbounded in two corners: where ξ < −1 and the endpoint is the largest value, and, more slowly,
+    where ξ → ∞ and the endpoint is the smallest, which few or tied maxima make easy to run into. Neither is an answer.
 
     Parameters
     ----------

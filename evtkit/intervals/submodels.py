@@ -1,8 +1,8 @@
 """Is ξ = 0? The Gumbel distribution for block maxima, the exponential for excesses, against the whole family.
 
 Twice the difference of the two log-likelihoods follows a χ²₁ law where ξ is 0 (Coles 2001, theorem 2.7). With few
-values it is larger: `LikelihoodRatio.p_value` then errs towards rejecting. ξ = 0 has narrower limits far out, and is a strong
-claim: keep it only where something else than a p-value speaks for it (Coles 2001, section 3.4.1).
+values it is larger: `LikelihoodRatio.p_value` then errs towards rejecting. ξ = 0 has narrower limits far out, and is a
+strong claim: keep it only where something else than a p-value speaks for it (Coles 2001, section 3.4.1).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ style in force, and the other colours hold on light and dark.
 `stability`                  shape and modified scale against threshold: where do they become constant?
 `ranking`                    the most improbable channels
 `stream`                     a stream with its moving alarm levels, and its alarms
+`l_moment_ratios`            which family do many samples look like?
 `families`                   do other distributions describe the excesses better?
 `unit_depth`                 improbability of a network's units over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
@@ -34,6 +35,7 @@ from evtkit.plot.fitted import density, probability, quantile
 from evtkit.plot.networks import families, input_saliency, repair_curves, unit_depth
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
+from evtkit.plot.ratios import l_moment_ratios
 from evtkit.plot.returns import return_level
 from evtkit.plot.streams import stream
 from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice
@@ -43,6 +45,7 @@ __all__ = [
     "diagnostics",
     "families",
     "input_saliency",
+    "l_moment_ratios",
     "mean_residual_life",
     "probability",
     "quantile",
