@@ -229,7 +229,7 @@ def _fit(x: Float, u: float, k: int, drop: float) -> list[float]:
     q = found.rate
     gaps = q * np.maximum(found.known - k, 0)
     cut = q * np.maximum(found.censored - k, 0)
-    zero, positive, partial = np.count_nonzero(gaps == 0.0), np.count_nonzero(gaps), np.count_nonzero(cut)
+    zero, positive, partial = (int(np.count_nonzero(a)) for a in (gaps == 0.0, gaps, cut))
     total, wanted = float(gaps.sum() + cut.sum()), 2 * positive + partial
     counts = [float(gaps.size), float(cut.size)]
     if gaps.size == 0 or (zero + wanted == 0):

@@ -22,7 +22,7 @@ from evtkit.gev.results import BlockData, GevFit, slope_by_xi, standardised
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from evtkit._common.types import Float
+    from evtkit._common.types import Float, Int
 
 __all__ = ["fit_point_process", "fit_r_largest"]
 
@@ -135,7 +135,7 @@ def fit_point_process(x: ArrayLike, threshold: ArrayLike, *, per_block: float) -
 
 
 def _covariance_of_rate(
-    xi: Float, scale: Float, log_rate: Float, se_scale: Float, se_xi: Float, cov: Float, n: Float
+    xi: Float, scale: Float, log_rate: Float, se_scale: Float, se_xi: Float, cov: Float, n: Int
 ) -> Float:  # fmt: skip
     """Covariance of (ξ, μ, σ) from that of (σ_u, ξ) and the variance 1/N of log ζ, by the derivatives between them."""
     grown = np.exp(xi * log_rate)

@@ -170,7 +170,7 @@ class GevFit:
             g = -np.log(-np.log1p(-1.0 / m))
         level = self.mu + self.sigma * g * exprel(self.xi * g)
         if interval is None:
-            return level
+            return np.asarray(level)[()]
         if method == "delta":
             by_xi = self.sigma * slope_by_xi(self.xi, g)
             gradient = np.stack([by_xi, np.ones_like(by_xi), g * exprel(self.xi * g)], axis=-1)

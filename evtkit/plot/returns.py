@@ -26,7 +26,7 @@ def return_level(
     *,
     label: str = "value",
     unit: str = "",
-    band: str | None = "profile",
+    band: str | None = "bartlett",
     level: float = 0.95,
     longest: float | None = None,
     per: float = 1.0,
@@ -42,9 +42,9 @@ def return_level(
         Where to draw; a new figure by default.
     label, unit : str
         Name and unit of the observations.
-    band : {"profile", "delta", None}
-        Confidence band: profile likelihood; the delta method, where it is valid (ξ > −0.5); or none. A tail that was
-        not fitted by maximum likelihood gets none.
+    band : {"bartlett", "profile", "delta", None}
+        Confidence band: profile likelihood, by default corrected for fewer than 100 excesses; the delta method, where
+        it is valid (ξ > −0.5); or none. A tail that was not fitted by maximum likelihood gets none.
     level : float
         Pointwise confidence of the band, in (0, 1).
     longest : float, optional
@@ -76,8 +76,8 @@ def return_level(
     'return period [years]'
     """
     tail, ax = one_channel(tail), axes(ax)
-    if band not in ("profile", "delta", None):
-        raise ValueError(f"band must be 'profile', 'delta' or None, got {band!r}")
+    if band not in ("bartlett", "profile", "delta", None):
+        raise ValueError(f"band must be 'bartlett', 'profile', 'delta' or None, got {band!r}")
     if not 0.0 < per < np.inf:
         raise ValueError(f"per must be a positive number of observations, got {per}")
     shortest = float(tail.n / tail.n_excess)
