@@ -65,8 +65,9 @@ def extremal_index(x: ArrayLike, threshold: ArrayLike, *, run_length: int | None
     Parameters
     ----------
     x : array_like, (n,) or (n, channels)
-        Stationary streams, in order of time. NaN is a gap in the record: the intervals estimator leaves out times
-        between exceedances that one interrupts, and for the runs estimator time goes on in it.
+        Stationary streams, in order of time. NaN is a gap in the record, in which time stops for the intervals
+        estimator (times between clusters have no memory, so their two parts make a whole one) and goes on for the runs
+        estimator.
     threshold : array_like
         Threshold u, exceedances are x > u; one, or one a channel.
     run_length : int, optional
@@ -99,7 +100,7 @@ def extremal_index(x: ArrayLike, threshold: ArrayLike, *, run_length: int | None
     theta = np.empty(columns.shape[1])
     for channel, u in enumerate(levels):
         found = exceedance_times(columns[:, channel], u)
-        theta[channel] = _intervals(found.known) if run_length is None else _runs(found.times, run_length)
+        theta[channel] = _intervals(found.seen) if run_length is None else _runs(found.times, run_length)
     return theta.reshape(values.shape[1:])
 
 
@@ -155,7 +156,7 @@ def extremal_index_interval(
     draws = np.random.default_rng(0 if rng is None else rng)
     limits = np.full((columns.shape[1], 2), np.nan)
     for channel, u in enumerate(levels):
-        again = bootstrap_index(exceedance_times(columns[:, channel], u).known, run_length, n_boot, draws)
+        again = bootstrap_index(exceedance_times(columns[:, channel], u).seen, run_length, n_boot, draws)
         if again.size:
             limits[channel] = np.quantile(again, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
     low, high = limits.T.reshape(2, *values.shape[1:])
@@ -203,7 +204,7 @@ def decluster(x: ArrayLike, threshold: float, *, run_length: int | None = None) 
     found = exceedance_times(values, threshold)
     times, gaps = found.times, np.diff(found.times)
     if run_length is None:
-        run_length = _intervals_run_length(found.known)
+        run_length = _intervals_run_length(found.seen)
     else:
         _check_run_length(run_length)
     if not times.size:
@@ -231,18 +232,24 @@ class Times:
     ----------
     times : ndarray of int64
         Places of the exceedances.
+    seen : ndarray of int64
+        Times between neighbouring exceedances, missing values not counted.
     known : ndarray of int64
         Times between neighbouring exceedances with nothing missing between.
     censored : ndarray of int64
         What is known of the other times between exceedances: the part before the first missing value, and the part
         after the last one.
+    between : int
+        Values seen between missing ones, in these times.
     rate : float
         Exceedances a value that is not missing.
     """
 
     times: Int
+    seen: Int
     known: Int
     censored: Int
+    between: int
     rate: float
 
 
@@ -254,12 +261,14 @@ def exceedance_times(x: Float, threshold: float) -> Times:
     gaps = np.diff(times)
     rate = times.size / max(present, 1)
     if not missing.size or times.size < 2:
-        return Times(times, gaps, np.empty(0, dtype=np.int64), rate)
+        return Times(times, gaps, gaps, np.empty(0, dtype=np.int64), 0, rate)
     first, last = np.searchsorted(missing, times[:-1]), np.searchsorted(missing, times[1:])
     cut = last > first
     before = missing[first[cut]] - times[:-1][cut]
     after = times[1:][cut] - missing[last[cut] - 1]
-    return Times(times, gaps[~cut], np.concatenate([before, after]), rate)
+    between = missing[last[cut] - 1] - missing[first[cut]] + 1 - (last[cut] - first[cut])
+    parts = np.concatenate([before, after])
+    return Times(times, gaps - (last - first), gaps[~cut], parts, int(between.sum()), rate)
 
 
 def bootstrap_index(gaps: Int, run_length: int | None, n_boot: int, rng: np.random.Generator) -> Float:

@@ -13,7 +13,8 @@ threshold and K, is asked by the information matrix test: the variance of the sc
 likelihood where the model holds.
 
 A time that missing values interrupt is not known. It is longer than its part before the gap and than its part after it,
-and counts as such: a censored positive K-gap has the likelihood θ exp(−θqS) (Attalides 2015).
+and counts as such: a censored positive K-gap has the likelihood θ exp(−θqS) (Attalides 2015), and m values in a row
+without an exceedance, between two gaps, exp(−θqm).
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class KGaps:
         Log-likelihood at θ.
     statistic, p_value : ndarray of float64
         Information matrix test of this threshold and K: χ²₁ where the model holds; a small p-value speaks against them.
-        NaN where θ is 0 or 1.
+        NaN where θ is 0 or 1, and where missing values interrupt more than a twentieth of the times: those that are
+        left are then the shorter ones.
     n_gaps : ndarray of int64
         Times between exceedances that are known.
     n_censored : ndarray of int64
@@ -98,7 +100,7 @@ def fit_k_gaps(x: ArrayLike, threshold: ArrayLike, *, k: int = 1, level: float =
     threshold : array_like
         Threshold u, exceedances are x > u; one, or one a channel.
     k : int
-        The run length K ≥ 0: exceedances at most K steps of time apart belong to one cluster.
+        The run length K ≥ 1: exceedances at most K steps of time apart belong to one cluster.
     level : float
         Confidence level of the limits, in (0, 1).
 
@@ -109,7 +111,7 @@ def fit_k_gaps(x: ArrayLike, threshold: ArrayLike, *, k: int = 1, level: float =
     Raises
     ------
     ValueError
-        Where x is infinite or not numbers, shapes do not match, k is not an integer of at least 0 or level is not in
+        Where x is infinite or not numbers, shapes do not match, k is not an integer of at least 1 or level is not in
         (0, 1).
 
     Examples
@@ -121,7 +123,7 @@ def fit_k_gaps(x: ArrayLike, threshold: ArrayLike, *, k: int = 1, level: float =
     KGaps(...)
     """
     values, levels = streams_and_levels(x, threshold)
-    k = whole_number(k, "k", 0)
+    k = whole_number(k, "k", 1)
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     columns = values.reshape(len(values), math.prod(values.shape[1:]))
@@ -172,7 +174,7 @@ class KGapsChoice:
 
 
 def choose_k_gaps(
-    x: ArrayLike, thresholds: ArrayLike, *, k: Sequence[int] = (0, 1, 2, 3, 4, 5), level: float = 0.95
+    x: ArrayLike, thresholds: ArrayLike, *, k: Sequence[int] = (1, 2, 3, 4, 5, 6), level: float = 0.95
 ) -> KGapsChoice:
     """Choose the run length, and the threshold with it, by the information matrix test (Süveges & Davison 2010, 2.3).
 
@@ -230,7 +232,7 @@ def _fit(x: Float, u: float, k: int, drop: float) -> list[float]:
     gaps = q * np.maximum(found.known - k, 0)
     cut = q * np.maximum(found.censored - k, 0)
     zero, positive, partial = (int(np.count_nonzero(a)) for a in (gaps == 0.0, gaps, cut))
-    total, wanted = float(gaps.sum() + cut.sum()), 2 * positive + partial
+    total, wanted = float(gaps.sum() + cut.sum() + q * found.between), 2 * positive + partial
     counts = [float(gaps.size), float(cut.size)]
     if gaps.size == 0 or (zero + wanted == 0):
         return [math.nan] * 7 + counts
@@ -247,7 +249,7 @@ def _fit(x: Float, u: float, k: int, drop: float) -> list[float]:
     if not 0.0 < theta < 1.0:
         return [theta, lower, upper, math.nan, best, math.nan, math.nan, *counts]
     se = 1.0 / math.sqrt(zero / (1.0 - theta) ** 2 + wanted / theta**2)
-    statistic = _information_test(gaps, theta)
+    statistic = _information_test(gaps, theta) if cut.size <= 0.1 * (gaps.size + cut.size) else math.nan
     return [theta, lower, upper, se, best, statistic, float(chdtrc(1, statistic)), *counts]
 
 
