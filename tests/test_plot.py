@@ -76,7 +76,8 @@ def test_return_level_shows_the_tail_and_its_profile_interval():
     period, level = ax.lines[0].get_xydata()[-1]
     assert period == pytest.approx(100.0)
     assert level == pytest.approx(tail.return_level(1000.0))
-    want = return_level_interval(tail.excesses, 1000.0, rate=tail.n_excess / tail.n, threshold=tail.threshold)
+    rate = tail.n_excess / tail.n
+    want = return_level_interval(tail.excesses, 1000.0, rate=rate, threshold=tail.threshold, method="bartlett")
     band = ax.collections[0].get_paths()[0].vertices
     at_end = band[np.isclose(band[:, 0], 100.0), 1]
     assert at_end.min() == pytest.approx(want.lower)

@@ -105,7 +105,7 @@ def tail_dependence(
     >>> x, noise = rng.standard_normal((2, 20_000))
     >>> tail_dependence(x, 0.7 * x + 0.71 * noise, [0.95])  # a normal pair: χ tends to 0, and χ̄ to 0.7
     TailDependence(20000 pairs, 95 % limits)
-      u=0.95: chi 0.40 (0.37 … 0.43), chi-bar 0.59 (0.55 … 0.62), 459 together
+      u=0.95: chi 0.38 (0.30 … 0.46), chi-bar 0.54 (0.50 … 0.58), 406 together
     """
     first, second = (real_array(a, name).astype(np.float64) for a, name in ((x, "x"), (y, "y")))
     if first.ndim != 1 or first.shape != second.shape:

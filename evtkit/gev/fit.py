@@ -64,7 +64,7 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
     >>> gev.fit_gev(x[:, 1])
     GevFit(xi=0.03306 ± 0.031, mu=9.76792 ± 0.096, sigma=1.93 ± 0.07, loglik=-1126.603252, n=500, status=OK)
     >>> gev.fit_gev(x, method="lmoments").xi.round(2)
-    array([-0.18,  0.03,  0.28])
+    array([-0.18,  0.05,  0.31])
     """
     from evtkit._kernels.gev import fit_rows  # deferred, for they load the compiled kernels
     from evtkit._kernels.transpose import channel_rows

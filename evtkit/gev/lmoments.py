@@ -57,7 +57,7 @@ def l_moments(x: ArrayLike, order: int = 4, *, axis: int = 0) -> Float:
     Examples
     --------
     >>> l_moments([1.0, 2.0, 3.0, 4.0, 10.0]).round(4)
-    array([4.    , 2.    , 0.4   , 0.3   ])
+    array([4. , 2. , 0.5, 0.5])
     """
     if order != int(order) or order < 1:
         raise ValueError(f"order must be an integer of at least 1, got {order}")

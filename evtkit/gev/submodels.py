@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evtkit.fit import FitStatus
 from evtkit.gev.fit import fit_gev
-from evtkit.intervals import LikelihoodRatio, compared
+from evtkit.intervals.submodels import LikelihoodRatio, compared
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -14,7 +14,7 @@ Examples
 --------
 >>> from evtkit import gpd
 >>> xi_interval(gpd.rvs(0.2, 1.0, size=300, rng=1))
-Interval(0.2192, 95 % profile limits 0.1048 … 0.3681)
+Interval(0.2188, 95 % profile limits 0.1054 … 0.3676)
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from evtkit.intervals.of_excesses import (
     xi_interval,
 )
 from evtkit.intervals.of_tails import Inference
-from evtkit.intervals.submodels import LikelihoodRatio, compared, exponential_test
+from evtkit.intervals.submodels import LikelihoodRatio, exponential_test
 
 __all__ = [
     "Inference",
     "Interval",
     "LikelihoodRatio",
-    "compared",
     "endpoint_interval",
     "exponential_test",
     "return_level_interval",

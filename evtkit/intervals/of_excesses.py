@@ -138,7 +138,7 @@ def endpoint_interval(
     >>> from evtkit import gpd
     >>> interval = endpoint_interval(gpd.rvs(-0.4, 2.0, size=300, rng=1), threshold=10.0)
     >>> print(f"{interval.estimate:.2f}, between {interval.lower:.2f} and {interval.upper:.2f}; the truth is 15")
-    15.15, between 14.79 and 16.11; the truth is 15
+    15.15, between 14.86 and 16.12; the truth is 15
     """
     values, fit = _checked(excesses, level, method, n_threads, without=("delta",))
     u = _numbers(threshold, "threshold", fit.xi.shape)
@@ -186,8 +186,8 @@ def sf_interval(
     --------
     >>> from evtkit import gpd
     >>> interval = sf_interval(gpd.rvs(0.2, 1.0, size=300, rng=1), 12.0, rate=0.1)
-    >>> print(f"{interval.estimate:.1e}, between {interval.lower:.1e} and {interval.upper:.1e}; the truth is 2.1e-04")
-    2.0e-04, between 5.9e-05 and 6.0e-04; the truth is 2.1e-04
+    >>> print(f"{interval.estimate:.1e}, between {interval.lower:.1e} and {interval.upper:.1e}; the truth is 2.2e-04")
+    2.6e-04, between 5.7e-05 and 8.0e-04; the truth is 2.2e-04
     """
     values, fit = _checked(excesses, level, method, n_threads, without=("delta",))
     share, u = _numbers(rate, "rate", fit.xi.shape), _numbers(threshold, "threshold", fit.xi.shape)
