@@ -266,8 +266,13 @@ def test_l_moments_are_expectations_of_order_statistics(values, scale, shift):
         assert_allclose(l_moments(-x), [-l1, l2, -found[2], found[3]], atol=1e-6)
 
 
-@pytest.mark.parametrize(("family", "rvs"), [("generalised extreme-value", lambda xi: gev.rvs(xi, 1.0, 2.0, 200_000, 1)),
-                                             ("generalised Pareto", lambda xi: gpd.rvs(xi, 2.0, 200_000, 1))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("family", "rvs"),
+    [
+        ("generalised extreme-value", lambda xi: gev.rvs(xi, 1.0, 2.0, 200_000, 1)),
+        ("generalised Pareto", lambda xi: gpd.rvs(xi, 2.0, 200_000, 1)),
+    ],
+)
 def test_the_curves_of_a_diagram_are_its_families(family, rvs):
     for xi in (-0.4, 0.0, 0.2):
         t3, t4 = (float(v) for v in RATIOS[family](np.array(xi)))

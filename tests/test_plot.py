@@ -275,3 +275,16 @@ def test_a_stream_that_does_not_fit_its_trace_is_refused(arguments, message):
     trace = Spot(1e-3).fit(x[:500]).trace(x[500:])
     with pytest.raises(ValueError, match=message):
         plot.stream(**{"x": x[500:], "trace": trace, "calibration": x[:500]} | arguments)
+
+
+def test_an_l_moment_diagram_has_a_point_a_channel_and_the_curves_of_families():
+    from evtkit import gev
+
+    x = gev.rvs(0.1, 0.0, 1.0, size=(80, 12), rng=1)
+    ax = plot.l_moment_ratios(x)
+    by_label = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(by_label["samples"].get_xydata().T, gev.l_moments(x)[2:])
+    np.testing.assert_allclose(by_label["their mean"].get_xydata()[0], gev.l_moments(x)[2:].mean(axis=1))
+    assert {"generalised extreme-value", "generalised Pareto", "generalised logistic"} <= set(by_label)
+    with pytest.raises(ValueError, match="at least four values"):
+        plot.l_moment_ratios([1.0, 1.0, 1.0, 1.0])

@@ -28,8 +28,8 @@ def l_moment_ratios(x: ArrayLike, ax: Axes | None = None, *, margin: float = 0.1
     Parameters
     ----------
     x : array_like, (n,) or (n, channels)
-        Observations: block maxima for the generalised extreme-value curve, excesses for the generalised Pareto's. NaN is
-        padding.
+        Observations: block maxima for the generalised extreme-value curve, excesses for the generalised Pareto's. NaN
+        is padding.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     margin : float
