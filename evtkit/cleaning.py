@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_censored", "isolated"]
 
+FROM = 0.8
+"""The quantile from which `evtkit.fit_tail` looks for what stands apart."""
+
 _MANY = 1000  # excesses that are looked at together
 _HOLES = 30  # groups of largest excesses that are censored, their sizes in geometric progression
 _FEWEST = 5  # excesses that a tail is fitted to

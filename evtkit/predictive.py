@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictive"]
 
-_FEWEST = 5  # excesses of a channel whose tail is believed
+_FEWEST = 3  # excesses of a channel that has a law; of three or four, it is mostly the prior
 _WORK = 64  # times a posterior or a level takes as long as a probability
 
 
@@ -47,7 +47,7 @@ class Predictive:
     n, n_excess : ndarray of int64, shape (channels,)
         Observations, and those above u.
     fitted : ndarray of bool, shape (channels,)
-        Where a tail may be believed, if there are 5 excesses.
+        Where a tail may be believed, if there are 3 excesses.
     resolution : ndarray of float64, shape (channels,)
         δ, with u in the middle between two points of the lattice; 0 for measurements, whose ties are spread over the
         least step between different excesses.
