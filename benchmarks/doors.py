@@ -172,7 +172,7 @@ DOORS: dict[str, Callable[[Float, float], Float]] = {
     "plug-in": plug_in, "tail": tail, "tenth": tenth, "cleaned": cleaned, "saliency": saliency, "score": score,
 }  # fmt: skip
 SAMPLES = {"plug-in": (1000, 600, 150), "tail": (1000, 600, 150), "tenth": (1000, 600, 150),
-           "cleaned": (200, 100, 30), "saliency": (400, 200, 50), "score": (200, 100, 30)}  # fmt: skip
+           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (100, 60, 20)}  # fmt: skip
 
 
 def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float, Float, Float]:

@@ -154,7 +154,7 @@ class Predictive:
         for values, out in ((x, here), (x - self._step[on], before)):
             log_tail(np.ascontiguousarray(values), self._threshold[on], self._gap[on], self._log_rate[on],
                      self._nodes[on], out)  # fmt: skip
-        return np.minimum(here + _raise(here + self._log_n[on]), 0.5 * (here + before))
+        return np.asarray(np.minimum(here + _raise(here + self._log_n[on]), 0.5 * (here + before)))
 
     def isf(self, p: Float) -> Float:
         """The level that the next observation exceeds with probability p; NaN where that is no matter of the tail.
