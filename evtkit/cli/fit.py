@@ -9,6 +9,7 @@ import click
 
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect
@@ -140,10 +141,10 @@ def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: lis
     ]  # fmt: skip
     if levels:
         header = ["column", "once in", "level", f"{100 * confidence:g} % interval"]
-        click.echo()
+        say()
         print_table("Return levels, with profile-likelihood intervals", header, levels)
     for note in notes:
-        click.echo(note)
+        say(note)
 
 
 def _with_error(value: float, error: float) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evtkit._common.text import plain
 from evtkit.cli import _options
-from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
     from evtkit.cli.watch.lines import Lines

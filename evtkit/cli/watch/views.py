@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
+from evtkit._common.text import plain
 from evtkit.cli._report import number
-from evtkit.cli.watch.plain import plain
+from evtkit.cli._terminal import knows_unicode, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +91,9 @@ def record(told: Told) -> dict[str, Any]:
 
 
 def as_json(told: Told) -> str:
-    """`record` as strict JSON."""
-    return json.dumps(record(told), ensure_ascii=False, allow_nan=False)
+    """`record` as strict JSON, with what the standard output's encoding may lack as escape sequences of JSON."""
+    unicode = knows_unicode(getattr(sys.stdout, "encoding", None))
+    return json.dumps(record(told), ensure_ascii=not unicode, allow_nan=False)
 
 
 class LineView:
@@ -125,7 +127,7 @@ class LineView:
 
     def note(self, text: str) -> None:
         """Say it."""
-        click.echo(text, err=True)
+        say(text, err=True)
 
     def __enter__(self) -> Self:
         return self
@@ -140,9 +142,9 @@ def _write(text: str) -> None:
     try:
         handle = sys.stdout.fileno()
     except (OSError, AttributeError, ValueError):
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, file=sys.stdout)
         return
     sys.stdout.flush()
-    data = text.encode("utf-8", "replace")
+    data = text.encode(sys.stdout.encoding, "evtkit")
     while data:
         data = data[os.write(handle, data) :]
