@@ -27,7 +27,6 @@ BAD_INPUT = 2
 FAILURE = 3
 """Exit code of a failure of evtkit itself."""
 
-_INTERRUPTED, _READER_GONE = 130, 141  # as a shell reports the signals SIGINT and SIGPIPE
 _LONGEST = 2000  # characters of a line
 _SPELLINGS = {
     "ξ": "xi", "σ": "sigma", "Σ": "Sum", "∂": "d", "±": "+/-", "−": "-", "–": "-", "·": "*", "×": "x", "…": "...",
@@ -74,12 +73,23 @@ def knows_unicode(encoding: str | None) -> bool:
 class _Ended(click.ClickException):
     """An end of which there is nothing more to say."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self) -> None:
         super().__init__("")
-        self.exit_code = code
 
     def show(self, file: Any = None) -> None:
         """Say nothing."""
+
+
+class _Failed(_Ended):
+    exit_code = FAILURE
+
+
+class _Interrupted(_Ended):
+    exit_code = 130  # as a shell reports SIGINT
+
+
+class _ReaderGone(_Ended):
+    exit_code = 141  # as a shell reports SIGPIPE
 
 
 class _BadInput(click.ClickException):
@@ -94,20 +104,21 @@ def told() -> Iterator[None]:
     except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
         raise
     except click.ClickException as error:
-        error.message = "\n".join(plain(part.replace("\t", "    "), _LONGEST) for part in error.message.split("\n"))
+        lines = error.message.replace("\t", "    ").split("\n")
+        vars(error)["message"] = "\n".join(plain(line, _LONGEST) for line in lines)
         raise
     except (KeyboardInterrupt, click.Abort):
-        raise _Ended(_INTERRUPTED) from None
+        raise _Interrupted from None
     except BrokenPipeError:
         _give_up_output()
-        raise _Ended(_READER_GONE) from None
+        raise _ReaderGone from None
     except (ValueError, OSError, ImportError) as error:
         if isinstance(error, OSError):
             _give_up_output()
         raise _BadInput(plain(" ".join(str(error).split()), 1000)) from error
     except Exception:
         traceback.print_exc()
-        raise _Ended(FAILURE) from None
+        raise _Failed from None
 
 
 def _give_up_output() -> None:
