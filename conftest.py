@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent
 # Networks, other libraries' estimators, whole commands as processes: all but the laws of the core.
 SLOW = (
     "adapters", "docs", "evtkit/demo", "evtkit/interop", "evtkit/saliency", "tests/interop", "tests/keras",
-    "tests/saliency", "tests/torch", "tests/test_demo.py", "tests/test_evidence.py", "tests/test_examples.py", "tests/test_packaging.py",
+    "tests/saliency", "tests/torch", "tests/test_demo.py", "tests/test_evidence.py", "tests/test_examples.py",
+    "tests/test_packaging.py",
 )  # fmt: skip
 
 

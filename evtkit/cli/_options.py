@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,9 @@ QUANTILE = 0.9
 
 CALIBRATE = 1000
 """Rows that calibrate a stream detector."""
+
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+"""Formats of pictures."""
 
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
 
@@ -154,6 +158,12 @@ def rule(quantile: float | None, threshold: float | None, n_excess: int | None) 
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{flags} exclude each other; give one")
     return chosen or {"quantile": QUANTILE}
+
+
+def check_picture(path: str | Path, flag: str) -> None:
+    """Refuse a suffix that says no format of pictures, before any work is done."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise click.UsageError(f"{flag} must end in {', '.join(PICTURES)}, got {str(path)!r}")
 
 
 def check_missing(table: Table, file: str, missing: str) -> None:

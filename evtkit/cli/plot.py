@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["plot_command"]
 
 KINDS = ("diagnostics", "probability", "quantile", "density", "return-level", "threshold", "ranking", "stream")
-_FORMATS = (".png", ".svg", ".pdf", ".jpg")
 _LONGEST_NAME = 80  # bytes of a column in the name of a file
 
 
@@ -92,8 +91,7 @@ def plot_command(
     of_stream = {"label": label, **detector}
     _check_kind(kind, side, of_stream, {"threshold": threshold, "n_excess": n_excess, "method": method})
     target = Path(output or f"{'stdin' if file == '-' else Path(file).name.split('.')[0]}-{kind}.png")
-    if target.suffix.lower() not in _FORMATS:
-        raise click.UsageError(f"--output must end in {', '.join(_FORMATS)}, got {str(target)!r}")
+    _options.check_picture(target, "--output")
     table = read_table(file, columns, label=label, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
     side, method = side or "upper", method or "mle"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,11 +73,13 @@ def run_backtest(
 def _draw(first: Rows, rest: Rows, column: str, options: dict[str, Any], picture: str) -> None:
     from matplotlib.figure import Figure
 
+    from evtkit._common.files import write_atomic
     from evtkit.plot import stream
 
     spot = detector(options).fit(first.values[:, 0])
     x = rest.values[:, 0]
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     stream(x, spot.trace(x), figure.add_subplot(), calibration=np.asarray(first.values[:, 0]), label=column)
-    figure.savefig(picture, dpi=150)
+    path = Path(picture)
+    write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150))
     say(f"drawn to {picture}")

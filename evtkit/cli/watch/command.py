@@ -122,6 +122,8 @@ def watch_command(
         raise click.UsageError("--backtest reads a file once; --state, --follow and --live are not for it")
     if picture is not None and not backtest:
         raise click.UsageError("--picture is for --backtest")
+    if picture is not None:
+        _options.check_picture(picture, "--picture")
     options = {name: value for name, value in detector.items() if value is not None}
     if missing is not None:
         options["nonfinite"] = "skip" if missing == "drop" else "raise"
