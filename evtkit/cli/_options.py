@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,18 @@ PICTURES = (".png", ".svg", ".pdf", ".jpg")
 """Formats of pictures."""
 
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN, which is in none, and infinity are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 FILE = click.argument("file", metavar="FILE")
 
@@ -104,9 +117,9 @@ def tail_options(
         click.option(
             "--n-excess", type=click.IntRange(min=1), metavar="K", help="The tail is the K most extreme values.",
         ),
-        click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
+        click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
-            "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
+            "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
             help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
             "Of --quantile, --threshold and --n-excess give one at most.",
         ),

@@ -26,14 +26,14 @@ __all__ = ["fit_command"]
     "--return-period",
     "-m",
     "periods",
-    type=click.FloatRange(1.0, min_open=True),
+    type=_options.Finite(1.0, min_open=True),
     multiple=True,
     metavar="M",
     help="Also the level exceeded once in M observations, with its interval; repeat it for several.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the profile-likelihood intervals.",

@@ -15,6 +15,7 @@ import click
 import numpy as np
 
 from evtkit._common.text import shortened
+from evtkit.cli._options import Finite
 from evtkit.cli._terminal import say
 from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches
@@ -52,7 +53,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--all-samples", is_flag=True, help="Rank for all samples, not for the mistakes among them.")
 @click.option("--top", type=int, default=25, show_default=True, help="How many units to list.")
 @click.option("--repair", type=int, default=0, help="Repair this many mistakes one by one, and compare all rankings.")
-@click.option("--step", type=float, default=1e-3, show_default=True, help="Step of the repair by tuning.")
+@click.option("--step", type=Finite(), default=1e-3, show_default=True, help="Step of the repair by tuning.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--checkpoint", type=_WRITABLE, help="File from which an interrupted calibration goes on.")
 @click.option("--report", "page", type=_WRITABLE, help="Write an HTML report.")

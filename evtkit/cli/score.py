@@ -45,7 +45,7 @@ ALARM = 1
 )
 @click.option(
     "--alarm",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     metavar="P",
     help="Exit with code 1 if a value is more improbable than P.",
 )
