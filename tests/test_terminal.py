@@ -23,6 +23,7 @@ from evtkit.saliency.toy import samples
 
 NASTY = ("\x1b[31mred", "$x_1^2", "$a$", "ξ\\alpha", "zero\u200bwidth", "\u202edlrow")
 X = np.random.default_rng(5).exponential(size=(600, len(NASTY)))
+X[550] = 50.0  # an alarm
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_full_disks_and_readers_that_go_away(rubbish):
     for command, code in (
         (f"{program} --help > /dev/full", 2), (f"{program} fit ok.csv --json > /dev/full 2> err", 2),
         (f"{program} nothing 2> /dev/full", 2), (f"{program} fit ok.csv >&-", 0),
-        (f"set -o pipefail; {many} 2> err | head -1 > first", 141), (f"set -o pipefail; {program} --help | true", 141),
+        (f"set -o pipefail; {many} 2> err | true", 141), (f"set -o pipefail; {program} --help | true", 141),
     ):  # fmt: skip
         done = subprocess.run(["bash", "-c", command], cwd=rubbish, capture_output=True, text=True, check=False)
         assert done.returncode == code, (command, done)
@@ -195,7 +196,6 @@ def test_full_disks_and_readers_that_go_away(rubbish):
         assert "Traceback" not in said
         assert "Exception ignored" not in said
         err.unlink(missing_ok=True)
-    (rubbish / "first").unlink()
 
 
 @pytest.mark.skipif(
@@ -213,18 +213,26 @@ def test_at_home_without_a_home(rubbish):
         np.savez(Path(folder, "usual.npz"), **dict(zip("xy", samples(200, seed=1), strict=True)))
         env = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
         env |= {"NUMBA_CACHE_DIR": str(FOLDERS[0].parent), "HOME": "/nowhere", "PYTHONPATH": os.pathsep.join(sys.path)}
-        reached = _as_nobody([sys.executable, "-c", "import evtkit"], folder, env)
-        if reached.returncode:
-            pytest.skip("this Python cannot be reached by anybody else")
+        pythons = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
+        python = next((p for p in pythons if _reached(p, folder, env)), None)
+        if python is None:
+            pytest.skip("no Python of this version can be reached by anybody else")
         for arguments, code in (
             ("fit ok.csv -m 1000", 0), ("watch ok.csv --calibrate 300 --risk 1e-9", 0),
             ("saliency evtkit.saliency.toy:Toy usual.npz --calibration usual.npz --quiet", 0),
             ("fit ok.csv --save tail.npz", 2), ("fit ok.csv --output out.csv", 2),
         ):  # fmt: skip
-            done = _as_nobody([sys.executable, "-m", "evtkit", *arguments.split()], folder, env)
+            done = _as_nobody([python, "-m", "evtkit", *arguments.split()], folder, env)
             assert done.returncode == code, (arguments, done.stderr)
             assert "Traceback" not in done.stderr
             assert code == 0 or "cannot write" in done.stderr or "Permission denied" in done.stderr
+
+
+def _reached(python, folder, env):
+    try:
+        return _as_nobody([python, "-c", "import evtkit, numpy"], folder, env).returncode == 0
+    except OSError:
+        return False
 
 
 def _as_nobody(command, folder, env):

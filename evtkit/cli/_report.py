@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evtkit._common.text import plain, probability
-from evtkit.cli._terminal import knows_unicode, say, spelled
+from evtkit.cli._terminal import as_json, say, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +25,7 @@ _PIPE_WIDTH = 160  # of a table that no terminal shows
 
 def print_json(command: str, content: Mapping[str, Any]) -> None:
     """Print one JSON document, with what the output's encoding may lack as escape sequences of JSON."""
-    encoding = getattr(sys.stdout, "encoding", None)
-    click.echo(_dumps(command, content, ascii_only=not knows_unicode(encoding)), file=sys.stdout)
+    click.echo(as_json(_document(command, content), indent=2), file=sys.stdout)
 
 
 def print_table(
@@ -63,7 +62,7 @@ def write_records(path: str, command: str, content: Mapping[str, Any], records: 
 
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
-        text = _dumps(command, content) + "\n"
+        text = json.dumps(_document(command, content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         write_atomic(path, lambda stream: stream.writelines([text.encode(errors="backslashreplace")]))
         return
     import polars as pl
@@ -100,11 +99,10 @@ def _large(value: float, digits: int) -> str:
     return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
-def _dumps(command: str, content: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+def _document(command: str, content: Mapping[str, Any]) -> Any:
     from evtkit._common.version import __version__
 
-    document = {"evtkit": __version__, "schema": SCHEMA, "command": command, **content}
-    return json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=ascii_only)
+    return _plain({"evtkit": __version__, "schema": SCHEMA, "command": command, **content})
 
 
 def _plain(value: Any) -> Any:

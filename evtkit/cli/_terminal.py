@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import os
 import sys
 import traceback
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +21,7 @@ from evtkit._common.text import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BAD_INPUT", "FAILURE", "fallback", "knows_unicode", "prepare", "say", "spelled", "told"]
+__all__ = ["BAD_INPUT", "FAILURE", "as_json", "fallback", "prepare", "say", "spelled", "told"]
 
 BAD_INPUT = 2
 """Exit code of wrong usage, of input that is refused and of output that cannot be written."""
@@ -65,9 +67,18 @@ def spelled(text: str, encoding: str | None) -> str:
     return text.encode(encoding, "evtkit").decode(encoding)
 
 
-def knows_unicode(encoding: str | None) -> bool:
-    """Whether an encoding has all characters."""
-    return codecs.lookup(encoding or "utf-8").name.startswith("utf")
+def as_json(document: Any, *, indent: int | None = None) -> str:
+    """A strict JSON document for the standard output: JSON's own escape sequences for what must not reach a terminal.
+
+    So for all but ASCII, where the output's encoding may lack it.
+    """
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    text = json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=not encoding.startswith("utf"))
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else json.dumps(c)[1:-1] for c in text).replace(
+        "\x7f", r"\u007f"
+    )
 
 
 class _Ended(click.ClickException):

@@ -249,7 +249,7 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64
         x, y = _read_images(path)
     else:
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 x, y = archive["x"], archive["y"]
         except (KeyError, ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} must be an .npz file with arrays x and y: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import sys
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from evtkit._common.text import plain
+from evtkit.cli import _terminal
 from evtkit.cli._report import number
-from evtkit.cli._terminal import knows_unicode, say
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,9 +91,8 @@ def record(told: Told) -> dict[str, Any]:
 
 
 def as_json(told: Told) -> str:
-    """`record` as strict JSON, with what the standard output's encoding may lack as escape sequences of JSON."""
-    unicode = knows_unicode(getattr(sys.stdout, "encoding", None))
-    return json.dumps(record(told), ensure_ascii=not unicode, allow_nan=False)
+    """`record` as strict JSON on a line."""
+    return _terminal.as_json(record(told))
 
 
 class LineView:
