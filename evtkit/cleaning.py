@@ -48,6 +48,7 @@ _AS_CLEAR = 0.5  # a smaller group is preferred whose log probability is at leas
 
 _SHAPE = 0.7  # of the shape of all excesses, for what lies below a hole
 _LEAST_SHAPE = 0.05
+_WARY = 3.0  # by which that test's log probability must be smaller; of more than _MANY excesses a mixture fails it
 _WITHIN = 0.5  # units of log-likelihood that a scale may lie below the most likely one
 _SCALES = np.geomspace(1e-3, 1e3, 80)  # of ξ/σ, in units of 1/median excess
 
@@ -153,11 +154,11 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.005, most
         base = y[y.size - np.count_nonzero(y >= level) - rest.size - 1] if rest.size < y.size else 0.0
         level = min(level, base + _hole(rest[rest > base] - base, alpha, most))
     else:
-        level = _hole(y, alpha, most)
+        level = _hole(y, alpha, most, alone=True)
     return np.asarray(values - threshold >= level)
 
 
-def _hole(y: Float, alpha: float, most: float) -> float:
+def _hole(y: Float, alpha: float, most: float, alone: bool = False) -> float:
     """The least of ascending excesses that stand apart; inf if none does."""
     k = len(y)
     if not k:
@@ -165,7 +166,7 @@ def _hole(y: Float, alpha: float, most: float) -> float:
     # data that come in steps have a hole below every value: only one wider than their own is taken for one
     in_steps = np.unique(y).size < _IN_STEPS * k
     found = np.zeros(k + 1)  # log probability of the most improbable hole below so many
-    truncated = _Truncated(y)
+    truncated = _Truncated(y) if alone else None
     for m in np.unique(np.geomspace(1, max(1, int(most * k)), _HOLES).astype(int)):
         rest, n = y[: k - m], k - m
         if n < _FEWEST:
@@ -175,7 +176,9 @@ def _hole(y: Float, alpha: float, most: float) -> float:
         beyond = gpd.logsf(y[k - m :] - rest[-1], xi, _scale(rest, m, xi) + xi * rest[-1])
         inside = np.arange(m // 2 + 1)
         log_p = _at_most(inside, m, beyond[inside])
-        log_p = np.minimum(-n * np.log1p(-log_p / n), truncated.log_p(inside, m))
+        log_p = -n * np.log1p(-log_p / n)
+        if truncated is not None:
+            log_p = np.minimum(log_p, truncated.log_p(inside, m) + _WARY)
         log_p += np.log(m * (m + 1.0)) + np.log((inside + 1.0) * (inside + 2.0))
         log_p[y[k - m + inside] - y[k - m + inside - 1] <= _own_step(rest, in_steps)] = 0.0
         found[m - inside] = np.minimum(found[m - inside], log_p)
