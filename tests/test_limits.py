@@ -216,6 +216,7 @@ def test_rounded_data_have_limits_around_their_fit():
     for found in (tail.xi_interval(), tail.return_level([1000, 1e5], interval=0.95)):
         assert np.all((found.lower < found.estimate) & (found.estimate < found.upper))
     assert tail.xi_interval().lower < 0.1 < tail.xi_interval().upper
+    assert tail.xi_interval().estimate == tail.xi
 
 
 def test_the_exponential_is_tested_by_its_likelihood():

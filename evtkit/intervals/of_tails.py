@@ -230,7 +230,9 @@ class Inference(Protocol):
 
     def _parameter(self, name: str, level: float, method: str) -> Interval:
         values, fit = self._likelihood(level, method)
-        return parameter_interval(values, fit, name, level=level, method=method)
+        found = parameter_interval(values, fit, name, level=level, method=method)
+        estimate = np.where(self._fitted, getattr(self, name), np.nan)
+        return Interval(estimate, found.lower, found.upper, level, method, self.status, found.coverage)
 
     def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
         """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
