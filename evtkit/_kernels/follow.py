@@ -25,6 +25,7 @@ import numpy as np
 from evtkit._kernels import next_excess
 from evtkit._kernels.grimshaw import moments, store
 from evtkit._kernels.jit import kernel
+from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, slope, solve
 from evtkit._kernels.next_excess import ROOM
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
@@ -175,14 +176,21 @@ def level(y, n, f, i, risk, law, work):
     f[LEVEL] = f[U] + np.sort(largest)[beyond - k]
 
 
-@kernel("UniTuple(float64, 2)(float64[::1], intp)", fused=True)
+@kernel("UniTuple(float64, 2)(float64[::1], intp)")
 def _extent(y, n):
     """The mean and the largest."""
-    total, highest = 0.0, 0.0
-    for j in range(n):
-        total += y[j]
-        highest = max(highest, y[j])
-    return total / n, highest
+    parts, highest, whole = lanes(), 0.0, n // CHUNK * CHUNK
+    for start in range(0, whole, CHUNK):
+        for j in range(LANES):
+            part = 0.0
+            for i in range(start + j, start + CHUNK, LANES):
+                part += y[i]
+            parts[j] += part
+    for i in range(whole, n):
+        parts[i % LANES] += y[i]
+    for i in range(n):
+        highest = max(highest, y[i])
+    return total(parts) / n, highest
 
 
 @kernel("void(float64[::1], int64[::1], float64[:, :, ::1], intp, float64, float64)")
