@@ -260,7 +260,8 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, n_threads: int | None = None) -
     counts = np.empty(channels, dtype=np.int64)
 
     def work(piece: slice) -> None:
-        fit_rows(np.array(columns[:, piece].T, dtype=np.float64, order="C"), result[piece], covariance[piece], counts[piece])
+        rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
+        fit_rows(rows, result[piece], covariance[piece], counts[piece])
 
     for_each(work, chunks(channels, max(1, _CHUNK_VALUES // max(1, len(columns)))), n_threads)
     status, xi, mu, sigma, loglik = (column.reshape(shape).copy() for column in result.T)

@@ -1,4 +1,4 @@
-"""How every kernel is compiled: by itself, when it is first needed, cached on disk, without the GIL, with IEEE division.
+"""How every kernel is compiled: by itself, when first needed, cached on disk, without the GIL, with IEEE division.
 
 Numba would copy the code of a kernel into every kernel that calls it, and compile each copy anew. Here a kernel is
 compiled once and called by its address. So its instructions, and with them the last bits of a sum, cannot depend on who
