@@ -227,7 +227,7 @@ def test_memory_grows_with_the_values_kept_and_no_further():
         sketch.update(np.random.default_rng(0).standard_exponential((100, 1000), dtype=np.float32))
         sizes.append(sketch.nbytes)
     assert sizes[-1] == sizes[10]
-    assert max(sizes) < 1000 * (400 * 5 / 4 + 80 + 12) * 4 + 1000 * 6 * 8
+    assert max(sizes) < 1000 * (400 * 5 / 4 + 80 + 12) * 4 + 1000 * 24 * 8
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from evtkit._kernels.cache import STAMP, KernelCache
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Kernel", "kernel"]
+__all__ = ["Kernel", "entries", "kernel"]
 
 _KERNELS: dict[str, Kernel] = {}
 
@@ -135,6 +135,15 @@ def _make_ready(callees: list[tuple[str, int]]) -> None:
     """Have ready what a kernel from the cache calls; its module has imported theirs."""
     for name, position in callees:
         _KERNELS[name].make_ready(position)
+
+
+def entries() -> list[Kernel]:
+    """The kernels, of the modules loaded, that Python calls: those that no kernel refers to, and a few besides."""
+    named = {name for one in _KERNELS.values() for name in one.py_func.__code__.co_names if name != one.__name__}
+    return [one for one in _KERNELS.values() if one.__name__ not in named or one.name.rpartition("_kernels.")[2] in _BOTH]
+
+
+_BOTH = ("follow.unroll", "grouped.mid_cell", "grouped.rounding", "sketch.spare_slots", "streams.advance")
 
 
 def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:
