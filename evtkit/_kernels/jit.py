@@ -16,8 +16,7 @@ from numba import njit, typeof, types
 from numba.core import cgutils, config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.sigutils import normalize_signature
-from numba.core.typing import signature
-from numba.core.typing.templates import ConcreteTemplate, builtin_registry
+from numba.core.typing.templates import ConcreteTemplate, builtin_registry, signature
 from numba.extending import lower_builtin
 
 from evtkit._kernels.cache import STAMP, KernelCache
@@ -34,7 +33,7 @@ class _Form:
     """A kernel as Python calls it, or as kernels do, without what takes Python's objects apart."""
 
     def __init__(self, function: Any, options: dict[str, Any], *, for_python: bool) -> None:
-        self.dispatcher: Any = njit(no_cpython_wrapper=not for_python, **options)(function)
+        self.dispatcher: Any = njit(**options | {"no_cpython_wrapper": not for_python})(function)
         self.cache = KernelCache(function, _make_ready, "python" if for_python else "native")
         self.dispatcher._cache = self.cache  # what `cache=True` sets, of our own kind
         self.dispatcher._can_compile = False
@@ -140,7 +139,8 @@ def _make_ready(callees: list[tuple[str, int]]) -> None:
 def entries() -> list[Kernel]:
     """The kernels, of the modules loaded, that Python calls: those that no kernel refers to, and a few besides."""
     named = {name for one in _KERNELS.values() for name in one.py_func.__code__.co_names if name != one.__name__}
-    return [one for one in _KERNELS.values() if one.__name__ not in named or one.name.rpartition("_kernels.")[2] in _BOTH]
+    inner = [one for one in _KERNELS.values() if one.__name__ in named]
+    return [one for one in _KERNELS.values() if one not in inner or one.name.rpartition("_kernels.")[2] in _BOTH]
 
 
 _BOTH = ("follow.unroll", "grouped.mid_cell", "grouped.rounding", "sketch.spare_slots", "streams.advance")
@@ -158,7 +158,7 @@ def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Calla
     }  # fmt: skip
 
     def compiled(function: Any) -> Any:
-        if config.DISABLE_JIT:
+        if getattr(config, "DISABLE_JIT", 0):
             return function
         return njit(inline="always", **options)(function) if inline else Kernel(function, signatures, options)
 

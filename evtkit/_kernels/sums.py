@@ -21,6 +21,8 @@ import numpy as np
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import LANES, lanes, total
 
+__all__ = ["CHUNK", "LANES", "ROWS", "near_zero", "sums", "sums_near_zero"]
+
 ROWS = 16
 CHUNK = ROWS * LANES
 _LN2 = 0.6931471805599453
