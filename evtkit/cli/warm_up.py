@@ -8,6 +8,8 @@ import time
 
 import click
 
+from evtkit.cli._terminal import say
+
 __all__ = ["warm_up_command"]
 
 
@@ -34,4 +36,4 @@ def warm_up_command() -> None:
     wanted = entries()
     for one in tqdm(wanted, disable=None, unit="kernel"):
         one.make_all()
-    click.echo(f"{len(wanted)} kernels and what they call are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")
+    say(f"{len(wanted)} kernels and what they call are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")
