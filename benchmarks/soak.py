@@ -36,7 +36,7 @@ class Watched:
     """A watch that is started, killed and started again, and all that it told."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "x.csv"
+        self.folder, self.path, self.notes = folder, folder / "x.csv", folder / "notes"
         self.told: list[dict[str, object]] = []
         self.torn = 0
         self.start()
@@ -44,9 +44,9 @@ class Watched:
     def start(self) -> None:
         command = [sys.executable, "-c", "from evtkit.cli import main; main()", "watch", str(self.path), *OPTIONS,
                    "--follow", "--state", str(self.folder / "state.json"), "--save-every", "0.5"]  # fmt: skip
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=(self.folder / "notes").open("a"), text=True
-        )
+        self.notes.touch()
+        self.before = len(self.notes.read_text())
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.notes.open("a"), text=True)
         self.reader = threading.Thread(target=self._read, args=(self.process,))
         self.reader.start()
 
@@ -57,6 +57,14 @@ class Watched:
                 self.told.append(json.loads(line))
             except ValueError:
                 self.torn += 1  # killed while it wrote
+
+    def wait(self, what: str, times: int) -> None:
+        """Until it has said that so many times since its start."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.notes.read_text()[self.before :].count(what) >= times:
+                return
+            time.sleep(0.05)
 
     def kill(self) -> None:
         self.process.kill()
@@ -74,8 +82,8 @@ class Watched:
 
 
 def rotate(path: Path, *, copy: bool) -> None:
-    """As logrotate does, keeping three."""
-    for k in (2, 1):
+    """As logrotate does, keeping nine."""
+    for k in range(8, 0, -1):
         if Path(f"{path}.{k}").exists():
             Path(f"{path}.{k}").rename(f"{path}.{k + 1}")
     if copy:
@@ -117,7 +125,7 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
         for _ in range(rounds):
             middle, end = at + int(rng.integers(1, ROWS)), min(at + ROWS, n)
             append(watched.path, lines[at:middle], rng)
-            what = str(rng.choice(["rename", "copytruncate", "kill", "full disk", "none"], p=[0.3, 0.2, 0.2, 0.2, 0.1]))
+            what = str(rng.choice(["rename", "copytruncate", "kill", "full disk", "none"], p=[0.35, 0.3, 0.1, 0.15, 0.1]))
             count[what] += 1
             if what in ("rename", "copytruncate"):
                 rotate(watched.path, copy=what == "copytruncate")
@@ -131,16 +139,19 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
                     between = min(between + 5, end)
                 middle = between
                 watched.start()
+                watched.wait("going on after", 1)
             elif what == "full disk":
                 watched.limit(100)
             append(watched.path, lines[middle:end], rng)
+            time.sleep(0.6)
             if what == "full disk":
-                time.sleep(0.7)
                 watched.limit(resource.RLIM_INFINITY)
             at = end
         deadline = time.monotonic() + 120
         last = f"{anomalies[-1] + 1}-"
-        while time.monotonic() < deadline and not any(str(e["id"]).startswith(last) and e["kind"] == "end" for e in watched.told):
+        while time.monotonic() < deadline and not any(
+            str(event["id"]).startswith(last) and event["kind"] == "end" for event in watched.told
+        ):
             time.sleep(0.1)
         watched.end()
         whole = folder / "whole.csv"
@@ -151,7 +162,7 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
         )  # fmt: skip
         wanted = [(e["kind"], e["id"]) for e in map(json.loads, run.stdout.splitlines())]
         told = [(e["kind"], e["id"]) for e in watched.told]
-        notes = (folder / "notes").read_text().splitlines()
+        notes = watched.notes.read_text().splitlines()
     lost, invented = set(wanted) - set(told), set(told) - set(wanted)
     if lost or invented:
         raise AssertionError(f"lost {sorted(lost)[:5]}, not events {sorted(invented)[:5]}; notes: {notes[-20:]}")

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evtkit.spot import Repeat, Stuck
@@ -26,6 +26,7 @@ def plain(x, least):
 
 
 @given(seed=st.integers(0, 999), cuts=st.lists(st.integers(0, 400), max_size=6), saved=st.booleans())
+@settings(max_examples=30)
 def test_runs_are_those_of_a_plain_loop_however_the_stream_is_cut(seed, cuts, saved):
     rng = np.random.default_rng(seed)
     x = np.repeat(rng.integers(0, 5, 400), rng.choice([1, 2, 30, 70], 400))[:400].astype(float)
@@ -36,8 +37,8 @@ def test_runs_are_those_of_a_plain_loop_however_the_stream_is_cut(seed, cuts, sa
             stuck = Stuck.from_dict(json.loads(json.dumps(stuck.to_dict(), allow_nan=False)))
         told += stuck.feed(part)
     assert told == plain(x, 20)
-    many = Stuck(np.column_stack([calibration] * 500))  # more channels than rows
-    got = many.feed(np.column_stack([x] * 500))
+    many = Stuck(np.column_stack([calibration] * 401))  # more channels than rows
+    got = many.feed(np.column_stack([x] * 401))
     assert [repeat for repeat in got if repeat.channel == "0"] == told
 
 
@@ -63,5 +64,5 @@ def test_missing_values_are_passed_over_and_time_goes_on():
 def test_a_state_of_something_else_is_refused():
     good = Stuck(np.arange(10.0)).to_dict()
     for changed in ({"rows": [1, 2]}, {"least": ["a"]}, {"channels": 3}, {"value": 1.0}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match="must"):
             Stuck.from_dict({**good, **changed})

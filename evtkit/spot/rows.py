@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 __all__ = ["RowBudget"]
 
-_PRIOR = 20.0  # rows that what is believed at the beginning is worth
-_SCALE = 1.35  # of the exponential distribution then; what single levels are exceeded too often by
+_PRIOR = 10.0  # rows that what is believed at the beginning is worth
+_SCALE = 1.5  # of S then: single levels are exceeded somewhat too often, the more so the farther out they lie
+_SHAPE = 0.05  # of its tail, for streams are not all alike
+_COMMON = 0.1  # P that is not small any more
+_ERRORS = 3.0  # of the number of alarms that may be learnt
 
 
 @dataclass
@@ -17,10 +20,11 @@ class RowBudget:
 
     Each stream's level is right on average at its own risk. That of a row of m streams lies m times farther out, beyond
     what any of them has seen, where fitted tails are less trustworthy. But the rows themselves say how often P is
-    small: all with P ≤ m · risk are known. There S = −log P, were all right, would have the rate m · risk and an
-    exponential distribution of scale 1. Rate and scale are learnt; a row counts as an alarm only beyond their level.
+    small: all with P ≤ m · risk are known. There S = −log P, were all right, would have that rate and an exponential
+    distribution of scale 1. Rate and scale are learnt; a row counts as an alarm only beyond their level.
 
-    Of rows beyond the level as many are learnt as the risk lets expect, so that incidents do not move it.
+    Of rows beyond the level as many are learnt as the risk lets expect, and three standard errors, each as being at the
+    level: incidents move it by little.
 
     Attributes
     ----------
@@ -29,7 +33,7 @@ class RowBudget:
     streams : int
         m.
     rows, inside, beyond : int
-        Rows seen, those with P ≤ m · risk that are no alarms, and alarms.
+        Rows seen, those with a P up to the ceiling that are no alarms, and alarms.
     total : float
         The sum of S above its least value over those inside.
     """
@@ -43,19 +47,23 @@ class RowBudget:
 
     @property
     def ceiling(self) -> float:
-        """P up to which all rows are known."""
-        return min(1.0, self.streams * self.risk)
+        """P up to which rows are looked at; all are known up to m · risk, if that is small."""
+        return min(max(_COMMON, self.risk), self.streams * self.risk)
 
     def log_level(self) -> float:
         """The logarithm of P at the level."""
         expected = self.risk * self.rows
-        beyond = min(float(self.beyond), expected + math.sqrt(expected))
+        beyond = min(float(self.beyond), expected + _ERRORS * math.sqrt(expected) + 1.0)
         count = _PRIOR + self.inside
-        rate = (count + beyond) / (_PRIOR / self.ceiling + self.rows)
-        steps = max(0.0, math.log(rate / self.risk))
-        # alarms are censored at the level, which is the scale times these steps
-        scale = (_PRIOR * _SCALE + self.total) / max(0.5 * count, count - beyond * steps)
-        return math.log(self.ceiling) - scale * steps
+        ratio = max(1.0, (count + beyond) / (_PRIOR / self.ceiling + self.rows) / self.risk)
+        steps = math.log(ratio)
+        if steps == 0.0:
+            return math.log(self.ceiling)
+        # from the mean of S to its level: of a generalised Pareto tail whose scale is known no better than by so many
+        far = (ratio**_SHAPE - 1.0) / _SHAPE * (1.0 - _SHAPE) * count * math.expm1(steps / count) / steps
+        # alarms are censored at the level, which is the mean times that
+        mean = (_PRIOR * _SCALE + self.total) / max(0.5 * count, count - beyond * far)
+        return math.log(self.ceiling) - mean * far
 
     def learn(self, log_p: float) -> None:
         """Take in a row's P."""

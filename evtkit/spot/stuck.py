@@ -67,7 +67,7 @@ class Stuck:
         self, x: ArrayLike, channels: Sequence[str] | None = None, *, risk: float = 1e-4, first_row: int = 0
     ) -> None:
         values = np.asarray(x, dtype=np.float64)
-        values = values.reshape(len(values), -1)
+        values = values.reshape(len(values), values.shape[1] if values.ndim == 2 else 1)
         self.channels = tuple(map(str, range(values.shape[1]) if channels is None else channels))
         self.row = int(first_row)
         self.least = np.array([_too_long(column[~np.isnan(column)], risk) for column in values.T], dtype=np.int64)
