@@ -121,13 +121,15 @@ class Lines:
             return self._take(self._back)
         if self._ahead:
             text, self._ahead = self._ahead.decode(errors="replace"), b""
-            return text.replace("\r\n", "\n")[:-1].split("\n")
+            lines = text.replace("\r\n", "\n")[:-1].split("\n")
+            return lines + self.read(0.0) if self._follow else lines  # so that the new file is known from now on
         if not self._ready(timeout):
             return []
         if self._follow and self._was_cut():
-            self._read_rotated(self._holds_what_was_read)
+            if self._read_rotated(self._holds_what_was_read):
+                self._open_again()  # what was cut may have been renamed since
             self._begin_again(f"{self._name} was cut and filled anew; reading it from its beginning")
-            return self.read(timeout) if self._ahead else []
+            return self.read(0.0) if self._ahead else []
         data: bytes = self._stream.read1(_AT_ONCE)
         if not data and self._follow:
             if not self._changed_file():
@@ -205,14 +207,21 @@ class Lines:
         old = os.fstat(self._handle)
         if os.path.samestat(new, old):
             return False
+        self._read_rotated(lambda other: os.path.samestat(os.fstat(other.fileno()), old))
+        if not self._open_again():
+            self._ahead = b""
+            return False
+        self._begin_again(f"{self._name} is a new file; reading it from its beginning")
+        return True
+
+    def _open_again(self) -> bool:
+        """Take the file that has the name now."""
         try:
             stream = Path(self._name).open("rb")  # noqa: SIM115
         except OSError:
             return False
-        self._read_rotated(lambda other: os.path.samestat(os.fstat(other.fileno()), old))
         self._stream.close()
         self._stream, self._handle = stream, stream.fileno()
-        self._begin_again(f"{self._name} is a new file; reading it from its beginning")
         return True
 
     def _holds_what_was_read(self, other: BinaryIO) -> bool:
@@ -221,8 +230,8 @@ class Lines:
         other.seek(place - len(self._tail))
         return bool(self._tail) and other.read(len(self._tail)) == self._tail
 
-    def _read_rotated(self, is_this: Callable[[BinaryIO], bool]) -> None:
-        """Keep for the next reading what was not read of a file that rotation has renamed or copied since."""
+    def _read_rotated(self, is_this: Callable[[BinaryIO], bool]) -> bool:
+        """Keep for the next reading what was not read of a file that rotation has renamed or copied; is it there?"""
         data = b""
         for path in rotated(self._name):
             try:
@@ -234,10 +243,11 @@ class Lines:
                     other.seek(0)
                     data = other.read() + data
             except OSError:
-                return
+                return False
         else:
-            return
+            return False
         self.read_first(data)
+        return True
 
     def _begin_again(self, why: str) -> None:
         self._note(why)
