@@ -125,7 +125,9 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
         for _ in range(rounds):
             middle, end = at + int(rng.integers(1, ROWS)), min(at + ROWS, n)
             append(watched.path, lines[at:middle], rng)
-            what = str(rng.choice(["rename", "copytruncate", "kill", "full disk", "none"], p=[0.35, 0.3, 0.1, 0.15, 0.1]))
+            what = str(
+                rng.choice(["rename", "copytruncate", "kill", "full disk", "none"], p=[0.35, 0.3, 0.1, 0.15, 0.1])
+            )
             count[what] += 1
             if what in ("rename", "copytruncate"):
                 rotate(watched.path, copy=what == "copytruncate")

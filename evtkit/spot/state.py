@@ -164,6 +164,7 @@ class Streams:
     def _follow_ramp(self, x: Float, usual: NDArray[np.bool_], c: int, spread: float, out: Float) -> bool:
         """Centre a ramp on its latest values, if deviations, left in out, spread less than from the window's mean."""
         grain = 2.0 ** np.ceil(np.log2(np.abs(x).max()) - _DIGITS)
+
         def spread_with(gain: float) -> float:
             self.moves[c] = x[0], 1.0, 0.0, 0.0, gain, grain
             kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)

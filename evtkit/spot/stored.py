@@ -51,7 +51,13 @@ def check_content(content: Any, sides: int, capacity: int, depth: int) -> None:
         n = integer(stream["n"], "n")
         numbers(stream["run"], "run", 3, 0, MANY, whole=True)
         _, tolerance, lowest, highest, gain, grain = numbers(stream["moves"], "moves", 6, -HUGE, HUGE)
-        if tolerance < 0.0 or lowest > highest or not 0.0 <= gain <= 1.0 or grain < 0.0 or (gain > 0.0) != (grain > 0.0):
+        if (
+            tolerance < 0.0
+            or lowest > highest
+            or not 0.0 <= gain <= 1.0
+            or grain < 0.0
+            or (gain > 0.0) != (grain > 0.0)
+        ):
             raise ValueError(f"moves are {stream['moves']!r:.60}")
         if depth:
             window = numbers(stream["window"], "window", depth, -HUGE, HUGE)

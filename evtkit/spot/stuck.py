@@ -97,7 +97,11 @@ class Stuck:
         self.row = int(numbers[-1]) + 1
         told: list[tuple[int, Repeat]] = []
         if len(values) <= len(self.channels):
-            return [repeat for row, number in zip(values, numbers.tolist(), strict=True) for repeat in self._step(row, number)]
+            return [
+                repeat
+                for row, number in zip(values, numbers.tolist(), strict=True)
+                for repeat in self._step(row, number)
+            ]
         for c in range(len(self.channels)):
             told += self._feed_one(c, values[:, c], numbers)
         return [repeat for _, repeat in sorted(told, key=lambda pair: pair[0])]
@@ -109,7 +113,9 @@ class Stuck:
         told = [self._repeat(c, is_over=True) for c in np.flatnonzero(new & (self._rows >= self.least)).tolist()]
         self._value[new], self._start[new], self._rows[new] = x[new], number, 1
         self._rows[same] += 1
-        return told + [self._repeat(c, is_over=False) for c in np.flatnonzero(same & (self._rows == self.least)).tolist()]
+        return told + [
+            self._repeat(c, is_over=False) for c in np.flatnonzero(same & (self._rows == self.least)).tolist()
+        ]
 
     def _feed_one(self, c: int, x: Any, numbers: Any) -> list[tuple[int, Repeat]]:
         if np.isnan(x).any():

@@ -113,9 +113,7 @@ class Watch:
                 raise ValueError(f"column {column!r}: {error}") from error
         told = Events(columns, risk=detector.risk, side=detector.side, first_row=rows.n_lines + 1, **events)
         stuck = Stuck(rows.values, columns, risk=detector.risk, first_row=rows.n_lines + 1)
-        return cls(
-            tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header, stuck=stuck
-        )
+        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header, stuck=stuck)
 
     def update(self, rows: Rows) -> list[Told]:
         """Judge and learn rows; what is to be told of them."""
