@@ -103,8 +103,7 @@ if __name__ == "__main__":
         ["", "risk", "libspot", "step", "update", "update, both sides", "DSpot", "bytes, Spot", "bytes, DSpot, both"]
     ]
     for name, x in streams.items():
-        for risk in options.risks:
-            table.append(one_stream(name, x, risk))
+        table += [one_stream(name, x, risk) for risk in options.risks]
     if options.tables:
         with (options.tables / "alarms-speed.csv").open("w", newline="") as file:
             csv.writer(file).writerows(table)

@@ -534,8 +534,8 @@ def test_the_level_is_that_of_the_next_observation(kind, n):
     y, z, u = spot.excesses(), float(spot.alarm_threshold), float(spot.threshold)
     assert len(y) == min(100, n // 10)
     rate = (len(y) + 1) / (n + 1)
-    # 48 nodes: where a tail ends, the sum over t has a kink at every node's endpoint; and the prior's integral over s is
-    # approximated, here with 40 excesses at the least
+    # 48 nodes: where a tail ends, the sum over t has a kink at every node's endpoint; and the prior's integral over s
+    # is approximated, here with 40 excesses at the least
     for x, rel in ((z, 2e-2), (1.5 * z - 0.5 * u, 0.5 if kind == "bounded" else 2e-2)):
         p = rate * next_excess(y, (x - u) / max(y))
         assert spot.probability(np.nextafter(x, np.inf)) == pytest.approx(p, rel=rel)

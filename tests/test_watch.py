@@ -427,7 +427,7 @@ def test_a_followed_file_is_followed_by_its_name(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_rotations_of_any_kind_lose_no_line(tmp_path, seed):
-    """Renamed or copied and cut, up to three times between two looks, with torn lines, watched or resumed by a state."""
+    """Renamed or copied and cut, up to three times between two looks, with torn lines."""
     rng = np.random.default_rng(seed)
     path, told, place = write(tmp_path / "x.csv", LINES[:500]), [], 500
     lines = Lines(path.open("rb"), str(path), follow=True)

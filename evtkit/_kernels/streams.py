@@ -88,7 +88,7 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     windows' time. Then it is held where it was, if the mean has come back, or where the mean is, and gets more precise
     for a while. Values enter cut to where most of them lie, unless they are wanted as they are.
 
-    The centre of a ramp is an exponential mean of its latest values, or the latest one: what is judged is the increment.
+    The centre of a ramp is an exponential mean of its latest values, or the last one: what is judged is the increment.
     """
     gain = moves[c, GAIN]
     if gain > 0.0:

@@ -13,8 +13,8 @@ where the probability of the next excess Y averages over what ξ and σ may be, 
     u < x ≤ z       EXCESS: joins the excesses, and moves z
     x ≤ u           NORMAL: counted
 
-A label a value is for programs; `Events` gathers alarms into incidents, each told once. `Stuck` finds what levels cannot
-show, a stream that repeats one value.
+A label a value is for programs; `Events` gathers alarms into incidents, each told once. `Stuck` finds what levels
+cannot show, a stream that repeats one value.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class RowBudget:
         if steps == 0.0:
             return math.log(self.ceiling)
         # from the mean of S to its level: of a generalised Pareto tail whose scale is known no better than by so many
-        far = (ratio**_SHAPE - 1.0) / _SHAPE * (1.0 - _SHAPE) * count * math.expm1(steps / count) / steps
+        far: float = (ratio**_SHAPE - 1.0) / _SHAPE * (1.0 - _SHAPE) * count * math.expm1(steps / count) / steps
         # alarms are censored at the level, which is the mean times that
         mean = (_PRIOR * _SCALE + self.total) / max(0.5 * count, count - beyond * far)
         return math.log(self.ceiling) - mean * far

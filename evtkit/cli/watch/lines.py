@@ -40,8 +40,8 @@ class Lines:
     r"""Read lines from a binary stream.
 
     A file that is followed is followed by its name: where it is renamed and begun anew, or cut and filled anew in its
-    place, as log rotation does, the new file is read from its beginning. What was not yet read then is read first, where
-    it was kept under the names that rotation gives (see `rotated`).
+    place, as log rotation does, the new file is read from its beginning. What was not yet read then is read first,
+    where it was kept under the names that rotation gives (see `rotated`).
 
     Parameters
     ----------

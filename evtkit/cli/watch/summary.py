@@ -144,7 +144,8 @@ def of_watch(watch: Watch) -> list[str]:
 
 def of_repeat(repeat: Repeat) -> str:
     """That a column repeats one value for longer than it is used to, or no longer does."""
-    what = f"{plain(repeat.channel)}: {number(repeat.value, 6)} {repeat.rows:,} times in succession, from row {repeat.start}"
+    name, value = plain(repeat.channel), number(repeat.value, 6)
+    what = f"{name}: {value} {repeat.rows:,} times in succession, from row {repeat.start}"
     return f"{what}; another value has come" if repeat.is_over else f"{what} on; is it stuck?"
 
 
