@@ -4,8 +4,8 @@
 
 A file grows by whole and torn lines. In every round it is renamed or cut in its place by log rotation, or the watch is
 killed and started anew, with the file rotated up to twice meanwhile, or no file can be written for a while, as on a
-full disk. Every round has one anomaly. At the end the events told are compared with those of one watch over all rows in one
-file: each must be told at least once, under the same id, and once if equal ids are removed.
+full disk. Every round has one anomaly. At the end the events told are compared with those of one watch over all rows in
+one file: each must be told at least once, under the same id, and once if equal ids are removed.
 """
 
 from __future__ import annotations
