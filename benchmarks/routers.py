@@ -2,9 +2,10 @@
 
     python benchmarks/routers.py [--framework torch|keras] [--networks 120]
 
-Every network routes tokens, or images, by their values: to experts by a mask, by the largest score, sorted, packed without their padding, as a one-hot product, or with a capacity beyond which tokens are dropped. Sizes,
-numbers of experts, reductions and whether the first samples are verified are drawn at random, and every network sees three
-batches of one shape. Counted: exact, exact with some layers one sample at a time, refused, and wrong, which must be none.
+Every network routes tokens, or images, by their values: to experts by a mask or by the largest score, sorted, packed
+without their padding, as a one-hot product, or with a capacity beyond which tokens are dropped. Sizes, numbers of
+experts, reductions and whether the first samples are verified are drawn at random, and every network sees three batches
+of one shape. Counted: exact, exact with some layers one sample at a time, refused, and wrong, which must be none.
 """
 
 from __future__ import annotations
