@@ -247,8 +247,7 @@ def main() -> None:
     start = time.perf_counter()
     for number in range(options.networks):
         verdict, what = examine(make, number, options.framework)
-        if verdict in ("wrong", "refused"):
-            print(f"  {number}: {verdict}: {what}", flush=True)
+        print(f"  {number}: {verdict}: {what}", flush=True)
         of = counts.setdefault(what.partition(":")[0], {})
         of[verdict] = of.get(verdict, 0) + 1
     verdicts = ("exact", "slow-exact", "refused", "wrong")
