@@ -2,11 +2,11 @@
 
     python benchmarks/profile_networks.py [--framework torch|keras] [--threads 1] [--repeats 5] [--only NAME] [--memory]
 
-Every round times the plain step (forward and backward, gradients of all weights) and a profile by each reduction in turn,
-in one process, so that a slow moment of the machine hits them alike; printed are the medians of the ratios to the same
-round's plain step. On one thread it is the processor's time, which other programs change less; on more it is the clock's.
-Units are filters, rows and channels: every weight but biases and embeddings. With ``--memory``, a process for each of the
-plain step and the Taylor profile says by how much its memory grew at most, beyond the model and its data.
+Every round times the plain step (forward and backward, gradients of all weights) and a profile by each reduction in
+turn, in one process, so that a slow moment of the machine hits them alike; printed are the medians of the ratios to the
+same round's plain step. On one thread it is the processor's time, which other programs change less; on more it is the
+clock's. Units are filters, rows and channels: every weight but biases and embeddings. With ``--memory``, a process for
+each of the plain step and the Taylor profile says by how much its memory grew at most, beyond the model and its data.
 ConvNeXt, ViT, BERT and MobileNetV2 in PyTorch are those of `transformers`; nothing is downloaded.
 """
 
@@ -202,13 +202,17 @@ def main() -> None:
         return
     reductions = REDUCTIONS[:1] if options.taylor else REDUCTIONS
     clock = time.process_time if options.threads == 1 else time.perf_counter
-    print(
-        f"{options.framework}, {options.threads} threads, × plain step: median (least to most) of {options.repeats} rounds"
-    )
+    how = f"median (least to most) of {options.repeats} rounds"
+    print(f"{options.framework}, {options.threads} threads, × plain step: {how}")
     for name, build in builds.items():
         if options.only not in name:
             continue
-        found = compare(candidates(build, ("plain", *reductions)), options.repeats, clock)
+        try:
+            runs = candidates(build, ("plain", *reductions))
+        except ImportError as error:
+            print(f"  {name:16s} not run ({error}): pip install 'evtkit[architectures]'")
+            continue
+        found = compare(runs, options.repeats, clock)
         cells = []
         for reduction in reductions:
             ratios = sorted(own / base for own, base in zip(found[reduction], found["plain"], strict=True))
