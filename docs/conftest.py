@@ -11,6 +11,8 @@ if not all(find_spec(name) for name in ("torch", "sklearn", "matplotlib")):
     collect_ignore.append("saliency.rst")
 if not find_spec("river"):
     collect_ignore.append("watching.rst")
+if not all(find_spec(name) for name in ("libspot", "pyod")):
+    collect_ignore.append("coming-from.rst")
 if not all(find_spec(name) for name in ("sklearn", "pyod", "pandas", "matplotlib")):
     collect_ignore.append("detectors.rst")
 

@@ -27,7 +27,7 @@ LAYERS = (
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),
     ("cli",),
-    ("evtkit",),
+    ("evtkit", "__main__"),
 )
 """From the lowest to the highest: the modules and folders of evtkit, the adapters among them, and evtkit's own face."""
 

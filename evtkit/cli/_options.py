@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +20,22 @@ QUANTILE = 0.9
 CALIBRATE = 1000
 """Rows that calibrate a stream detector."""
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+"""Formats of pictures."""
+
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN, which is in none, and infinity are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 FILE = click.argument("file", metavar="FILE")
 
@@ -100,9 +117,9 @@ def tail_options(
         click.option(
             "--n-excess", type=click.IntRange(min=1), metavar="K", help="The tail is the K most extreme values.",
         ),
-        click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
+        click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
-            "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
+            "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
             help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
             "Of --quantile, --threshold and --n-excess give one at most.",
         ),
@@ -154,6 +171,12 @@ def rule(quantile: float | None, threshold: float | None, n_excess: int | None) 
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{flags} exclude each other; give one")
     return chosen or {"quantile": QUANTILE}
+
+
+def check_picture(path: str | Path, flag: str) -> None:
+    """Refuse a suffix that says no format of pictures, before any work is done."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise click.UsageError(f"{flag} must end in {', '.join(PICTURES)}, got {str(path)!r}")
 
 
 def check_missing(table: Table, file: str, missing: str) -> None:

@@ -1,4 +1,4 @@
-"""On an accelerator: the same numbers as on the processor, and as from ordinary gradients. Skipped where there is none."""
+"""On an accelerator: the same numbers as on the processor. Skipped where there is none."""
 
 import networks
 import numpy as np
