@@ -138,7 +138,8 @@ class TorchProfiler(Profiler):
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
         found: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()  # the one wait for a device
-        profile, self.sizes = (found[0], found[1]) if len(found) == 2 else (found[0], None)
+        self.sizes = found[1] if len(found) == 2 else None
+        profile: NDArray[np.floating[Any]] = found[0]
         return profile
 
     @torch.inference_mode(False)
