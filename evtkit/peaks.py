@@ -10,7 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
-from evtkit.cleaning import isolated
+from evtkit.cleaning import FROM, isolated
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
 
 __all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
-
-_CLEAN_FROM = 0.8  # quantile from which on observations may stand apart
 
 
 def fit_tail(
@@ -38,7 +36,10 @@ def fit_tail(
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
-    """Fit a peaks-over-threshold model to each channel. Give one of `quantile`, `threshold`, `n_excess`.
+    """Fit a peaks-over-threshold model to each channel. Give one of `quantile`, `threshold`, `n_excess`, or none.
+
+    Without one the tail is the most extreme tenth of each channel, but at most 50 observations or √n, whichever is
+    more (and 10, or a quarter, of fewer than 100): see :doc:`/calibration`.
 
     Parameters
     ----------
@@ -132,9 +133,9 @@ def default_excesses(n: int) -> int:
     """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
 
     Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
-    predictive law allows for.
+    predictive law allows for. Of fewer than 100 observations it is 10, or a quarter of them.
     """
-    return max(int(min(0.1 * n, max(50.0, n**0.5))), 1)
+    return max(int(min(0.1 * n, max(50.0, n**0.5))), min(10, n // 4), 1)
 
 
 def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
@@ -143,7 +144,7 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            channel[present[isolated(sign * channel[present], quantile=_CLEAN_FROM)]] = np.nan
+            channel[present[isolated(sign * channel[present], quantile=FROM)]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 
@@ -294,9 +295,13 @@ def how_many(
     """
     given = [name for name, value in (("quantile", quantile), ("threshold", threshold), ("n_excess", n_excess))
              if value is not None]  # fmt: skip
-    if len(given) != 1:
-        raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given) or 'none'}")
+    if len(given) > 1:
+        raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given)}")
     most = int(n.max())
+    if not given:
+        if most < 2:
+            raise ValueError(f"x must hold two observations, for a threshold and an excess, got {most}")
+        return np.minimum([default_excesses(count) + 1 for count in n.tolist()], n)
     if quantile is not None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")

@@ -230,7 +230,7 @@ class TailSketch:
         method: str = "mle",
         resolution: float | None = None,
     ) -> Tail:
-        """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three.
+        """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three, or none.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ LAYERS = (
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
     ("_notes",),
-    ("tail", "threshold"),
+    ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),

@@ -22,6 +22,7 @@ __all__ = ["fit_command"]
 @_options.FILE
 @_options.table_options
 @_options.tail_options
+@_options.clean_option
 @click.option(
     "--return-period",
     "-m",
@@ -44,7 +45,8 @@ __all__ = ["fit_command"]
 def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    periods: tuple[float, ...], confidence: float, save: str | None, output: str | None, json_: bool,
+    clean: bool | None, periods: tuple[float, ...], confidence: float, save: str | None, output: str | None,
+    json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
 
@@ -67,14 +69,16 @@ def fit_command(
     check_output(output)
     table = read_table(file, columns, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
-    tail = fit_columns(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
+    tail = fit_columns(
+        table.values, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+    )
     levels = [(m, *return_level(tail, m, confidence)) for m in periods]
     if save:
         tail.save(save)
 
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
-        "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
+        "file": file, "rows": len(table.values), "rule": rule or None, "side": tail.side, "method": tail.method,
         "skipped_columns": _options.skipped(table), "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:
