@@ -205,8 +205,8 @@ def check_events(content: Any) -> None:
             if stream[name] is not None:
                 integer(stream[name], name)
         low, high = (_extended(value, "band") for value in _pair(stream["band"]))
-        rows = numbers(stream["recent"], "recent", None, 0, MANY, whole=True)
-        if low > high or np.any(np.diff(rows) < 1):
+        recent = numbers(stream["recent"], "recent", None, 0, MANY, whole=True)
+        if low > high or np.any(np.diff(recent) < 1):
             raise ValueError("a stream is not in order")
         if (
             stream["event"] is not None
