@@ -10,6 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
+from evtkit._moments import empty_state, mean_and_variance
 from evtkit.cleaning import FROM, isolated
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
@@ -119,11 +120,12 @@ def fit_tail(
         kept, levels = _kept(columns, n, sign, rule)
         summary = _summary_of_present(columns, kept, sign, keep_sample, n_threads)
     largest, sample, moments = summary
+    mean, variance = mean_and_variance(moments, n)
     if levels is None:
         at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
         levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
     return tail_from_largest(
-        largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
+        largest, levels, n, sign * mean, variance, sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
         left_out=left_out,
     )  # fmt: skip
@@ -176,19 +178,19 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
     return np.asarray(np.count_nonzero(absent, axis=0))
 
 
-_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
 
 
 def _summary(
     columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary | None:
-    """The largest values (channels, kept), the samples, mean and sum of squares; None if not all values are finite."""
+    """The largest values (channels, kept), the samples, and states of `_moments`; None if not all values are finite."""
     from evtkit._kernels.select import summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
     sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
-    moments = np.empty((channels, 2))
+    moments = np.zeros_like(empty_state(channels))
     finite = []
 
     def work(piece: slice) -> None:
@@ -205,7 +207,7 @@ def _summary_of_present(
     rows, channels = columns.shape
     largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
     sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
-    moments = np.full((channels, 2), np.nan)
+    moments = empty_state(channels)
 
     def work(piece: slice) -> None:
         for c in range(piece.start, piece.stop):
@@ -226,7 +228,7 @@ def tail_from_largest(
     levels: Float,
     n: NDArray[np.int64],
     mean: Float,
-    squares: Float,
+    variance: Float,
     *,
     sample: NDArray[Any] | None,
     side: str,
@@ -256,7 +258,7 @@ def tail_from_largest(
     shape = () if scalar else (total,)
     fit = as_fit(result, counts, shape, "mle")
     sign = 1.0 if side == "upper" else -1.0
-    std = np.sqrt(squares / np.maximum(n - 1, 1))
+    std = np.sqrt(variance)
     tail = Tail(
         threshold=(sign * levels).reshape(shape), xi=fit.xi, sigma=fit.sigma, n=n.reshape(shape), n_excess=fit.n,
         status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_gof_table", "_empirical", "predictive", "estimators"),
+    ("gpd", "pvalues", "_gof_table", "_empirical", "_moments", "predictive", "estimators"),
     ("fit", "ranking"),
     ("intervals", "gof", "cleaning", "_stored"),
     ("gev", "dependence"),

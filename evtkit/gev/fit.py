@@ -67,7 +67,6 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
     array([-0.18,  0.05,  0.31])
     """
     from evtkit._kernels.gev import fit_rows  # deferred, for they load the compiled kernels
-    from evtkit._kernels.transpose import channel_rows
 
     values = real_array(maxima, "maxima")
     if values.ndim == 0:
@@ -86,7 +85,8 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
     counts = np.empty(channels, dtype=np.int64)
 
     def work(piece: slice) -> None:
-        fit_rows(channel_rows(columns, piece), result[piece], covariance[piece], counts[piece])
+        rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
+        fit_rows(rows, result[piece], covariance[piece], counts[piece])
 
     for_each(work, chunks(channels, max(1, _CHUNK_VALUES // max(1, len(columns)))), n_threads)
     if method in ("lmoments", "pwm"):

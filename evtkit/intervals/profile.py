@@ -62,7 +62,6 @@ def limits(
         As in `evtkit.fit_gpd`.
     """
     from evtkit._kernels.profile_limits import limits_rows  # deferred: compiled
-    from evtkit._kernels.transpose import channel_rows
 
     channels = fit.xi.size
     columns = values.reshape(len(values), -1) if values.size else np.empty((0, channels))
@@ -77,7 +76,8 @@ def limits(
     found = np.empty((channels, len(asked), 2))
 
     def work(piece: slice) -> None:
-        limits_rows(channel_rows(columns, piece), fits[piece], drops[piece], kinds, ats[piece], found[piece])
+        rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
+        limits_rows(rows, fits[piece], drops[piece], kinds, ats[piece], found[piece])
 
     for_each(work, chunks(channels, 64), n_threads)
     return found[..., 0].T, found[..., 1].T
