@@ -35,6 +35,7 @@ _DEFINED_IN = {
 }
 _MODULES = (
     "cleaning",
+    "dated",
     "dependence",
     "families",
     "gev",
@@ -44,6 +45,7 @@ _MODULES = (
     "plot",
     "predictive",
     "pvalues",
+    "reports",
     "saliency",
     "spot",
     "testing",

@@ -29,6 +29,7 @@ import numpy as np
 
 from evtkit._common.checks import real_array
 from evtkit._common.frames import elementwise
+from evtkit._common.results import Result
 from evtkit._common.threads import chunks, for_each
 from evtkit.fit import FitStatus
 
@@ -155,7 +156,7 @@ def rvs(
 
 
 @dataclass(frozen=True, eq=False)
-class GevFit:
+class GevFit(Result):
     """Maximum-likelihood GEV parameters; every array has one entry a channel, 0-d for 1-D input.
 
     Attributes

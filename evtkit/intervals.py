@@ -19,6 +19,7 @@ from numpy.polynomial.polynomial import polyval
 from scipy.special import exprel, ndtri
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit._common.threads import chunks, for_each
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
@@ -33,7 +34,7 @@ _METHODS = ("profile", "delta")
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Interval(Result):
     """Maximum-likelihood estimates with confidence limits; one entry a channel, 0-d for 1-D input.
 
     Attributes

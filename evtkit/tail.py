@@ -12,9 +12,11 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels, like, unlabelled
+from evtkit._common.results import Result
 from evtkit._empirical import Body
 from evtkit._notes import advice
 from evtkit._stored import check_tail
+from evtkit.dated import Dates
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Interval, return_level_interval, xi_interval
@@ -39,7 +41,7 @@ _WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
+class Tail(Result):
     """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
 
     `sf`, `logsf`, `isf` and `rank` are about the next observation: they allow for the uncertainty of what was fitted.
@@ -80,6 +82,8 @@ class Tail:
         The estimator, as in `fit_gpd`.
     names : ndarray of str, or None
         Names of the channels, (channels,) or 0-d: those of the columns of a data frame that was fitted.
+    dates : Dates, or None
+        When the observations were made, if they had dates; in the order of `sample`.
     """
 
     threshold: Float
@@ -102,6 +106,7 @@ class Tail:
     side: str = "upper"
     method: str = "mle"
     names: NDArray[np.str_] | None = None
+    dates: Dates | None = None
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -221,13 +226,15 @@ class Tail:
         return self._like(p, out)
 
     @overload
-    def return_level(self, period: ArrayLike) -> Float: ...
+    def return_level(self, period: ArrayLike, *, per: str | float = ...) -> Float: ...
 
     @overload
-    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+    def return_level(
+        self, period: ArrayLike, *, interval: float, method: str = ..., per: str | float = ...
+    ) -> Interval: ...
 
     def return_level(
-        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile", per: str | float = 1.0
     ) -> Float | Interval:
         """The textbook's level exceeded once in `period` observations, on average: ``isf(1/period, law="plug-in")``.
 
@@ -242,6 +249,9 @@ class Tail:
             Also confidence limits at this level, for tails fitted by maximum likelihood.
         method : {"profile", "delta"}
             Of the interval, as in `evtkit.intervals.return_level_interval`.
+        per : str or float
+            What `period` counts: "year", "month", "week", "day" or "hour", for tails with dates; or a number of
+            observations.
 
         Returns
         -------
@@ -252,7 +262,8 @@ class Tail:
         Raises
         ------
         ValueError
-            If a period is not above 1, or an interval is asked of another estimator.
+            If a period is not above one observation, an interval is asked of another estimator, or `per` is a name and
+            there are no dates.
 
         Examples
         --------
@@ -261,8 +272,12 @@ class Tail:
         >>> hundred_years = tail.return_level(36500, interval=0.95)
         >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
         38.4, between 24.1 and 77.5
+        >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]")
+        >>> dated = fit_tail(gpd.rvs(0.2, 1.0, size=3652, rng=1), quantile=0.9, time=days)
+        >>> print(f"{dated.return_level(100, per='year'):.1f}")
+        38.4
         """
-        m = self._numbers(period, "period")
+        m = self._numbers(period, "period") * self.observations_per(per)
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
         estimate = self.isf(1.0 / m, law="plug-in")
@@ -313,6 +328,42 @@ class Tail:
             raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
         _check_law(law)
         return rank(self._channels(law), self._numbers(x, "x"), by, rng=rng, names=names)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def observations_per(self, per: str | float) -> float:
+        """Observations in one year, month, week, day or hour; a number as it is. Errors as in `Dates.observations_per`.
+
+        Raises
+        ------
+        ValueError
+            Also where the tail has no dates.
+        """
+        if self.dates is not None:
+            return self.dates.observations_per(per)
+        if isinstance(per, str):
+            raise ValueError(f"per={per!r} needs dates; fit a series with dates, or give per a number of observations")
+        return Dates(np.empty(0, dtype="M8[us]")).observations_per(per)
+
+    @property
+    def excesses_per_year(self) -> Float:
+        """How many observations a year are beyond the threshold, by the dates; of clusters, how many events."""
+        return np.asarray(self.exceedance_rate * self.observations_per("year"))
+
+    @property
+    def times_beyond(self) -> NDArray[np.datetime64]:
+        """When the observations of one channel were beyond the threshold.
+
+        Raises
+        ------
+        ValueError
+            If the tail has several channels, no dates, or did not keep its sample.
+        """
+        if self.threshold.ndim:
+            raise ValueError(f"times are of one channel, got {len(self)}; pick one: tail[0]")
+        if self.dates is None or self.sample is None:
+            raise ValueError("times need dates and the sample; fit a series with dates, with keep_sample=True")
+        return self.dates.time[self.sample > self._sign * self.threshold]
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -390,7 +441,17 @@ class Tail:
         if self.sample is not None:
             ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
         n, left_out, excesses = np.atleast_1d(self.n), np.atleast_1d(self.left_out), self.excesses.reshape(-1, channels)
-        return advice(fit, n, excesses, left_out, names, ordered, p)
+        return (*self._dates_in_words(), *advice(fit, n, excesses, left_out, names, ordered, p))
+
+    def _dates_in_words(self) -> tuple[str, ...]:
+        """What is wrong with the dates, and how many observations are missing of those that have one."""
+        if self.dates is None:
+            return ()
+        total = len(self.dates.time)
+        missing = (total - self.n - self.left_out).reshape(-1)
+        where = f" of one channel, {int(missing.min()):,} of another" if np.ptp(missing) else ""
+        lines = [f"{int(missing.max()):,} of {total:,} values are missing{where}"] if np.any(missing > 0) else []
+        return (*self.dates.remarks, *lines)
 
     def __len__(self) -> int:
         return self.threshold.size
@@ -438,13 +499,20 @@ class Tail:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, atomically; `Tail.load` restores it bit for bit."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
-        write_arrays(path, "Tail", arrays, {"side": self.side, "method": self.method})
+        words: dict[str, Any] = {"side": self.side, "method": self.method}
+        if self.dates is not None:
+            arrays["time"] = self.dates.time.astype(np.int64)
+            words |= {"zone": self.dates.zone, "unordered": self.dates.unordered}
+        write_arrays(path, "Tail", arrays, words)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tail:
         """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
-        arrays, attributes = read_arrays(path, "Tail", check_tail)
-        return cls(**arrays, **attributes)
+        arrays, words = read_arrays(path, "Tail", check_tail)
+        dates = None
+        if "time" in arrays:
+            dates = Dates(arrays.pop("time").astype("M8[us]"), words.pop("zone"), words.pop("unordered"))
+        return cls(**arrays, **words, dates=dates)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

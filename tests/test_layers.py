@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_gof_table", "_empirical", "predictive", "estimators"),
+    ("gpd", "pvalues", "_empirical", "predictive", "estimators", "dated"),
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
     ("_notes",),
@@ -23,6 +23,7 @@ LAYERS = (
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),
+    ("reports",),
     ("saliency", "interop"),
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),

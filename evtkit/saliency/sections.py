@@ -195,7 +195,7 @@ def repaired(results: RepairResults) -> Section:
     """What changing units did: a table at two k, and the curves."""
     from evtkit import plot
 
-    s = results.summary
+    s = results.means
     names = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
     rows, last = [], ""
     for i, repair in enumerate(s["repair"].tolist()):
@@ -229,7 +229,7 @@ def fitted(families: FamilyComparison) -> Section:
     """How well the tails fit."""
     from evtkit import plot
 
-    s = families.summary
+    s = families.by_family
     rows = [
         Row((name, _percent(s["best"][i]), f"{s['loglik'][i]:+.4f}".replace("-", "−"), f"{s['a2'][i]:.2f}",
               _percent(s["closest"][i])))
