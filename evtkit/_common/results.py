@@ -38,7 +38,7 @@ class Result:
         return make_frame({name: np.atleast_1d(column) for name, column in self._table().items()}, library)
 
     def summary(self) -> str:
-        """The result as text: what it is, its table, of which long ones are cut, and what to know beside the numbers."""
+        """The result as text: what it is, its table, long ones cut, and what to know beside the numbers."""
         table = self._shown()
         lines = [self._head()]
         if table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def block_maxima(
     )
     if not kept.size:
         raise ValueError(
-            f"no block of {block!r} is complete: {left_out[0]}; wanted longer data or a smaller `complete`"
+            f"no block of {block!r} is complete: {left_out[0]}; lower `complete` to keep it"
         )
     return BlockMaxima(
         start=edges[kept], stop=edges[kept + 1], value=values[peak].astype(np.float64), time=clock[peak], n=n[kept],
@@ -175,5 +176,5 @@ def _shares(clock: Dates, edges: NDArray[np.datetime64], n: Int) -> Float:
         first, last = clock.time[[0, -1]].astype(np.int64)
         return np.clip((np.minimum(at[1:], last) - np.maximum(at[:-1], first)) / np.diff(at), 0.0, 1.0)
     phase = int(clock.time[0].astype(np.int64))
-    expected = np.array([r.expected(int(a), int(b), phase) for a, b in zip(at[:-1], at[1:], strict=True)])
+    expected = np.array([r.expected(int(a), int(b), phase) for a, b in pairwise(at)])
     return np.where(expected > 0.0, np.minimum(n / np.maximum(expected, 1.0), 1.0), (n > 0).astype(np.float64))

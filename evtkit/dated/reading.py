@@ -27,7 +27,7 @@ def dated_values(x: Any, time: Any = None, *, nulls: bool = False) -> tuple[NDAr
     ----------
     x : array_like
         Observations along axis 0; a data frame or series may have the dates.
-    time : str or array_like, optional
+    time : str, Dates or array_like, optional
         The column of dates, or the dates themselves; without it they are looked for.
     nulls : bool
         Whether nulls are NaN, or an error.
@@ -38,6 +38,8 @@ def dated_values(x: Any, time: Any = None, *, nulls: bool = False) -> tuple[NDAr
         if column is None:
             raise ValueError(f"time must be a column of x or dates, got {time!r}")
         found, x = as_times(column, f"column {time!r} of x"), without(x, time)
+    elif isinstance(time, Dates):
+        found = time.time, time.zone
     elif time is not None:
         found = as_times(time, "time")
     else:
