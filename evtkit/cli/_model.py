@@ -40,9 +40,7 @@ def dates_of(table: Table) -> Dates | None:
     return None if table.time is None else Dates(table.time, table.zone)
 
 
-def return_level(
-    tail: Tail, period: float, confidence: float, per: str | float = 1.0
-) -> tuple[Float, Float, Float]:
+def return_level(tail: Tail, period: float, confidence: float, per: str | float = 1.0) -> tuple[Float, Float, Float]:
     """The level exceeded once in `period` times `per`, with its profile-likelihood limits, a column.
 
     Limits are NaN where there are none: a level below the threshold is an observation, and only maximum-likelihood fits

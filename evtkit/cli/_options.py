@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -218,3 +219,8 @@ def left_out(table: Table) -> list[str]:
 def skipped(table: Table) -> list[dict[str, str]]:
     """Columns left out and why, for the JSON document."""
     return [{"column": column, "reason": reason} for column, reason in table.skipped]
+
+
+def file_name(column: str) -> str:
+    """A column's name, as far as file names can bear it."""
+    return re.sub(r"[^\w.-]+", "_", column).strip("_.") or "column"

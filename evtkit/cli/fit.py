@@ -93,7 +93,9 @@ def fit_command(
     if save:
         notes.append(f"saved to {save}")
     notes += [f"note: {line}" for line in tail.notes]
-    _print(rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, per, notes)
+    _print(
+        rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, per, notes
+    )
 
 
 def _dates(tail: Tail, column: str | None) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +101,7 @@ def plot_command(
         return
     for i, column in enumerate(table.columns):
         values = table.values[:, i : i + 1]
-        path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{_file_name(column)}")
+        path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{_options.file_name(column)}")
         try:
             if kind == "stream":
                 options = of_stream | {"quantile": quantile, "side": side}
@@ -199,8 +198,3 @@ def _save(figure: Figure, path: Path, dpi: int) -> None:
 
     write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=dpi))
     click.echo(f"written: {path}")
-
-
-def _file_name(column: str) -> str:
-    """A column's name, as far as file names can bear it."""
-    return re.sub(r"[^\w.-]+", "_", column).strip("_.") or "column"

@@ -138,9 +138,7 @@ def block_maxima(
         f"{shown(edges[i])} left out: {_said(n[i], share[i])}" for i in range(len(n)) if i not in set(kept.tolist())
     )
     if not kept.size:
-        raise ValueError(
-            f"no block of {block!r} is complete: {left_out[0]}; lower `complete` to keep it"
-        )
+        raise ValueError(f"no block of {block!r} is complete: {left_out[0]}; lower `complete` to keep it")
     return BlockMaxima(
         start=edges[kept], stop=edges[kept + 1], value=values[peak].astype(np.float64), time=clock[peak], n=n[kept],
         share=share[kept], block=block, left_out=left_out,

@@ -25,7 +25,7 @@ def in_season(x: Any, season: str | Sequence[int], *, time: str | None = None) -
 
     Parameters
     ----------
-    x : data frame, series, or array_like of dates, shape (n,)
+    x : data frame, series, Dates, or array_like of dates, shape (n,)
         What has the dates, or the dates. Zoned times are taken as a clock in their zone shows them.
     season : str or sequence of int
         Initials of months that follow each other, such as "DJF" for December to February, or numbers of months.
@@ -48,9 +48,11 @@ def in_season(x: Any, season: str | Sequence[int], *, time: str | None = None) -
     (180, 62)
     """
     months = months_of(season)
-    found = as_times(column_of(x, time) if time is not None else x) if time is not None else frame_times(x)
-    times, zone = as_times(x) if found is None else found
-    clock = Dates(times, zone).local()
+    if isinstance(x, Dates):
+        clock = x.local()
+    else:
+        found = frame_times(x) if time is None else as_times(column_of(x, time), f"column {time!r} of x")
+        clock = Dates(*(as_times(x) if found is None else found)).local()
     return np.asarray(np.isin(clock.astype("M8[M]").astype(np.int64) % 12 + 1, months))
 
 
