@@ -45,7 +45,8 @@ __all__ = ["fit_command"]
 def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    time: str | None, per: str | float | None, periods: tuple[float, ...], confidence: float, save: str | None, output: str | None, json_: bool,
+    time: str | None, per: str | float | None, periods: tuple[float, ...],
+    confidence: float, save: str | None, output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
 

@@ -86,8 +86,6 @@ def report_command(
     source = None
     if file != "-":
         source = f"{Path(file).name}, SHA-256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
-    if left_out := _options.left_out(table):
-        notes = (*notes, *(f"{line[0].upper()}{line[1:]}." for line in left_out if line.startswith("missing")))
     report(
         path, values, time=dates, **rule, season=season, span=span, side=side or "upper", periods=periods or None,
         per=per, level=confidence, label=name or table.columns[0], unit=unit, title=title, notes=notes,

@@ -7,9 +7,11 @@ dated series: `evtkit.fit_tail` keeps its times in `Tail.dates`, and return leve
 from evtkit.dated.blocks import BlockMaxima, block_maxima
 from evtkit.dated.dates import PERIODS, Dates, duration, shown, shown_duration
 from evtkit.dated.reading import as_times, dated_values, dates_of
+from evtkit.dated.rhythm import MONTHS
 from evtkit.dated.seasons import in_season
 
 __all__ = [
+    "MONTHS",
     "PERIODS",
     "BlockMaxima",
     "Dates",

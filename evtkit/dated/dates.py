@@ -125,7 +125,8 @@ class Dates:
         first, last = (shown(t) for t in self.local()[[0, -1]])
         zone = f" ({self.zone})" if self.zone else ""
         if not r.is_regular:
-            often = "at irregular times"
+            also = f", {self.n_repeated:,} at that of another" if self.n_repeated else ""
+            often = f"at irregular times{also}"
         elif r.monthly:
             often = {1: "one every month", 12: "one every year"}.get(r.step, f"one in {r.step} months")
         else:
@@ -143,7 +144,7 @@ class Dates:
             clocks = self.zone is None and _at_clock_change(self.rhythm.start, spring=True)
             why = "as a change of the clock leaves them" if clocks else f"{', '.join(longest)}{more}"
             lines.append(f"{_count(self.n_absent, 'observation')} absent from the dates: {why}")
-        if repeated := self.n_repeated:
+        if self.rhythm.is_regular and (repeated := self.n_repeated):
             again = self.time[1:][self.time[1:] == self.time[:-1]]
             clocks = self.zone is None and _at_clock_change(again.astype(np.int64), spring=False)
             why = "as a change of the clock leaves them" if clocks else f"the first at {shown(again[0])}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from evtkit import threshold as choosing
 from evtkit._common.version import __version__
-from evtkit.dated import Dates, dated_values, in_season, shown
+from evtkit.dated import MONTHS, Dates, dated_values, in_season, shown
 from evtkit.dependence import Clusters, decluster, extremal_index
 from evtkit.fit import FitStatus
 from evtkit.peaks import default_excesses, fit_tail
@@ -233,7 +233,11 @@ def _number(value: float, digits: int = 4) -> str:
 
 
 def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "not known" if math.isnan(value) else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _with_error(value: float, error: float, digits: int = 3) -> str:
+    return _number(value, digits) + (f" ± {_number(error, 2)}" if error > 0.0 else "")
 
 
 def _periods(m: float, per: str | float) -> str:
@@ -261,7 +265,7 @@ def _facts(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> li
         (f"{int(tail.n):,}", "observations"),
         (case.quantity(float(tail.threshold)), "threshold"),
         (f"{int(tail.n_excess):,}", "events" if case.clusters is not None else "excesses"),
-        (f"{_number(float(tail.xi), 3)} ± {_number(float(tail.se_xi), 2)}", "shape ξ"),
+        (_with_error(float(tail.xi), float(tail.se_xi)), "shape ξ"),
     ]
     hundred = [line for line in levels if line[0] == 100.0] or levels[-1:]
     for m, estimate, low, high in hundred:
@@ -275,15 +279,18 @@ def _caveats(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> 
     said = [f"{line[0].upper()}{line[1:]}." for line in case.tail.notes]
     if case.chosen.startswith("by a rule"):
         said.append("The threshold was taken by a rule of thumb. Look at the evidence below and choose it.")
+    lacking = int(np.count_nonzero(np.isnan(case.values)))
+    if lacking and case.dates is None:
+        said.append(f"{lacking:,} of {case.values.size:,} values are missing.")
     steady = _steady(case)
     for p, what in (
         (steady.p_trend, "Extremes gather at one end of the record: their rate is not constant"),
         (steady.p_spread, "Extremes are more uneven from one time to another than chance makes them"),
         (steady.p_size, "The size of extremes changes over the record"),
-        (steady.p_season, "Extremes come in some months more than in others; a season can be fitted by itself"),
+        (steady.p_season, "Extremes come more in some months than in others"),
     ):
         if p < _DOUBTFUL:
-            said.append(f"{what} (p {_p(p) if p < 0.001 else f'= {_p(p)}'}). Return levels take their law as constant.")
+            said.append(f"{what} ({_p(p)}). Return levels take their law as constant.")
     theta = _theta(case)
     if case.clusters is None and theta < _CLUSTERED:
         said.append(
@@ -294,7 +301,7 @@ def _caveats(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> 
     if far := [m for m, *_ in levels if m > _FAR * length]:
         said.append(
             f"Levels from {_periods(far[0], per)} on lie more than {_FAR:g} times beyond the record, which is "
-            f"{_number(length, 3)} {per + 's' if isinstance(per, str) else 'observations'} long: they rest on the model."
+            f"{_periods(float(f'{length:.3g}'), per)} long: they rest on the model."
         )
     return said
 
@@ -349,10 +356,11 @@ def _data(case: _Case) -> Section:
         label=case.label, unit=case.unit,
     ).figure  # fmt: skip
     what = "the peaks of clusters" if case.clusters is not None else "what is beyond it"
-    parts = [_rows(pairs), drawing(figure, f"The series with its threshold; marked is {what}. Gaps are shaded.")]
-    if case.dates is not None and (gaps := case.dates.gaps):
-        rows = [Row((shown(a), shown(b), f"{n:,}")) for a, b, n in gaps[:_LISTED]]
-        more = f" The longest {_LISTED} of {len(gaps):,}." if len(gaps) > _LISTED else ""
+    gaps = " Gaps are shaded." if case.dates is not None and case.dates.gaps else ""
+    parts = [_rows(pairs), drawing(figure, f"The series with its threshold; marked is {what}.{gaps}")]
+    if case.dates is not None and (holes := case.dates.gaps):
+        rows = [Row((shown(a), shown(b), f"{n:,}")) for a, b, n in holes[:_LISTED]]
+        more = f" The longest {_LISTED} of {len(holes):,}." if len(holes) > _LISTED else ""
         parts += [
             Part("text", f"Gaps: the last observation before, the first one after, and how many are absent.{more}"),
             Part("table", Table(("from", "to", "absent"), rows, text=(0, 1))),
@@ -377,8 +385,8 @@ def _threshold(case: _Case) -> Section:
     fits = choosing.parameter_stability(signed, sorted({*others, u}))
     rows = [
         Row(
-            (_number(case.sign * level), f"{m:,}", f"{_number(xi, 3)} ± {_number(se, 2)}",
-             f"{_number(scale, 4)} ± {_number(se_scale, 2)}"),
+            (_number(case.sign * level), f"{m:,}", _with_error(xi, se),
+             _with_error(scale, se_scale, 4)),
             "group" if level == u else "",
         )
         for level, m, xi, se, scale, se_scale in zip(
@@ -424,18 +432,19 @@ def _fit(case: _Case, per: str | float) -> Section:
         rate += f", {float(tail.exceedance_rate) * tail.observations_per(per):.4g} a {per}"
     pairs = [
         ("Events" if case.clusters is not None else "Excesses", f"{int(tail.n_excess):,}; {rate}"),
-        ("Shape ξ", f"{_number(float(tail.xi))} ± {_number(float(tail.se_xi), 2)}; {percent} by profile likelihood: "
+        ("Shape ξ", f"{_with_error(float(tail.xi), float(tail.se_xi), 4)}; {percent} by profile likelihood: "
                     f"{_number(float(shape.lower))} to {_number(float(shape.upper))}"),
-        ("Scale σ", f"{case.quantity(float(tail.sigma))} ± {_number(float(tail.se_sigma), 2)}"),
+        ("Scale σ", _with_error(float(tail.sigma), float(tail.se_sigma), 4)),
         ("Log-likelihood", f"{float(tail.loglik):.6f}".replace("-", "−")),
         ("Ends at", case.quantity(float(tail.endpoint)) if np.isfinite(tail.endpoint) else "no end"),
-        ("Cramér–von Mises", f"W² = {_number(float(test.w2), 3)}, p = {_p(float(test.p_w2))}"),
-        ("Anderson–Darling", f"A² = {_number(float(test.a2), 3)}, p = {_p(float(test.p_a2))}"),
+        ("Cramér–von Mises", f"W² = {_number(float(test.w2), 3)}, {_p(float(test.p_w2))}"),
+        ("Anderson–Darling", f"A² = {_number(float(test.a2), 3)}, {_p(float(test.p_a2))}"),
         ("Status", status.name),
     ]  # fmt: skip
     p = float(test.p_a2)
-    verdict = "p-values are not known for such a fit" if math.isnan(p) else (
-        "the tests speak against the model" if p < _DOUBTFUL else "the tests find nothing against the model")  # fmt: skip
+    verdict = "the tests speak against the model" if p < _DOUBTFUL else "the tests find nothing against the model"
+    if math.isnan(p):
+        verdict = "p-values are not known for such a fit"
     figure = plot.diagnostics(tail, label=case.label, unit=case.unit, level=case.level, per=per)
     return Section(
         "The fit and its test",
@@ -455,10 +464,10 @@ def _time(case: _Case) -> Section:
     found, theta = _steady(case), _theta(case)
     of = "year" if case.dates is not None else "tenth of the series"
     pairs = [
-        ("Constant rate: mean time of extremes", f"p = {_p(found.p_trend)}"),
-        (f"Constant rate: counts a {of}", f"p = {_p(found.p_spread)}"),
-        ("Constant size: rank correlation with time", f"p = {_p(found.p_size)}"),
-        ("Constant rate: months of the year", f"p = {_p(found.p_season)}"),
+        ("Constant rate: mean time of extremes", _p(found.p_trend)),
+        (f"Constant rate: counts a {of}", _p(found.p_spread)),
+        ("Constant size: rank correlation with time", _p(found.p_size)),
+        ("Constant rate: months of the year", _p(found.p_season)),
         ("Extremal index θ (Ferro & Segers 2003)", f"{theta:.3f}: clusters of {1 / theta:.2f} on average"),
     ]
     if case.clusters is not None:
@@ -473,11 +482,9 @@ def _time(case: _Case) -> Section:
     ]  # fmt: skip
     if found.by_month is not None and np.count_nonzero(found.expected_by_month) > 1:
         there = found.expected_by_month > 0.0
-        names = np.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])[there]
+        names = np.array(MONTHS)[there]
         figure = plot.counts(found.expected_by_month[there], found.by_month[there], names).figure
-        parts.append(
-            drawing(figure, "Extremes in each month of the year. A season of its own may need a fit of its own.")
-        )
+        parts.append(drawing(figure, "Extremes in each month of the year; a season can be fitted by itself."))
     return Section("Do extremes come evenly?", parts)
 
 
