@@ -66,9 +66,12 @@ _CLOSE = 1e-6  # relative: what is stored was summed in another order
 def check_tail(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "") -> None:
     """Refuse what no Tail was saved as: its arrays, whose names begin with a prefix, its side and its method."""
     check_arrays(arrays, _TAIL, prefix)
-    keys(words, {"side", "method"}, {"side", "method", "zone", "unordered"})
+    dated = {"zone", "unordered"} if prefix + "time" in arrays else set()
+    keys(words, {"side", "method", *dated}, {"side", "method", "library", *dated})
+    if words.get("library") is not None:
+        text(words["library"], "library", ("pandas", "polars"))
     if prefix + "time" in arrays:
-        _check_dates(arrays[prefix + "time"], keys(words, {"side", "method", "zone", "unordered"}))
+        _check_dates(arrays[prefix + "time"], words)
     sign = 1.0 if text(words["side"], "side", ("upper", "lower")) == "upper" else -1.0
     method = text(words["method"], "method", METHOD_NAMES)
     one = {name: np.atleast_1d(arrays[prefix + name]) for name in _TAIL if prefix + name in arrays}

@@ -47,6 +47,8 @@ class Interval(Result):
         ``"profile"`` or ``"delta"``.
     status : ndarray of int64
         The fit's `evtkit.FitStatus`.
+    names : ndarray of str, or None
+        Of the channels.
     """
 
     estimate: Float
@@ -55,6 +57,7 @@ class Interval(Result):
     level: float
     method: str
     status: NDArray[np.int64]
+    names: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         for name in ("estimate", "lower", "upper"):  # 0-d arithmetic makes scalars of arrays

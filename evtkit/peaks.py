@@ -136,7 +136,7 @@ def fit_tail(
     return tail_from_largest(
         largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
-        left_out=left_out, dates=dates,
+        left_out=left_out, dates=dates, library=None if given is None else given.library,
     )  # fmt: skip
 
 
@@ -268,6 +268,7 @@ def tail_from_largest(
     names: NDArray[np.str_] | None = None,
     left_out: Int | None = None,
     dates: Dates | None = None,
+    library: str | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
     from evtkit._kernels.largest import fit_largest
@@ -296,6 +297,7 @@ def tail_from_largest(
         resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
         left_out=(np.zeros(total, dtype=np.int64) if left_out is None else left_out).reshape(shape),
         sample=sample[0] if scalar and sample is not None else sample, names=names, dates=dates,
+        library=library,
     )  # fmt: skip
     if method == "mle":
         return tail

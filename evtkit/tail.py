@@ -11,7 +11,7 @@ import numpy as np
 from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
-from evtkit._common.frames import check_names, frame_labels, like, unlabelled
+from evtkit._common.frames import by_channel, check_names, frame_labels, like, unlabelled
 from evtkit._common.results import Result
 from evtkit._empirical import Body
 from evtkit._notes import advice
@@ -84,6 +84,8 @@ class Tail(Result):
         Names of the channels, (channels,) or 0-d: those of the columns of a data frame that was fitted.
     dates : Dates, or None
         When the observations were made, if they had dates; in the order of `sample`.
+    library : str or None
+        "pandas" or "polars", where a data frame of it was fitted: one number a channel then comes with the names.
     """
 
     threshold: Float
@@ -107,6 +109,7 @@ class Tail(Result):
     method: str = "mle"
     names: NDArray[np.str_] | None = None
     dates: Dates | None = None
+    library: str | None = None
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -282,13 +285,16 @@ class Tail(Result):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
         estimate = self.isf(1.0 / m, law="plug-in")
         if interval is None:
-            return self._like(period, estimate)
-        return self._level_interval(m, np.asarray(estimate), interval, method)
+            return estimate if m.ndim == 0 else self._like(period, estimate)
+        found = self._level_interval(
+            m, np.asarray(estimate).reshape(np.broadcast_shapes(m.shape, self.threshold.shape)), interval, method
+        )
+        return replace(found, names=self.names)
 
     def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
         """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
         self._need_likelihood("an interval")
-        return xi_interval(self.excesses, level=level, method=method)
+        return replace(xi_interval(self.excesses, level=level, method=method), names=self.names)
 
     def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
         """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
@@ -499,7 +505,7 @@ class Tail(Result):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, atomically; `Tail.load` restores it bit for bit."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
-        words: dict[str, Any] = {"side": self.side, "method": self.method}
+        words: dict[str, Any] = {"side": self.side, "method": self.method, "library": self.library}
         if self.dates is not None:
             arrays["time"] = self.dates.time.astype(np.int64)
             words |= {"zone": self.dates.zone, "unordered": self.dates.unordered}
@@ -570,7 +576,9 @@ class Tail(Result):
         return real_array(x, argument).astype(np.float64)
 
     def _like(self, x: ArrayLike, out: Float) -> Float:
-        """A result as NumPy's functions return it, or labelled as x is."""
+        """A result as NumPy's functions return it, or labelled as x is; of one number with the channels' names."""
+        if self.library is not None and self.names is not None and self.names.ndim and np.ndim(x) == 0:
+            return cast("Float", by_channel(out, self.names, self.library))
         return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
 
     def _position(self, name: str) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Labels",
+    "by_channel",
     "check_names",
     "column_of",
     "column_times",
@@ -48,12 +49,15 @@ class Labels:
     ----------
     columns : tuple of str, or None
         Names of a data frame's columns, but for the dates of its rows.
+    library : str
+        "pandas" or "polars".
     rows : tuple of str, or None
         The names in a series' index, as a row taken from a data frame has them.
     name : str or None
         A series' name.
     """
 
+    library: str
     columns: tuple[str, ...] | None = None
     rows: tuple[str, ...] | None = None
     name: str | None = None
@@ -118,6 +122,14 @@ def like(x: object, result: NDArray[Any]) -> Any:
     return result if library is None or result.shape != library.shape(x) else library.wrap(x, result)
 
 
+def by_channel(result: NDArray[Any], names: NDArray[np.str_], library: str) -> Any:
+    """One number a channel: a series with the names as its index of pandas, a data frame of one row of polars."""
+    module = importlib.import_module(library)
+    if library == "pandas":
+        return module.Series(result, index=names.tolist())
+    return module.DataFrame(dict(zip(names.tolist(), result.tolist(), strict=True)))
+
+
 def make_frame(columns: dict[str, Any], library: str | None = None) -> Any:
     """A data frame of pandas where that is installed, else of polars; or of the library that is named."""
     if library not in (None, *_LIBRARIES):
@@ -164,9 +176,9 @@ class _Pandas:
     @staticmethod
     def labels_of(x: Any) -> Labels:
         if x.ndim == 2:
-            return Labels(columns=tuple(map(str, _Pandas._numbers(x).columns)))
+            return Labels("pandas", columns=tuple(map(str, _Pandas._numbers(x).columns)))
         named = all(isinstance(label, str) for label in x.index)
-        return Labels(rows=tuple(x.index) if named else None, name=None if x.name is None else str(x.name))
+        return Labels("pandas", rows=tuple(x.index) if named else None, name=None if x.name is None else str(x.name))
 
     @staticmethod
     def shape(x: Any) -> tuple[int, ...]:
@@ -247,8 +259,8 @@ class _Polars:
     @staticmethod
     def labels_of(x: Any) -> Labels:
         if not hasattr(x, "columns"):
-            return Labels(name=x.name or None)
-        return Labels(columns=tuple(_Polars._numbers(x).columns))
+            return Labels("polars", name=x.name or None)
+        return Labels("polars", columns=tuple(_Polars._numbers(x).columns))
 
     @staticmethod
     def shape(x: Any) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ _USUAL = 0.5  # share of the steps that must be of one length
 _CLOSED = 0.25  # share of the busiest slot's below which a slot is closed
 _LONG = 30  # absent observations in a row that are a break of the record
 _PRESENT = 0.8  # share of what there should be, breaks apart, in a record with a rhythm
-_SEASONS = 2.0  # years from which on seasons can be told from breaks
+_TOLD = (2.0 * YEAR, 21 * DAY, 3 * DAY)  # from which on months, weekdays and hours without observations are no breaks
 _MOST = 4_000_000  # absent positions looked at one by one
 
 
@@ -99,28 +99,27 @@ def rhythm(time: Int) -> Rhythm:
     if not absent.any():
         return _regular(YEAR / step, step, distinct, absent, always)
     holes, positions, weight = _absent_positions(distinct, absent, step)
-    with_months = span >= _SEASONS * YEAR
-    here, gone = _slot(distinct, with_months=with_months), _slot(positions, with_months=with_months)
+    told = np.array([span >= length for length in _TOLD])
+    merged = _slots_merged(told)  # what cannot be told apart is one slot
+    here, gone = merged[_slot(distinct)], merged[_slot(positions)]
     present, lacking = np.bincount(here, minlength=_SLOTS), weight * np.bincount(gone, minlength=_SLOTS)
     with np.errstate(invalid="ignore"):
         share = present / (present + lacking)
     seen = ~np.isnan(share)
     is_open = seen & (np.nan_to_num(share) >= _CLOSED * np.nanmax(share))
-    if not with_months:  # what holds in one month holds in all
-        by_month_and_time = is_open.reshape(12, -1)
-        is_open = np.broadcast_to(by_month_and_time[0], by_month_and_time.shape).ravel()
-        seen = np.broadcast_to(seen.reshape(12, -1)[0], by_month_and_time.shape).ravel()
+    is_open, seen = is_open[merged], seen[merged]
     length = np.repeat(_LENGTHS, 7 * 24) * seen
     per_year = YEAR / step * float(length[is_open].sum() / length.sum())
     absent = weight * np.bincount(holes[is_open[gone]], minlength=steps.size)
+    opened = _open_times(is_open, seen)
     some = int(np.count_nonzero(is_open[here]))
     short = int(absent[absent <= _LONG].sum())
     if some < _PRESENT * (some + short):
         return irregular
-    found = _regular(per_year, step, distinct, absent, is_open)
-    if not found.weekdays[5:].any() and step <= DAY:  # working days: what else is absent for a day are holidays
-        return _regular(per_year * some / (some + short), step, distinct, np.where(absent > _LONG, absent, 0), is_open)
-    return found
+    if not opened[1][5:].any() and step <= DAY:  # working days: what else is absent for a day are holidays
+        per_year *= some / (some + short)
+        absent = np.where(absent > _LONG, absent, 0)
+    return _regular(per_year, step, distinct, absent, is_open | ~seen, opened)
 
 
 def _by_month(distinct: Int, steps: Int) -> Rhythm | None:
@@ -142,19 +141,31 @@ def _by_month(distinct: Int, steps: Int) -> Rhythm | None:
 
 def _irregular(per_year: float) -> Rhythm:
     none, always = np.empty(0, dtype=np.int64), np.ones(_SLOTS, dtype=bool)
-    return Rhythm(per_year, 0, False, none, none, none, *_open_times(always), always)
+    return Rhythm(per_year, 0, False, none, none, none, *_open_times(always, always), always)
 
 
-def _regular(per_year: float, step: int, distinct: Int, absent: Int, is_open: Bool, *, monthly: bool = False) -> Rhythm:
+def _regular(
+    per_year: float, step: int, distinct: Int, absent: Int, is_open: Bool,
+    opened: tuple[Bool, Bool, Bool] | None = None, *, monthly: bool = False,
+) -> Rhythm:  # fmt: skip
     holes = np.flatnonzero(absent)
     return Rhythm(
-        per_year, step, monthly, distinct[holes], distinct[holes + 1], absent[holes], *_open_times(is_open), is_open
+        per_year,
+        step,
+        monthly,
+        distinct[holes],
+        distinct[holes + 1],
+        absent[holes],
+        *(opened or _open_times(is_open, is_open)),
+        is_open,
     )
 
 
-def _open_times(is_open: Bool) -> tuple[Bool, Bool, Bool]:
-    cube = is_open.reshape(12, 7, 24)
-    return cube.any(axis=(1, 2)), cube.any(axis=(0, 2)), cube.any(axis=(0, 1))
+def _open_times(is_open: Bool, seen: Bool) -> tuple[Bool, Bool, Bool]:
+    """In which months, on which days and in which hours there are observations, or the record never comes to them."""
+    cube, known = is_open.reshape(12, 7, 24), seen.reshape(12, 7, 24)
+    months, days, hours = (cube.any(axis=axes) | ~known.any(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
+    return months, days, hours
 
 
 def _absent_positions(distinct: Int, absent: Int, step: int) -> tuple[Int, Int, int]:
@@ -170,7 +181,12 @@ def _month(time: NDArray[np.int64]) -> Int:
     return time.astype("M8[us]").astype("M8[M]").astype(np.int64)
 
 
-def _slot(time: NDArray[np.int64], *, with_months: bool = True) -> Int:
+def _slot(time: NDArray[np.int64]) -> Int:
     """Month, day of the week and hour, as one number."""
-    month = _month(time) % 12 if with_months else 0
-    return np.asarray((month * 7 + (time // DAY + 3) % 7) * 24 + time % DAY // HOUR)
+    return np.asarray((_month(time) % 12 * 7 + (time // DAY + 3) % 7) * 24 + time % DAY // HOUR)
+
+
+def _slots_merged(told: Bool) -> Int:
+    """The slot that stands for each one, where months, weekdays or hours are not told apart."""
+    month, day, hour = np.unravel_index(np.arange(_SLOTS), (12, 7, 24))
+    return np.asarray((told[0] * month * 7 + told[1] * day) * 24 + told[2] * hour)
