@@ -33,7 +33,7 @@ def dates(times) -> Dates:
     ("times", "per_year", "absent"),
     [
         (DAYS, 365.25, 0),
-        (DAYS[(DAYS < np.datetime64("1995-03-01")) | (DAYS > np.datetime64("1998-02-05"))], 365.25, 1073),
+        (DAYS[(np.datetime64("1995-03-01") > DAYS) | (np.datetime64("1998-02-05") < DAYS)], 365.25, 1073),
         (np.delete(DAYS, slice(5, None, 10)), 365.25, 484),
         (DAYS[WEEKDAY < 5], 365.25 * 5 / 7, 0),
         (DAYS[np.isin(MONTH, [12, 1, 2])], 31 + 31 + 28.25, 0),
