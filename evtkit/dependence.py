@@ -162,7 +162,7 @@ def decluster(
     *,
     run_length: int | None = None,
     span: Any = None,
-    time: str | ArrayLike | None = None,
+    time: str | Dates | ArrayLike | None = None,
     column: str | None = None,
 ) -> Clusters:
     """Group the exceedances of a stream into clusters, and find each cluster's peak.

@@ -33,7 +33,7 @@ def fit_tail(
     quantile: float | None = None,
     threshold: ArrayLike | None = None,
     n_excess: int | None = None,
-    time: str | ArrayLike | None = None,
+    time: str | Dates | ArrayLike | None = None,
     side: str = "upper",
     missing: str = "raise",
     method: str = "mle",

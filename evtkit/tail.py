@@ -358,7 +358,7 @@ class Tail(Result):
 
     @property
     def times_beyond(self) -> NDArray[np.datetime64]:
-        """When the observations of one channel were beyond the threshold.
+        """When the observations of one channel were beyond the threshold, as the clock in the time zone shows it.
 
         Raises
         ------
@@ -369,7 +369,8 @@ class Tail(Result):
             raise ValueError(f"times are of one channel, got {len(self)}; pick one: tail[0]")
         if self.dates is None or self.sample is None:
             raise ValueError("times need dates and the sample; fit a series with dates, with keep_sample=True")
-        return self.dates.time[self.sample > self._sign * self.threshold]
+        with np.errstate(invalid="ignore"):
+            return self.dates.local()[self.sample > self._sign * self.threshold]
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ def fit_command(
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)
     dates = dates_of(table)
-    tail = fit_columns(table.values, table.columns, side=side or "upper", method=method or "mle", time=dates, **rule)
+    tail = fit_columns(table.values, table.columns, dates, side=side or "upper", method=method or "mle", **rule)
     if isinstance(per, str) and dates is None:
         raise ValueError(f"--per {per} needs dates, and no column of {file} has them all; name it with --time")
     levels = [(m, *return_level(tail, m, confidence, per or 1.0)) for m in periods]

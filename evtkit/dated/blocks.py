@@ -172,7 +172,7 @@ def _shares(clock: Dates, edges: NDArray[np.datetime64], n: Int) -> Float:
     at, r = edges.astype(np.int64), clock.rhythm
     if not r.is_regular:
         first, last = clock.time[[0, -1]].astype(np.int64)
-        return np.clip((np.minimum(at[1:], last) - np.maximum(at[:-1], first)) / np.diff(at), 0.0, 1.0)
+        return np.asarray(np.clip((np.minimum(at[1:], last) - np.maximum(at[:-1], first)) / np.diff(at), 0.0, 1.0))
     phase = int(clock.time[0].astype(np.int64))
     expected = np.array([r.expected(int(a), int(b), phase) for a, b in pairwise(at)])
     return np.where(expected > 0.0, np.minimum(n / np.maximum(expected, 1.0), 1.0), (n > 0).astype(np.float64))

@@ -79,10 +79,14 @@ class Dates:
 
     @property
     def gaps(self) -> list[tuple[np.datetime64, np.datetime64, int]]:
-        """The last observation before each gap, the first one after it, and how many are absent; the longest first."""
+        """The last observation before each gap, the first one after it, and how many are absent; the longest first.
+
+        Times are as the clock in the time zone shows them.
+        """
         r = self.rhythm
         longest = np.argsort(-r.absent, kind="stable")
-        return [(r.start[i].astype("M8[us]"), r.stop[i].astype("M8[us]"), int(r.absent[i])) for i in longest]
+        start, stop = (Dates(ends[longest].astype("M8[us]"), self.zone).local() for ends in (r.start, r.stop))
+        return list(zip(start, stop, r.absent[longest].tolist(), strict=True))
 
     def observations_per(self, per: str | float) -> float:
         """Observations in one period: a number as it is, or one of `PERIODS` by its name.

@@ -164,7 +164,7 @@ def _regular(
 def _open_times(is_open: Bool, seen: Bool) -> tuple[Bool, Bool, Bool]:
     """In which months, on which days and in which hours there are observations, or the record never comes to them."""
     cube, known = is_open.reshape(12, 7, 24), seen.reshape(12, 7, 24)
-    months, days, hours = (cube.any(axis=axes) | ~known.any(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
+    months, days, hours = (np.asarray(cube.any(axis=axes) | ~known.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     return months, days, hours
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Int
+    from evtkit.dated import Dates
 
 __all__ = ["counts", "series"]
 
@@ -26,7 +27,7 @@ def series(
     *,
     marked: Int | None = None,
     side: str = "upper",
-    time: str | ArrayLike | None = None,
+    time: str | Dates | ArrayLike | None = None,
     label: str = "value",
     unit: str = "",
 ) -> Axes:
@@ -69,6 +70,7 @@ def series(
     values, dates, _ = dated_values(x, time, nulls=True)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    values = values.astype(np.float64)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"x must be one series of shape (n,), got shape {values.shape}")
     ax = axes(ax, 9.6, 3.6)
@@ -84,7 +86,7 @@ def series(
     if marked is None:
         with np.errstate(invalid="ignore"):
             marked = np.flatnonzero(values > threshold if side == "upper" else values < threshold)
-    shown, y = when, values.astype(np.float64)
+    shown, y = when, values
     if dates is not None and dates.rhythm.is_regular:  # no line through what is not there
         steps = np.diff(dates.time.astype(np.int64))
         holes = np.flatnonzero(steps > 1.5 * max(dates.rhythm.step, int(np.median(steps)))) + 1

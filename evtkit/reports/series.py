@@ -68,7 +68,7 @@ def report(
     quantile: float | None = None,
     threshold: float | None = None,
     n_excess: int | None = None,
-    time: str | ArrayLike | None = None,
+    time: str | Dates | ArrayLike | None = None,
     column: str | None = None,
     season: str | Sequence[int] | None = None,
     span: Any = None,
@@ -259,7 +259,7 @@ def _span(dates: Dates) -> str:
     return f"{shown(first)} to {shown(last)}"
 
 
-def _facts(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> list[tuple[str, str]]:
+def _facts(case: _Case, levels: Sequence[tuple[float, ...]], per: str | float) -> list[tuple[str, str]]:
     tail = case.tail
     said = [
         (f"{int(tail.n):,}", "observations"),
@@ -267,14 +267,14 @@ def _facts(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> li
         (f"{int(tail.n_excess):,}", "events" if case.clusters is not None else "excesses"),
         (_with_error(float(tail.xi), float(tail.se_xi)), "shape ξ"),
     ]
-    hundred = [line for line in levels if line[0] == 100.0] or levels[-1:]
+    hundred = [line for line in levels if line[0] == 100.0] or list(levels[-1:])
     for m, estimate, low, high in hundred:
         band = f"{_number(low)} to {_number(high)} at {100 * case.level:g} %"
         said.append((case.quantity(estimate), f"level of {_periods(m, per)}, {band}"))
     return said
 
 
-def _caveats(case: _Case, levels: list[tuple[float, ...]], per: str | float) -> list[str]:
+def _caveats(case: _Case, levels: Sequence[tuple[float, ...]], per: str | float) -> list[str]:
     """Every note that applies, as a sentence."""
     said = [f"{line[0].upper()}{line[1:]}." for line in case.tail.notes]
     if case.chosen.startswith("by a rule"):
@@ -352,7 +352,7 @@ def _data(case: _Case) -> Section:
     pairs.append(("Rounding", f"to steps of {case.quantity(step)}" if step > 0.0 else "none that matters was found"))
     marked = None if case.clusters is None else case.clusters.peak
     figure = plot.series(
-        case.values, float(case.every.threshold), marked=marked, side=case.every.side, time=case.dates,  # type: ignore[arg-type]
+        case.values, float(case.every.threshold), marked=marked, side=case.every.side, time=case.dates,
         label=case.label, unit=case.unit,
     ).figure  # fmt: skip
     what = "the peaks of clusters" if case.clusters is not None else "what is beyond it"
