@@ -145,7 +145,7 @@ def test_fit_by_the_year_is_the_tail_of_the_dates(tmp_path):
     frame = pl.DataFrame({"day": days, "x": x})
     told = {}
     for name, column in (
-        ("iso", frame["day"].dt.strftime("%Y-%m-%d")), ("time", frame["day"].cast(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        ("iso", frame["day"].dt.strftime("%Y-%m-%d")), ("zoned", frame["day"].dt.strftime("%Y-%m-%dT00:00:00Z")),
         ("german", frame["day"].dt.strftime("%d.%m.%Y")), ("compact", frame["day"].dt.strftime("%Y%m%d")),
         ("british", frame["day"].dt.strftime("%d/%m/%Y")),
     ):  # fmt: skip

@@ -5,6 +5,8 @@ import sys
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -274,3 +276,49 @@ def test_a_stream_that_does_not_fit_its_trace_is_refused(arguments, message):
     trace = Spot(1e-3).fit(x[:500]).trace(x[500:])
     with pytest.raises(ValueError, match=message):
         plot.stream(**{"x": x[500:], "trace": trace, "calibration": x[:500]} | arguments)
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_pictures_take_the_dates_of_pandas_and_polars_as_the_clock_shows_them(zone):
+    index = pd.date_range("2021-03-12", periods=1200, freq="h", tz=zone)
+    x = pd.Series(RNG.standard_exponential(1200), index=index)
+    spot = Spot(1e-3).fit(x[:400])
+    trace = spot.trace(x[400:])
+    clock = mpl.dates.date2num(index.tz_localize(None).to_numpy())
+    pictures = [
+        plot.stream(x[400:], trace, calibration=x[:400], time=index),
+        plot.stream(x[400:], trace, calibration=x[:400], time=pl.Series(index)),
+        plot.series(x, 4.0),
+        plot.series(pl.DataFrame({"t": index, "x": x.to_numpy()}), 4.0),
+    ]
+    for ax in pictures:
+        ax.figure.draw_without_rendering()
+        assert ax.get_xlim() == pytest.approx((clock[0], clock[-1]))
+    alone = plot.stream(x[400:], trace)
+    assert alone.get_xlim() == pytest.approx((clock[400], clock[-1]))
+
+
+def test_return_levels_of_a_dated_tail_are_drawn_in_years():
+    days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]")
+    tail = fit_tail(RNG.standard_exponential(days.size), quantile=0.9, time=days)
+    by_default, by_hand = plot.return_level(tail), plot.return_level(tail, per=365.25, period_unit="years")
+    assert by_default.get_xlabel() == by_hand.get_xlabel() == "return period [years]"
+    assert by_default.get_xlim() == by_hand.get_xlim()
+    assert plot.return_level(tail, per="month").get_xlabel() == "return period [months]"
+
+
+def test_a_series_leaves_a_hole_where_it_has_one_and_marks_what_is_beyond():
+    days = np.arange("1990-01-01", "1992-01-01", dtype="datetime64[D]")
+    there = np.r_[:200, 400 : days.size]
+    x = RNG.standard_exponential(days.size)
+    ax = plot.series(x[there], 2.0, time=days[there], label="rain", unit="mm")
+    line, _, marks = ax.get_lines()
+    assert np.count_nonzero(np.isnan(line.get_ydata())) == 1
+    assert len(marks.get_xdata()) == np.count_nonzero(x[there] > 2.0)
+    assert len(ax.patches) == 1
+
+
+def test_counts_hold_what_chance_brings():
+    ax = plot.counts([10.0, 10.0], [9, 30], ["Jan", "Feb"])
+    band = ax.patches[-2].get_data()
+    assert (band.baseline[0], band.values[0]) == (3.5, 17.5)  # Poisson(10) lies in 4 … 17 with 95 %
