@@ -10,6 +10,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test
 
 JOBS   ?= 2
+# One process a processor, at most four (conftest.py); `make test PARALLEL=` runs all in one, as a debugger wants it.
+PARALLEL ?= --numprocesses auto --dist loadfile
 
 .PHONY: demo test quick lint docs bench evidence clean
 
@@ -17,10 +19,10 @@ demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,17 @@ ROOT = Path(__file__).parent
 SLOW = (
     "adapters", "docs", "evtkit/demo", "evtkit/interop", "evtkit/saliency", "tests/interop", "tests/keras",
     "tests/saliency", "tests/torch", "tests/test_demo.py", "tests/test_evidence.py", "tests/test_examples.py",
+    "tests/test_packaging.py",
 )  # fmt: skip
 
 
 def _is_slow(path: Path) -> bool:
     return any(path.is_relative_to(ROOT / slow) for slow in SLOW)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process a processor; no more than four, for each may hold PyTorch and TensorFlow."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

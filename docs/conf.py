@@ -16,7 +16,12 @@ project = "evtkit"
 author = copyright = "The evtkit developers"
 version = release = evtkit.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+extensions = [
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "numpydoc", "sphinx_copybutton",
+    "sphinx_design",
+]  # fmt: skip
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied can be run: no prompts, and no output
+copybutton_prompt_is_regexp = True
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"

@@ -15,8 +15,12 @@ if not RAIN.exists():  # real data that are no part of the project
     collect_ignore.append("rainfall.rst")
 if not all(find_spec(name) for name in ("pandas", "matplotlib", "jinja2")):
     collect_ignore.append("dated.rst")
+if not find_spec("formulaic"):
+    collect_ignore.append("covariates.rst")
 if not find_spec("river"):
     collect_ignore.append("watching.rst")
+if not all(find_spec(name) for name in ("libspot", "pyod")):
+    collect_ignore.append("coming-from.rst")
 if not all(find_spec(name) for name in ("sklearn", "pyod", "pandas", "matplotlib")):
     collect_ignore.append("detectors.rst")
 

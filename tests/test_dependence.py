@@ -119,7 +119,7 @@ def test_no_exceedance_no_cluster():
         (decluster, {"x": np.ones((4, 2)), "threshold": 0.5}, r"one stream.*\(4, 2\)"),
         (decluster, {"x": ["a"], "threshold": 0.5}, "real numbers"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: getattr(value, "__name__", str(value)[:30]),
 )
 def test_bad_input_raises(function, arguments, message):
     with pytest.raises(ValueError, match=message):

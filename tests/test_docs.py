@@ -41,6 +41,19 @@ def test_the_readmes_commands_and_options_exist():
             assert option in shown.output, (line, option)
 
 
+def test_the_commands_of_the_documentation_have_their_options():
+    paths = [*(ROOT / "docs").glob("*.rst"), *(ROOT / "examples" / "operations").iterdir()]
+    text = "\n".join(path.read_text(encoding="utf-8").replace("\\\n", " ") for path in paths)
+    found = re.findall(r"evtkit (fit|score|watch|plot|saliency|demo|warm-up)\b([^`&\n]*)", text)
+    used: dict[str, set[str]] = {command: set() for command, _ in found}
+    for command, words in found:
+        used[command] |= set(re.findall(r"(?<=\s)--[a-z][a-z-]*", words))
+    assert len(used["watch"]) > 10
+    for command, options in used.items():
+        shown = CliRunner().invoke(main, [command, "--help"]).output
+        assert not [option for option in options if option not in shown], command
+
+
 def test_the_readmes_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"\bmake ([a-z]+)", README):
@@ -67,7 +80,8 @@ def test_the_changelog_has_this_version():
 @pytest.mark.parametrize(
     "module",
     ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
-     "evtkit.cleaning", "evtkit.plot", "evtkit.predictive", "evtkit.pvalues", "evtkit.interop.sklearn",
+     "evtkit.cleaning", "evtkit.covariates", "evtkit.plot", "evtkit.predictive", "evtkit.pvalues",
+     "evtkit.interop.sklearn",
      "evtkit.interop.pyod", "evtkit.interop.river", "evtkit.testing", "evtkit.saliency", "evtkit_torch",
      "evtkit_keras"],
 )  # fmt: skip

@@ -19,7 +19,7 @@ LAYERS = (
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
     ("_notes",),
-    ("tail", "threshold"),
+    ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),
@@ -28,7 +28,7 @@ LAYERS = (
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),
     ("cli",),
-    ("evtkit",),
+    ("evtkit", "__main__"),
 )
 """From the lowest to the highest: the modules and folders of evtkit, the adapters among them, and evtkit's own face."""
 

@@ -1,7 +1,9 @@
 """Pictures: every one is drawn, labelled and true to its numbers, and leaves no trace outside itself."""
 
+import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +12,7 @@ import polars as pl
 import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from evtkit import Spot, fit_tail, gpd, plot, threshold
 from evtkit.intervals import return_level_interval
@@ -322,3 +325,39 @@ def test_counts_hold_what_chance_brings():
     ax = plot.counts([10.0, 10.0], [9, 30], ["Jan", "Feb"])
     band = ax.patches[-2].get_data()
     assert (band.baseline[0], band.values[0]) == (3.5, 17.5)  # Poisson(10) lies in 4 … 17 with 95 %
+
+
+@pytest.mark.parametrize("name", ["$", "$x_1^2", r"a\$b$", r"\frac{$", "_hidden", "\x1b[31m"])
+def test_names_are_shown_as_they_are(name):
+    sample, x = SAMPLES["exponential"], np.arange(60.0) % 7
+    tail = fit_tail(sample, quantile=0.9)
+    trace = Spot(risk=1e-2).fit(np.random.default_rng(0).exponential(size=500)).trace(x)
+    ranked = fit_tail(np.c_[sample, sample], quantile=0.9).rank([1.0, 2.0], names=[name, "other"])
+    label = {"label": name, "unit": name}
+    figures = [
+        plot.diagnostics(tail, **label, period_unit=name), plot.threshold_choice(sample, **label),
+        plot.stream(x, trace, **label, time=np.arange(60), time_label=name).figure, plot.ranking(ranked).figure,
+        plot.unit_depth(_units(name)).figure, plot.repair_curves(_repairs(name)),
+    ]  # fmt: skip
+    shown = name.replace("\x1b", r"\x1b")
+    for figure in figures:
+        figure.savefig(io.BytesIO(), format="svg")
+        drawn = [text._preprocess_math(text.get_text()) for text in figure.findobj(Text)]
+        assert any(shown in content for content, is_math in drawn if not is_math)
+
+
+class _units(list):  # noqa: N801 - what `unit_depth` needs of a ranking
+    def __init__(self, name):
+        super().__init__(range(4))
+        self.units, self.stage, self.by, self.n_samples = self, np.array([name, name, "b", "b"]), name, 1
+        self.order, self.log_sf = np.arange(4), -np.arange(4.0)
+
+    def top(self, k):
+        return self.order[:k]
+
+
+def _repairs(name):
+    summary = {"repair": np.array(["prune"] * 4), "by": np.array([name, name, "b", "b"]), "k": np.array([1, 2, 1, 2])}
+    for metric in ("wrong", "true", "corrected", "collateral"):
+        summary |= {f"{metric}{end}": np.arange(4.0) for end in ("", "_low", "_high")}
+    return SimpleNamespace(by=(name, "b"), curves={"prune": None}, means=summary)

@@ -74,19 +74,21 @@ def _folders() -> list[Path]:
     """The folder to write to, and others to read from."""
     name = f"evtkit-{STAMP}"
     beside = Path(__file__).parent / "__pycache__" / name
+    readable = [beside]
     if chosen := getattr(config, "CACHE_DIR", ""):
         shared = Path(chosen)
         if _usable(shared / name):
             _forget(shared, name, _UNUSED)
             return [shared / name, beside]
+        readable = [shared / name, beside]  # filled by somebody else, as when an image was built
     if _usable(beside):
         _forget(beside.parent, name, 0.0)
-        return [beside]
+        return [beside, *readable[:-1]]
     try:
         shared = _users_folder() / "evtkit"
         if _usable(shared / name):
             _forget(shared, name, _UNUSED)
-            return [shared / name, beside]
+            return [shared / name, *readable]
     except RuntimeError:  # no home
         pass
     owner = os.geteuid() if hasattr(os, "geteuid") else "user"
@@ -96,7 +98,7 @@ def _folders() -> list[Path]:
         atexit.register(shutil.rmtree, shared, ignore_errors=True)
     _usable(shared / name)
     _say(f"compiled kernels are kept in {shared}; set NUMBA_CACHE_DIR to a folder that lasts")
-    return [shared / name, beside]
+    return [shared / name, *readable]
 
 
 def _forget(folder: Path, name: str, unused: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,22 @@ QUANTILE = 0.9
 CALIBRATE = 1000
 """Rows that calibrate a stream detector."""
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+"""Formats of pictures."""
+
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN, which is in none, and infinity are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 FILE = click.argument("file", metavar="FILE")
 
@@ -101,9 +117,9 @@ def tail_options(
         click.option(
             "--n-excess", type=click.IntRange(min=1), metavar="K", help="The tail is the K most extreme values.",
         ),
-        click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
+        click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
-            "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
+            "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
             help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
             "Of --quantile, --threshold and --n-excess give one at most.",
         ),
@@ -188,6 +204,12 @@ def rule(quantile: float | None, threshold: float | None, n_excess: int | None) 
     return chosen or {"quantile": QUANTILE}
 
 
+def check_picture(path: str | Path, flag: str) -> None:
+    """Refuse a suffix that says no format of pictures, before any work is done."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise click.UsageError(f"{flag} must end in {', '.join(PICTURES)}, got {str(path)!r}")
+
+
 def check_missing(table: Table, file: str, missing: str) -> None:
     """Refuse missing values unless they are to be dropped."""
     if missing == "error" and table.missing.any():
@@ -219,8 +241,3 @@ def left_out(table: Table) -> list[str]:
 def skipped(table: Table) -> list[dict[str, str]]:
     """Columns left out and why, for the JSON document."""
     return [{"column": column, "reason": reason} for column, reason in table.skipped]
-
-
-def file_name(column: str) -> str:
-    """A column's name, as far as file names can bear it."""
-    return re.sub(r"[^\w.-]+", "_", column).strip("_.") or "column"

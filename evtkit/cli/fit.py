@@ -9,6 +9,7 @@ import click
 
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect
@@ -26,7 +27,7 @@ __all__ = ["fit_command"]
     "--return-period",
     "-m",
     "periods",
-    type=click.FloatRange(0.0, min_open=True),
+    type=_options.Finite(0.0, min_open=True),
     multiple=True,
     metavar="M",
     help="Also the level exceeded once in M observations, or in M years with --per year, with its interval; repeat it "
@@ -34,7 +35,7 @@ __all__ = ["fit_command"]
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the profile-likelihood intervals.",
@@ -164,10 +165,10 @@ def _print(
     ]  # fmt: skip
     if levels:
         header = ["column", "once in", "level", f"{100 * confidence:g} % interval"]
-        click.echo()
+        say()
         print_table("Return levels, with profile-likelihood intervals", header, levels)
     for note in notes:
-        click.echo(note)
+        say(note)
 
 
 def _period(period: float, per: str | float | None) -> str:

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from evtkit.cli import _options
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect
@@ -27,7 +28,7 @@ __all__ = ["report_command"]
     "--return-period",
     "-m",
     "periods",
-    type=click.FloatRange(0.0, min_open=True),
+    type=_options.Finite(0.0, min_open=True),
     multiple=True,
     metavar="M",
     help="A return period, in what --per says; repeat it for several. Default: 2, 5, 10, … 500 years.",
@@ -36,7 +37,7 @@ __all__ = ["report_command"]
 @click.option("--season", metavar="MONTHS", help="Only these months, by their initials, such as DJF.")
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the intervals.",
@@ -64,6 +65,7 @@ def report_command(
     """  # noqa: D301
     from evtkit._common.tables import listed, read_table
     from evtkit.cli._model import dates_of
+    from evtkit.cli.plot import file_names
     from evtkit.reports import report
 
     given = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
@@ -82,7 +84,7 @@ def report_command(
             f"years, a span and a season need dates, and no column of {file} has them; name it with --time"
         )
     stem = "stdin" if file == "-" else Path(file).name.split(".")[0]
-    path = output or f"{stem}-{_options.file_name(table.columns[0])}.html"
+    path = output or f"{stem}-{file_names(table.columns)[0]}.html"
     source = None
     if file != "-":
         source = f"{Path(file).name}, SHA-256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()}"
@@ -91,7 +93,7 @@ def report_command(
         per=per, level=confidence, label=name or table.columns[0], unit=unit, title=title, notes=notes,
         command=_command(click.get_current_context()), source=source,
     )  # fmt: skip
-    click.echo(f"written: {path}")
+    say(f"written: {path}")
 
 
 def _command(context: click.Context) -> str:

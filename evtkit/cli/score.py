@@ -9,6 +9,7 @@ import click
 from evtkit._common.text import probability
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect, Table
@@ -44,7 +45,7 @@ ALARM = 1
 )
 @click.option(
     "--alarm",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     metavar="P",
     help="Exit with code 1 if a value is more improbable than P.",
 )
@@ -175,4 +176,5 @@ def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
         )
     notes += [f"note: {line}" for line in content["notes"]]
     print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
-    click.echo("\n".join(notes))
+    for note in notes:
+        say(note)

@@ -8,6 +8,8 @@ import time
 
 import click
 
+from evtkit.cli._terminal import say
+
 __all__ = ["warm_up_command"]
 
 
@@ -31,4 +33,4 @@ def warm_up_command() -> None:
     names = [module.name for module in pkgutil.iter_modules(_kernels.__path__)]
     for name in tqdm(names, disable=None, unit="file"):
         importlib.import_module(f"evtkit._kernels.{name}")
-    click.echo(f"kernels of {len(names)} files are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")
+    say(f"kernels of {len(names)} files are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")

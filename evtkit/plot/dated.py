@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import pdtrik
 
 from evtkit.dated import dated_values
-from evtkit.plot._axes import BAND, MARK, MODEL, along_dates, axes, ink, long_line, quantity, quiet
+from evtkit.plot._axes import BAND, MARK, MODEL, along_dates, axes, ink, literal, long_line, quantity, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +132,7 @@ def counts(expected: ArrayLike, found: ArrayLike, names: ArrayLike, ax: Axes | N
     ax.stairs(high + 0.5, edges, baseline=np.maximum(low - 0.5, 0.0), fill=True, color=ink(ax), alpha=0.6 * BAND)
     ax.stairs(mean, edges, baseline=None, color=ink(ax), linewidth=1.0)
     if places is not at:
-        ax.set_xticks(places, [str(name) for name in at])
+        ax.set_xticks(places, [literal(str(name)) for name in at])
     ax.set(ylabel="extremes", xlim=(edges[0], edges[-1]))
     quiet(ax)
     return ax

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evtkit._common.text import plain
 from evtkit.cli._report import number
-from evtkit.cli.watch.plain import plain
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
