@@ -15,7 +15,8 @@ import numpy as np
 
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
-from evtkit.dated import dated_values, duration
+from evtkit.dated.dates import duration
+from evtkit.dated.reading import dated_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -11,7 +11,7 @@ from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit.cleaning import isolated
-from evtkit.dated import dated_values
+from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail

@@ -12,8 +12,8 @@ from evtkit._common.checks import real_array, whole_number
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
-from evtkit._stored import check_sketch
 from evtkit.peaks import Thresholds, how_many, tail_from_largest
+from evtkit.tail.stored import check_sketch
 
 if TYPE_CHECKING:
     import os

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evtkit import Tail, fit_tail
-from evtkit.dated import Dates, as_times, block_maxima, duration, in_season
+from evtkit.dated import Dates, block_maxima, in_season
+from evtkit.dated.dates import duration
+from evtkit.dated.reading import as_times
 from evtkit.dependence import decluster
 
 DAYS = np.arange("1990-01-01", "2003-04-01", dtype="datetime64[D]")

@@ -15,10 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_empirical", "predictive", "estimators", "dated"),
+    ("gpd", "pvalues", "predictive", "estimators", "dated"),
     ("fit", "ranking"),
-    ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
-    ("_notes",),
+    ("gev", "gof", "intervals", "dependence", "cleaning"),
     ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),

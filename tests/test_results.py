@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from evtkit import Spot, Tail, fit_gpd, fit_tail, gev, threshold
+from evtkit import Spot, Tail, covariates, fit_gpd, fit_tail, gev, threshold
 from evtkit._common.results import Result
 from evtkit.dated import block_maxima
 from evtkit.dependence import decluster
@@ -41,6 +41,8 @@ RESULTS = {
     "blocks": block_maxima(FRAME["south"], "MS"),
     "families": compare_families(TAIL.excesses),
     "trace": Spot(1e-3).fit(FRAME[:300]).trace(FRAME[300:]),
+    "regression": covariates.fit_gpd(X[:, 0], sigma=X[:, 1]),
+    "regressions": None,
     "steadiness": steadiness(X[:, 0] > 3.0, X[:, 0] > 0.0, X[:, 0]),
 }
 ROWS = {"tail": 3, "one tail": 1, "fit": 3, "fit of one": 1, "rankings": 6, "trace": 900, "families": 5}
@@ -78,9 +80,11 @@ def test_every_result_is_a_frame_a_text_and_a_page(name):
 def test_every_public_result_has_the_one_mechanism():
     values = {  # what is no outcome of a computation over many, or holds others that are
         "Dates", "Event", "LawResult", "Reference", "Units", "Coverage", "LeftOut", "RepairCurves", "Channels",
+        "Design",
     }  # fmt: skip
     modules = (
-        "evtkit", "evtkit.dated", "evtkit.dependence", "evtkit.families", "evtkit.gev", "evtkit.gof",
+        "evtkit", "evtkit.covariates", "evtkit.dated", "evtkit.dependence", "evtkit.families", "evtkit.gev",
+        "evtkit.gof",
         "evtkit.intervals", "evtkit.reports", "evtkit.saliency", "evtkit.spot", "evtkit.testing", "evtkit.threshold",
     )  # fmt: skip
     for module in map(importlib.import_module, modules):

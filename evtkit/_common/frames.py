@@ -135,7 +135,9 @@ def make_frame(columns: dict[str, Any], library: str | None = None) -> Any:
     if library not in (None, *_LIBRARIES):
         raise ValueError(f"library must be {' or '.join(map(repr, _LIBRARIES))}, got {library!r}")
     if library is None:
-        library = "pandas" if importlib.util.find_spec("pandas") else "polars"
+        library = next((name for name in _LIBRARIES if importlib.util.find_spec(name)), None)
+        if library is None:
+            raise ImportError("a data frame needs pandas or polars; install one with: pip install pandas")
     return importlib.import_module(library).DataFrame(columns)
 
 

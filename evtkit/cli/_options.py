@@ -146,7 +146,7 @@ def time_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _per(_context: click.Context, _option: click.Parameter, value: str | None) -> str | float | None:
-    from evtkit.dated import PERIODS
+    from evtkit.dated.dates import PERIODS
 
     if value is None or value in PERIODS:
         return value

@@ -5,22 +5,7 @@ dated series: `evtkit.fit_tail` keeps its times in `Tail.dates`, and return leve
 """
 
 from evtkit.dated.blocks import BlockMaxima, block_maxima
-from evtkit.dated.dates import PERIODS, Dates, duration, shown, shown_duration
-from evtkit.dated.reading import as_times, dated_values, dates_of
-from evtkit.dated.rhythm import MONTHS
+from evtkit.dated.dates import Dates
 from evtkit.dated.seasons import in_season
 
-__all__ = [
-    "MONTHS",
-    "PERIODS",
-    "BlockMaxima",
-    "Dates",
-    "as_times",
-    "block_maxima",
-    "dated_values",
-    "dates_of",
-    "duration",
-    "in_season",
-    "shown",
-    "shown_duration",
-]
+__all__ = ["BlockMaxima", "Dates", "block_maxima", "in_season"]

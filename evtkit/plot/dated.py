@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import pdtrik
 
-from evtkit.dated import dated_values
+from evtkit.dated.reading import dated_values
 from evtkit.plot._axes import BAND, MARK, MODEL, along_dates, axes, ink, literal, long_line, quantity, quiet
 
 if TYPE_CHECKING:

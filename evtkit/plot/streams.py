@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from evtkit._common.checks import real_array
-from evtkit.dated import Dates, as_times, dates_of
+from evtkit.dated import Dates
+from evtkit.dated.reading import as_times, dates_of
 from evtkit.plot._axes import BAND, MARK, MODEL, along_dates, axes, ink, literal, long_line, quantity, quiet
 
 if TYPE_CHECKING:

@@ -12,7 +12,10 @@ import numpy as np
 
 from evtkit import threshold as choosing
 from evtkit._common.version import __version__
-from evtkit.dated import MONTHS, Dates, dated_values, in_season, shown
+from evtkit.dated import Dates, in_season
+from evtkit.dated.dates import shown
+from evtkit.dated.reading import dated_values
+from evtkit.dated.rhythm import MONTHS
 from evtkit.dependence import Clusters, decluster, extremal_index
 from evtkit.fit import FitStatus
 from evtkit.peaks import default_excesses, fit_tail

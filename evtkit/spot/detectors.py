@@ -10,7 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.frames import frame_labels, like
 from evtkit._common.threads import thread_count
-from evtkit.dated import dates_of
+from evtkit.dated.reading import dates_of
 from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, HUGE, MISSING, NORMAL, Label
 from evtkit.spot.reading import SIDES, Detector

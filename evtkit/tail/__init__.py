@@ -13,15 +13,15 @@ from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import by_channel, check_names, frame_labels, like, unlabelled
 from evtkit._common.results import Result
-from evtkit._empirical import Body
-from evtkit._notes import advice
-from evtkit._stored import check_tail
 from evtkit.dated import Dates
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Interval, return_level_interval, xi_interval
 from evtkit.predictive import Predictive
 from evtkit.ranking import Channels, rank
+from evtkit.tail.empirical import Body
+from evtkit.tail.notes import advice
+from evtkit.tail.stored import check_tail
 
 if TYPE_CHECKING:
     import os
