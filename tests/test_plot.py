@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -227,7 +228,7 @@ def test_events_are_shaded_and_a_level_outside_the_picture_is_said():
     assert 1000 in spans
     assert len(spans) == len({event.id for event in told})
     assert not ax.texts
-    far = trace._replace(alarm_threshold=trace.alarm_threshold * [1.0, 1e6])
+    far = replace(trace, alarm_threshold=trace.alarm_threshold * [1.0, 1e6])
     (text,) = plot.stream(x[1000:], far).texts
     assert "outside the picture" in text.get_text()
 
@@ -288,11 +289,14 @@ def test_pictures_take_the_dates_of_pandas_and_polars_as_the_clock_shows_them(zo
     spot = Spot(1e-3).fit(x[:400])
     trace = spot.trace(x[400:])
     clock = mpl.dates.date2num(index.tz_localize(None).to_numpy())
+    times = pl.Series((index if zone is None else index.tz_convert("UTC").tz_localize(None)).to_numpy())
+    if zone is not None:
+        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     pictures = [
         plot.stream(x[400:], trace, calibration=x[:400], time=index),
-        plot.stream(x[400:], trace, calibration=x[:400], time=pl.Series(index)),
+        plot.stream(x[400:], trace, calibration=x[:400], time=times),
         plot.series(x, 4.0),
-        plot.series(pl.DataFrame({"t": index, "x": x.to_numpy()}), 4.0),
+        plot.series(pl.DataFrame({"t": times, "x": x.to_numpy()}), 4.0),
     ]
     for ax in pictures:
         ax.figure.draw_without_rendering()

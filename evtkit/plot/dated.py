@@ -88,8 +88,8 @@ def series(
             marked = np.flatnonzero(values > threshold if side == "upper" else values < threshold)
     shown, y = when, values
     if dates is not None and dates.rhythm.is_regular:  # no line through what is not there
-        steps = np.diff(dates.time.astype(np.int64))
-        holes = np.flatnonzero(steps > 1.5 * max(dates.rhythm.step, int(np.median(steps)))) + 1
+        steps = np.diff(dates.time.astype(np.int64)).astype(np.float64)
+        holes = np.flatnonzero(steps > 1.5 * max(dates.rhythm.step, float(np.median(steps)))) + 1
         shown, y = np.insert(when, holes, when[holes]), np.insert(y, holes, np.nan)
     long_line(ax, shown, y, color=ink(ax), alpha=0.6, linewidth=0.6)
     ax.axhline(threshold, color=MODEL, linewidth=1.2)

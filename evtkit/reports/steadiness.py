@@ -85,7 +85,7 @@ def steadiness(extreme: Bool, present: Bool, size: Float, dates: Dates | None = 
     >>> x = np.random.default_rng(0).exponential(size=5000)
     >>> found = steadiness(x > 4.0, x > 0.0, x)
     >>> print(f"{found.found.sum()} extremes, p = {found.p_trend:.2f}")
-    86 extremes, p = 0.73
+    110 extremes, p = 0.45
     """
     extreme, size = extreme[present], size[present]
     n, many = extreme.size, int(np.count_nonzero(extreme))

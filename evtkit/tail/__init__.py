@@ -278,7 +278,7 @@ class Tail(Result):
         >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]")
         >>> dated = fit_tail(gpd.rvs(0.2, 1.0, size=3652, rng=1), quantile=0.9, time=days)
         >>> print(f"{dated.return_level(100, per='year'):.1f}")
-        38.4
+        38.7
         """
         m = self._numbers(period, "period") * self.observations_per(per)
         if np.any(bad := ~(m > 1.0)):
