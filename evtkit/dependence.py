@@ -48,8 +48,8 @@ class Clusters(Result):
         is a cluster of its own, or where they are separated by time.
     n : int
         Observations of the stream.
-    mean, squares : float
-        Their mean, and the sum of their squared deviations from it.
+    mean, variance : float
+        Of them, with ddof = 1.
     dates : Dates, or None
         When they were made.
     companions : dict of str to ndarray, shape (clusters,)
@@ -67,7 +67,7 @@ class Clusters(Result):
     run_length: int
     n: int = 0
     mean: float = math.nan
-    squares: float = math.nan
+    variance: float = math.nan
     dates: Dates | None = None
     companions: dict[str, NDArray[Any]] = field(default_factory=dict)
     name: str | None = None
@@ -250,7 +250,7 @@ def decluster(
         run_length=run_length,
         n=present.size,
         mean=mean,
-        squares=float(((present - mean) ** 2).sum()),
+        variance=float(present.var(ddof=1)) if present.size > 1 else 0.0,
         dates=dates,
         companions={other: column[peak] for other, column in companions.items()},
         name=name,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "predictive", "estimators", "dated"),
+    ("gpd", "pvalues", "_moments", "predictive", "estimators", "dated"),
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning"),
     ("tail", "threshold", "covariates"),

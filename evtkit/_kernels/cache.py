@@ -21,13 +21,17 @@ import stat
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
-__all__ = ["KernelCache"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["STAMP", "KernelCache"]
 
 _UNUSED = 30 * 24 * 3600.0  # seconds after which the kernels of other sources are removed from a shared folder
 _QUIET = "EVTKIT_QUIET"
@@ -174,20 +178,34 @@ class _Place:
 
 
 class _Form(CompileResultCacheImpl):
-    """How a kernel is written, and under which name."""
+    """How a kernel is written, with what it calls, and under which name."""
 
-    def __init__(self, py_func: Any) -> None:
+    def __init__(self, py_func: Any, cache: KernelCache, form: str) -> None:
+        self._cache = weakref.proxy(cache)
         self._lineno = py_func.__code__.co_firstlineno
         self._locator = _Place(py_func)
         module = py_func.__module__.rpartition(".")[2]
-        self._filename_base = f"{module}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
+        self._filename_base = f"{module}.{py_func.__qualname__}-{form}-{sys.implementation.cache_tag}"
+
+    def reduce(self, result: Any) -> Any:
+        return self._cache.callees, super().reduce(result)
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        callees, result = payload
+        self._cache.need(callees)  # before the code that refers to them is linked
+        return super().rebuild(target_context, result)
 
 
 class KernelCache(FunctionCache):
-    """The cache of one kernel, for Numba's dispatcher."""
+    """The cache of one kernel in one form, for Numba's dispatcher.
 
-    def __init__(self, py_func: Any) -> None:
-        self._name, self._py_func, self._impl = repr(py_func), py_func, _Form(py_func)
+    `callees` are what the kernel that is being compiled calls; `need` is told those of one that is loaded.
+    """
+
+    def __init__(self, py_func: Any, need: Callable[[list[Any]], None], form: str) -> None:
+        self.callees: list[Any] = []
+        self.need = need
+        self._name, self._py_func, self._impl = repr(py_func), py_func, _Form(py_func, self, form)
         self._cache_path = str(FOLDERS[0])
         self._files = [IndexDataCacheFile(str(folder), self._impl.filename_base, STAMP) for folder in FOLDERS]
         self._cache_file = self._files[0]

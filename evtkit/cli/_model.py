@@ -23,15 +23,15 @@ __all__ = ["dates_of", "fit_columns", "load", "return_level"]
 
 def fit_columns(
     values: Float, columns: Sequence[str], dates: Dates | None = None, /, *, side: str = "upper", method: str = "mle",
-    **rule: Any,
+    **how: Any,
 ) -> Tail:  # fmt: skip
-    """Fit every column of (rows, columns) to the values it has: NaN is missing. `rule` is as in `fit_tail`."""
+    """Fit every column of (rows, columns) to the values it has: NaN is missing. `how` is as in `fit_tail`."""
     if len(values) == 0:
         raise ValueError("there are no rows to fit")
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"column {name!r} has no values, all {len(values)} are missing")
-    tail = fit_tail(values, side=side, method=method, missing="drop", time=dates, **rule)
+    tail = fit_tail(values, side=side, method=method, missing="drop", time=dates, **how)
     return replace(tail, names=np.array(columns, dtype=np.str_))
 
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from evtkit._common.tables import Table
 
-QUANTILE = 0.9
-"""Default threshold: the largest tenth are excesses (DuMouchel 1983's rule)."""
-
 CALIBRATE = 1000
 """Rows that calibrate a stream detector."""
 
@@ -120,8 +117,8 @@ def tail_options(
         click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
             "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
-            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
-            "Of --quantile, --threshold and --n-excess give one at most.",
+            help="The tail begins at this quantile; default: the most extreme tenth, at most 50 values or the square "
+            f"root of their number{quantile}. Of --quantile, --threshold and --n-excess give one at most.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -157,6 +154,14 @@ def _per(_context: click.Context, _option: click.Parameter, value: str | None) -
     if not 0.0 < number < float("inf"):
         raise click.BadParameter(f"must be one of {', '.join(PERIODS)}, or a number of rows, got {value!r}")
     return number
+
+
+def clean_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--clean``: of a tail that is fitted once."""
+    return click.option(
+        "--clean/--no-clean", default=None,
+        help="Leave values that stand apart out of the fit, for data that may hold outliers; default no.",
+    )(command)  # fmt: skip
 
 
 def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,13 +200,13 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rule(quantile: float | None, threshold: float | None, n_excess: int | None) -> dict[str, float]:
-    """The one way asked for to choose the threshold."""
+    """The one way asked for to choose the threshold; none of them is that of `evtkit.fit_tail`."""
     given = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
     chosen = {name: value for name, value in given.items() if value is not None}
     if len(chosen) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{flags} exclude each other; give one")
-    return chosen or {"quantile": QUANTILE}
+    return chosen
 
 
 def check_picture(path: str | Path, flag: str) -> None:

@@ -23,6 +23,7 @@ __all__ = ["fit_command"]
 @_options.table_options
 @_options.tail_options
 @_options.time_options
+@_options.clean_option
 @click.option(
     "--return-period",
     "-m",
@@ -46,7 +47,7 @@ __all__ = ["fit_command"]
 def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    time: str | None, per: str | float | None, periods: tuple[float, ...],
+    time: str | None, per: str | float | None, clean: bool | None, periods: tuple[float, ...],
     confidence: float, save: str | None, output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
@@ -72,7 +73,9 @@ def fit_command(
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)
     dates = dates_of(table)
-    tail = fit_columns(table.values, table.columns, dates, side=side or "upper", method=method or "mle", **rule)
+    tail = fit_columns(
+        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+    )
     if isinstance(per, str) and dates is None:
         raise ValueError(f"--per {per} needs dates, and no column of {file} has them all; name it with --time")
     levels = [(m, *return_level(tail, m, confidence, per or 1.0)) for m in periods]
@@ -81,7 +84,7 @@ def fit_command(
 
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
-        "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
+        "file": file, "rows": len(table.values), "rule": rule or None, "side": tail.side, "method": tail.method,
         "skipped_columns": _options.skipped(table), "per": per, "dates": _dates(tail, table.time_column),
         "columns": rows, "notes": tail.notes,
     }  # fmt: skip

@@ -25,6 +25,7 @@ ALARM = 1
 @_options.FILE
 @_options.table_options
 @_options.tail_options
+@_options.clean_option
 @click.option(
     "--tail", "saved", metavar="TAIL.npz", help="Tails saved by `evtkit fit --save`; default: fitted to FILE."
 )
@@ -59,8 +60,8 @@ ALARM = 1
 def score_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None, output: str | None,
-    json_: bool,
+    clean: bool | None, saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None,
+    output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Score the values of FILE by their probability, and show the most improbable ones.
 
@@ -94,6 +95,7 @@ def score_command(
             "--n-excess": n_excess,
             "--side": side,
             "--method": method,
+            "--clean": clean,
         }
         if wrong := [flag for flag, value in given.items() if value is not None]:
             raise click.UsageError(f"{' and '.join(wrong)} would fit anew, but --tail is fitted already; give one")
@@ -106,7 +108,7 @@ def score_command(
         raise ValueError(f"{file} has {len(table.values)} rows; --last {last} wants {wanted}")
     if tail is None:
         past = table.values if last is None else table.values[:first]
-        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", **rule)
+        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule)
 
     scores = Scores(tail, table, first)
     alarms = 0 if alarm is None else scores.alarms(alarm)
@@ -174,6 +176,8 @@ def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
             f"{number(alarm['expected_by_chance'], 2)} expected by chance of {content['scored']:,} scored, "
             f"{sum(content['missing'].values()):,} missing"
         )
+    if content["in_sample"]:
+        notes.append("note: in-sample: the fit has seen these values, and an extreme one makes itself look ordinary")
     notes += [f"note: {line}" for line in content["notes"]]
     print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
     for note in notes:

@@ -18,7 +18,7 @@ from evtkit.dated.reading import dated_values
 from evtkit.dated.rhythm import MONTHS
 from evtkit.dependence import Clusters, decluster, extremal_index
 from evtkit.fit import FitStatus
-from evtkit.peaks import default_excesses, fit_tail
+from evtkit.peaks import fit_tail
 from evtkit.reports.page import Part, Row, Section, Table, drawing, write_page
 from evtkit.reports.steadiness import steadiness
 
@@ -97,8 +97,7 @@ def report(
     x : array_like, shape (n,), or data frame
         Observations of one series, in order of time or with dates; NaN is missing, counted and said.
     quantile, threshold, n_excess
-        Where the tail begins, as in `evtkit.fit_tail`; by default a number of excesses that grows slowly with n, and
-        the page says that nobody chose it.
+        Where the tail begins, as in `evtkit.fit_tail`; by its default the page says that nobody chose it.
     time, column : optional
         The column of dates, or the dates; and the column of the values, where there are several.
     season : str or sequence of int, optional
@@ -151,8 +150,6 @@ def report(
         raise ValueError(f"level must lie in (0, 1), got {level}")
     rule: dict[str, Any] = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
     given = [f"{key}={value:g}" for key, value in rule.items() if value is not None]
-    if not given:
-        rule["n_excess"] = default_excesses(int(np.count_nonzero(~np.isnan(values))))
     values = values.astype(np.float64)
     every = fit_tail(values, time=dates, side=side, missing="drop", **rule)
     tail, clusters = every, None

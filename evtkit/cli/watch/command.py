@@ -180,15 +180,17 @@ def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
     """Go on where the rows seen end: in the file, in the one that rotation renamed, or at the start of a new one."""
     if lines.resume(watch.position):
         return
-    rotated = Path(f"{file}.1")
-    if rotated.is_file():
-        from evtkit.cli.watch.lines import Lines as Others
+    from evtkit.cli.watch.lines import Lines as Others
+    from evtkit.cli.watch.lines import rotated
 
-        with rotated.open("rb") as stream:
-            if Others(stream, str(rotated)).resume(watch.position):
-                lines.read_first(stream.read())
-                view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(rotated))} first")
+    data = b""
+    for path in rotated(file):
+        with path.open("rb") as stream:
+            if Others(stream, str(path)).resume(watch.position):
+                lines.read_first(stream.read() + data)
+                view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(path))} first")
                 return
+            data = stream.read() + data
     view.note(
         f"{plain(file)} is not the file whose {watch.position.lines:,} lines were seen; reading it from its beginning"
     )
@@ -252,6 +254,8 @@ def _go_on(
                 rows = reader.read(_WAIT)
                 told = watch.update(rows) if rows.n_lines else []
                 view.show(watch, rows, told)
+                for repeat in watch.repeats:
+                    view.note(summary.of_repeat(repeat))
                 if outputs and told:
                     outputs.run(told)
                 unsaved = unsaved or rows.n_lines > 0

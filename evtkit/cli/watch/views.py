@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LineView", "View", "as_json", "as_text", "record"]
 
 _MOST_NAMES = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class View(Protocol):
@@ -117,7 +118,7 @@ class LineView:
             try:
                 _write("\n".join(self._waiting) + "\n")
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                if error.errno not in _NO_ROOM:
                     raise
                 if not was_waiting:
                     self.note(f"the standard output cannot be written: {error.strerror}; trying again")
@@ -125,8 +126,12 @@ class LineView:
             self._waiting.clear()
 
     def note(self, text: str) -> None:
-        """Say it."""
-        say(text, err=True)
+        """Say it, where there is room to."""
+        try:
+            say(text, err=True)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
 
     def __enter__(self) -> Self:
         return self
