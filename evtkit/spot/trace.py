@@ -10,6 +10,8 @@ import numpy as np
 from evtkit._common.results import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from evtkit._common.types import Float
@@ -41,6 +43,10 @@ class Trace(Result):
     log_probability: Float
     names: NDArray[np.str_] | None = None
     dates: Dates | None = None
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Labels, levels and probabilities: ``labels, levels, log_p = spot.trace(x)``."""
+        return iter((self.label, self.alarm_threshold, self.log_probability))
 
     def _table(self) -> dict[str, Any]:
         """A row an observation of each stream."""
