@@ -141,7 +141,7 @@ def test_standard_input_and_parquet_are_the_file(csv, tmp_path):
 def test_fit_by_the_year_is_the_tail_of_the_dates(tmp_path):
     days = np.arange("1990-01-01", "1995-01-01", dtype="datetime64[D]")
     x = gpd.rvs(0.1, 1.0, size=days.size, rng=5)
-    want = fit_tail(x, quantile=0.9, time=days)
+    want = fit_tail(x, time=days)
     frame = pl.DataFrame({"day": days, "x": x})
     told = {}
     for name, column in (
