@@ -15,15 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_gof_table", "_empirical", "_moments", "predictive", "estimators"),
+    ("gpd", "pvalues", "_moments", "predictive", "estimators", "dated"),
     ("fit", "ranking"),
-    ("intervals", "gof", "cleaning", "_stored"),
+    ("intervals", "gof", "cleaning"),
     ("gev", "dependence"),
-    ("_notes",),
     ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),
+    ("reports",),
     ("saliency", "interop"),
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),

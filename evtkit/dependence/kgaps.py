@@ -27,6 +27,7 @@ import numpy as np
 from scipy.special import chdtrc, ndtri, xlog1py, xlogy
 
 from evtkit._common.checks import whole_number
+from evtkit._common.results import Result
 from evtkit.dependence.clusters import exceedance_times, streams_and_levels
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _REJECTED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class KGaps:
+class KGaps(Result):
     """Maximum-likelihood extremal index by K-gaps; one entry a channel, 0-d for 1-D input.
 
     Attributes
@@ -137,7 +138,7 @@ def fit_k_gaps(x: ArrayLike, threshold: ArrayLike, *, k: int = 1, level: float =
 
 
 @dataclass(frozen=True, eq=False)
-class KGapsChoice:
+class KGapsChoice(Result):
     """K-gaps fits over thresholds and run lengths; made by `choose_k_gaps`.
 
     Attributes

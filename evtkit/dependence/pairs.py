@@ -23,6 +23,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -33,7 +34,7 @@ __all__ = ["TailDependence", "tail_dependence"]
 
 
 @dataclass(frozen=True, eq=False)
-class TailDependence:
+class TailDependence(Result):
     """χ and χ̄ of a pair of series at several levels; made by `tail_dependence`.
 
     Attributes

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import exprel, ndtri
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit.fit import FitStatus
 from evtkit.intervals import Interval
 
@@ -55,7 +56,7 @@ def standardised(data: BlockData) -> tuple[Float, Float, float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class GevFit:
+class GevFit(Result):
     """GEV parameters; every array has one entry a channel, 0-d for 1-D input.
 
     Attributes

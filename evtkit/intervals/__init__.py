@@ -28,12 +28,12 @@ from evtkit.intervals.of_excesses import (
     xi_interval,
 )
 from evtkit.intervals.of_tails import Inference
-from evtkit.intervals.submodels import LikelihoodRatio, exponential_test
+from evtkit.intervals.submodels import SubmodelTest, exponential_test
 
 __all__ = [
     "Inference",
     "Interval",
-    "LikelihoodRatio",
+    "SubmodelTest",
     "endpoint_interval",
     "exponential_test",
     "return_level_interval",

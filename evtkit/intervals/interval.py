@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evtkit._common.results import Result
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from evtkit._common.types import Float, Int
 
 __all__ = ["METHODS", "Interval", "check_level"]
@@ -16,7 +20,7 @@ METHODS = ("profile", "bartlett", "delta")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Interval:
+class Interval(Result):
     """Maximum-likelihood estimates with confidence limits; one entry a channel, 0-d for 1-D input.
 
     Attributes
@@ -33,6 +37,8 @@ class Interval:
     coverage : ndarray of float64, or None
         How often such limits held the truth in simulations with as many excesses (:doc:`/intervals`); None where that
         was not measured.
+    names : ndarray of str, or None
+        Of the channels.
     """
 
     estimate: Float
@@ -42,6 +48,7 @@ class Interval:
     method: str
     status: Int
     coverage: Float | None = None
+    names: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         for name in ("estimate", "lower", "upper"):  # 0-d arithmetic makes scalars of arrays

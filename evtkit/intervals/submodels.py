@@ -1,7 +1,7 @@
 """Is ξ = 0? The Gumbel distribution for block maxima, the exponential for excesses, against the whole family.
 
 Twice the difference of the two log-likelihoods follows a χ²₁ law where ξ is 0 (Coles 2001, theorem 2.7). With few
-values it is larger: `LikelihoodRatio.p_value` then errs towards rejecting. ξ = 0 has narrower limits far out, and is a
+values it is larger: `SubmodelTest.p_value` then errs towards rejecting. ξ = 0 has narrower limits far out, and is a
 strong claim: keep it only where something else than a p-value speaks for it (Coles 2001, section 3.4.1).
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit.fit import FitStatus, fit_gpd
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Bool, Float
 
-__all__ = ["LikelihoodRatio", "compared", "exponential_test"]
+__all__ = ["SubmodelTest", "compared", "exponential_test"]
 
 
 @dataclass(frozen=True, eq=False)
-class LikelihoodRatio:
+class SubmodelTest(Result):
     """A family against its member ξ = 0; one entry a channel, 0-d for 1-D input.
 
     Attributes
@@ -53,22 +54,22 @@ class LikelihoodRatio:
 
     def __repr__(self) -> str:
         if self.xi.ndim:
-            return f"LikelihoodRatio({self.submodel}, {self.xi.size} channels)"
+            return f"SubmodelTest({self.submodel}, {self.xi.size} channels)"
         better = self.submodel if self.aic_submodel <= self.aic else "the whole family"
         return (
-            f"LikelihoodRatio({self.submodel}: xi={self.xi:.4g}, statistic={self.statistic:.4g}, "
+            f"SubmodelTest({self.submodel}: xi={self.xi:.4g}, statistic={self.statistic:.4g}, "
             f"p={self.p_value:.3g}; AIC {self.aic_submodel:.2f} against {self.aic:.2f}: {better})"
         )
 
 
-def exponential_test(excesses: ArrayLike) -> LikelihoodRatio:
+def exponential_test(excesses: ArrayLike) -> SubmodelTest:
     """Compare the GPD with the exponential distribution, for excesses as in `evtkit.fit_gpd`.
 
     Examples
     --------
     >>> from evtkit import gpd
     >>> exponential_test(gpd.rvs(0.3, 1.0, size=200, rng=1))
-    LikelihoodRatio(...)
+    SubmodelTest(...)
     """
     values = real_array(excesses, "excesses").astype(np.float64)
     fit = fit_gpd(values)
@@ -79,11 +80,11 @@ def exponential_test(excesses: ArrayLike) -> LikelihoodRatio:
     return compared("exponential", fit.xi, fit.loglik, loglik, fit.status <= FitStatus.BOUNDARY, 2)
 
 
-def compared(name: str, xi: Float, whole: Float, part: Float, known: Bool, parameters: int) -> LikelihoodRatio:
+def compared(name: str, xi: Float, whole: Float, part: Float, known: Bool, parameters: int) -> SubmodelTest:
     """The comparison of two log-likelihoods where both are known; the whole family has so many parameters."""
     whole, part = np.where(known, whole, np.nan), np.where(known, part, np.nan)
     statistic = np.maximum(2.0 * (whole - part), 0.0)
-    return LikelihoodRatio(
+    return SubmodelTest(
         name, np.asarray(xi), whole, part, statistic, np.asarray(chdtrc(1, statistic)),
         2.0 * parameters - 2.0 * whole, 2.0 * (parameters - 1) - 2.0 * part,
     )  # fmt: skip
