@@ -4,6 +4,7 @@ Framework-free: a network is known through the few methods of `SaliencyModel`, w
 for PyTorch and `evtkit_keras.KerasModel` for Keras. The way data takes::
 
     calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .enrichment()
+                                      ├──► suspects(model, reference, mistakes) ──► Suspects ──► .table()
                                       └──► evaluate(model, reference, mistakes) ──► RepairResults ──► .table()
 
 The names below are loaded when first used.
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from evtkit.saliency.batches import held_out_split as held_out_split
     from evtkit.saliency.calibration import calibrate as calibrate
     from evtkit.saliency.evaluation import evaluate as evaluate
+    from evtkit.saliency.finding import Suspects as Suspects
+    from evtkit.saliency.finding import suspects as suspects
     from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
     from evtkit.saliency.protocol import UnitGradient as UnitGradient
     from evtkit.saliency.rankings import Enrichment as Enrichment
@@ -38,6 +41,7 @@ _DEFINED_IN = {
     "RepairCurves": "results",
     "RepairResults": "results",
     "SaliencyModel": "protocol",
+    "Suspects": "finding",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
     "Units": "units",
@@ -45,6 +49,7 @@ _DEFINED_IN = {
     "evaluate": "evaluation",
     "held_out_split": "batches",
     "report": "reporting",
+    "suspects": "finding",
 }
 
 __all__ = sorted(_DEFINED_IN)

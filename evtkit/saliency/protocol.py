@@ -64,6 +64,9 @@ class SaliencyModel(Protocol):
     def pruned(self, selection: ArrayLike) -> AbstractContextManager[Any]:
         """Context in which the selected units' weights are zero; on leaving they are restored bit for bit."""
 
+    def scaled(self, selection: ArrayLike, factor: float) -> AbstractContextManager[Any]:
+        """Context in which the selected units' weights are multiplied by a factor; restored likewise."""
+
     def tuned(
         self,
         selection: ArrayLike,

@@ -229,6 +229,28 @@ class NetworkModel:
             yield self
 
     @contextmanager
+    def scaled(self, selection: ArrayLike, factor: float) -> Iterator[Self]:
+        """Context in which the selected units' weights are multiplied by a factor.
+
+        Parameters
+        ----------
+        selection : array-like
+            Units, as in `Units.resolve`.
+        factor : float
+            −1 turns their sign.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+        """
+        if not np.isfinite(factor):
+            raise ValueError(f"factor must be finite, got {factor}")
+        slices = self._patches.slices(self._resolve(selection))
+        with self._patches.changed(slices, lambda name, index, weights: weights * factor):
+            yield self
+
+    @contextmanager
     def tuned(
         self,
         selection: ArrayLike,
@@ -292,7 +314,7 @@ class NetworkModel:
         Raises
         ------
         ValueError
-            Outside `pruned` and `tuned`.
+            Outside `pruned`, `scaled` and `tuned`.
         """
         return self._patches.export()
 
