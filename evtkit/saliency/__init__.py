@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from evtkit.saliency.rankings import Enrichment as Enrichment
     from evtkit.saliency.rankings import UnitRanking as UnitRanking
     from evtkit.saliency.reference import Reference as Reference
+    from evtkit.saliency.repairing import repair as repair
+    from evtkit.saliency.repairs import Repair as Repair
     from evtkit.saliency.reporting import report as report
     from evtkit.saliency.results import RepairCurves as RepairCurves
     from evtkit.saliency.results import RepairResults as RepairResults
@@ -38,6 +40,7 @@ _DEFINED_IN = {
     "Coverage": "units",
     "Enrichment": "rankings",
     "Reference": "reference",
+    "Repair": "repairs",
     "RepairCurves": "results",
     "RepairResults": "results",
     "SaliencyModel": "protocol",
@@ -48,6 +51,7 @@ _DEFINED_IN = {
     "calibrate": "calibration",
     "evaluate": "evaluation",
     "held_out_split": "batches",
+    "repair": "repairing",
     "report": "reporting",
     "suspects": "finding",
 }

@@ -63,7 +63,7 @@ class Suspects:
         Probability that any unit at all would stand out so far, either way, on as many usual mistakes of the network
         that was calibrated. 0 for a unit all of whose weights are zero now, and were not then.
     because : ndarray of int, shape (suspects,)
-        Position of the unit that explains this one, −1 if none does: it stands out no more once that one is changed.
+        Position of the unit that explains this one, −1 if none does: it stands out far less once that one is changed.
     p_none : float
         Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
         fault".
@@ -142,7 +142,7 @@ class Suspects:
 
     def to_frame(self) -> Any:
         """All suspects as a pandas DataFrame, one row each."""
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
 
         columns = {
             "unit": self.units.names[self.order],
@@ -175,7 +175,6 @@ def suspects(
     n_screen: int = 16,
     level: float = 0.05,
     batch_size: int = 64,
-    seed: int = 0,
 ) -> Suspects:
     """Find the units that are at fault for some mistakes, or say that none is.
 
@@ -198,14 +197,13 @@ def suspects(
         Samples that the network gets wrong, with their true labels. Those it gets right are left out. Ten are a good
         number; one may do.
     n_screen : int
-        How many units, of those with the largest mean impact, to try; besides a third as many silent ones.
+        How many units, of those with the largest mean impact, to try; besides a quarter as many of the loudest and of
+        the most silent.
     level : float
         Share of the sets of mistakes of a sound network for which some unit may be named. It is kept for mistakes like
         those of the calibration samples; other samples than these can make units stand out that are not at fault.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
-    seed : int
-        Of the sets of usual mistakes that p-values come from.
 
     Returns
     -------
@@ -219,9 +217,11 @@ def suspects(
 
     Notes
     -----
-    p-values are of the largest of all units, from sets of as many samples drawn from `Reference.mistakes` (Westfall &
-    Young 1993). Trials cost about five predictions of each mistake, fewer where a unit is plainly at fault, and at most
-    32 mistakes are tried; explaining costs a second profile.
+    p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
+    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units, and by two for
+    both tails, and so hold whatever depends on what. A unit follows from the first if −log p of it at least halves once
+    that one is changed. Trials cost about five predictions of each mistake, fewer where a unit
+    is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
 
     Examples
     --------
@@ -238,13 +238,14 @@ def suspects(
     """
     x, y = mistakes
     wrong, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size)
-    screen = screened(reference, profiles, seed)
+    screen = screened(reference, profiles)
     trials = Trials(model, *wrong, batch_size, _MOST)
-    loud, silent = (np.argsort(-of, kind="stable") for of in (screen.loud, screen.silent))
-    sure = loud[:n_screen][screen.p_loud[loud[:n_screen]] <= level]
-    some = np.concatenate([loud[:n_screen], silent[: n_screen // 3]])
-    if len(sure):
-        some = loud[: min(n_screen, max(6, 2 * len(sure)))]
+    strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
+    sure = int(np.count_nonzero(screen.p_loud <= level))
+    few = max(1, n_screen // 4)
+    some = np.concatenate([strong[:n_screen], loud[:few], silent[:few]])
+    if sure:  # something is plainly loud: the fault is among the first
+        some = np.concatenate([strong[: min(n_screen, max(few, sure))], loud[: min(n_screen, max(few, sure))]])
     tried = trials.halved(list(dict.fromkeys(some.tolist())))
     effects = {unit: (effect, factor) for unit, effect, factor in tried}
     first, effect, factor = tried[0]
@@ -258,8 +259,9 @@ def suspects(
     out = p_of <= level
     if effect >= _ENOUGH and np.any(np.delete(out, first)):
         with changed(model, first, factor):
-            again = screen.again(reference, _profiles(model, reference, *wrong, batch_size))
-        follows = out & ~emptied & (np.where(quiet, again[1], again[0]) > level)
+            again = screened(reference, _profiles(model, reference, *wrong, batch_size))
+        after = np.where(quiet, again.p_silent, again.p_loud)
+        follows = out & ~emptied & (after > np.minimum(level, np.sqrt(p_of)))  # half of its surprise is gone
         follows[first] = False
         because[follows] = first
         p_of[first] = min(p_of[first], p_of[follows].min(initial=1.0))  # what it explains speaks against it
@@ -268,9 +270,9 @@ def suspects(
     deepest = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in lacking if u != first}
     lacking = sorted(deepest, key=deepest.__getitem__)
     adding = [unit for unit, *_ in tried if unit not in lacking]
-    begun = [first] if p_of[first] <= level and effect >= _ENOUGH else []
+    begun = [first] if effect >= _ENOUGH and p_of[first] <= min([level, *(p_of[u] for u in lacking)]) else []
     order = np.array([*begun, *lacking, *(u for u in adding if u not in begun)])
-    rest = loud[~np.isin(loud, order)]
+    rest = strong[~np.isin(strong, order)]
     bands = [trials.band(u, effects[u][1]) if u in effects else (np.nan, np.nan, 0) for u in order.tolist()]
     low, high, number = (np.array(column) for column in zip(*bands, strict=True))
     lacks = np.isin(order, lacking)

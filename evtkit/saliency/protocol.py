@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -66,6 +67,15 @@ class SaliencyModel(Protocol):
 
     def scaled(self, selection: ArrayLike, factor: float) -> AbstractContextManager[Any]:
         """Context in which the selected units' weights are multiplied by a factor; restored likewise."""
+
+    def stepping(self, selection: ArrayLike) -> AbstractContextManager[Callable[[Any, float], None]]:
+        """Context in which the selected units can take steps: a function of a gradient and the multiple to subtract."""
+
+    def apply(self, repair: Mapping[str, Any], *, revert: bool = False) -> None:
+        """Write what `export` returned into the network, or take it out again."""
+
+    def export(self) -> dict[str, Any]:
+        """All changes in force, as arrays by name."""
 
     def tuned(
         self,

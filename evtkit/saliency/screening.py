@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit._common.types import Float
     from evtkit.saliency.reference import Reference
+    from evtkit.tail import Tail
 
-__all__ = ["Screen", "screened", "usual_mistakes"]
+__all__ = ["Screen", "screened", "surprises", "usual_mistakes"]
 
-_SETS = 999
-"""Sets drawn from the usual mistakes: the smallest p-value is 1 in 500, for there are two tails."""
-
+_DRAWS = 20_000  # sets simulated for the null
+_FEW = 20  # with fewer of them beyond a value, the tail fitted to them says more
 _CHUNK = 1 << 22  # values at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """Both tails of every unit's saliency on a set of mistakes.
+    """Both tails of every unit's saliency on a set of mistakes, among the usual mistakes of the network.
 
     Attributes
     ----------
-    loud : ndarray of float64, shape (units,)
-        Mean impact: how much more than usual the unit adds to the loss.
-    silent : ndarray of float64, shape (units,)
-        Mean over the mistakes of −log F, where F is the share of the usual mistakes for which the unit's saliency is
-        smaller in size.
+    impact : ndarray of float64, shape (units,)
+        Mean impact, see `Reference.rank`: how much more than usual the unit adds to the loss.
+    loud, silent : ndarray of float64, shape (units,)
+        Mean over the mistakes of −log of the share of the usual mistakes for which the unit's saliency is larger, and
+        of the share for which it is smaller in size. About 1 for mistakes like them.
     p_loud, p_silent : ndarray of float64, shape (units,)
-        Probability that any unit at all would be as loud, or as silent, on as many of the network's usual mistakes;
-        doubled, as there are two tails to look at.
-    most_loud, most_silent : ndarray of float64, shape (sets,)
-        The largest of all units in sets of usual mistakes, ascending.
+        Probability that any unit at all would be as loud, or as silent, if these were usual mistakes too.
     """
 
+    impact: Float
     loud: Float
     silent: Float
     p_loud: Float
     p_silent: Float
-    most_loud: Float
-    most_silent: Float
-
-    def again(self, reference: Reference, profiles: NDArray[Any]) -> tuple[Float, Float]:
-        """Both p-values (units,) of other profiles of the same mistakes, after a change of the network, say."""
-        loud, silent = _impact(reference, profiles).mean(axis=0), _silence(usual_mistakes(reference), profiles)[0]
-        return _exceeded(loud, self.most_loud), _exceeded(silent, self.most_silent)
 
 
-def screened(reference: Reference, profiles: NDArray[Any], seed: int = 0) -> Screen:
+def screened(reference: Reference, profiles: NDArray[Any]) -> Screen:
     """Hold the profiles of some mistakes against those of the network's usual ones.
 
-    The p-values are of the largest of all units (Westfall & Young 1993), so that they hold whatever depends on what:
-    the largest mean impact, and the deepest silence, of each of 999 sets of as many samples drawn from
-    `Reference.mistakes`.
+    If they are alike, the place of each among the usual ones is uniform, whatever the unit's distribution. That gives
+    the law of the mean surprise of one unit, simulated once for a number of mistakes and of usual ones; beyond what was
+    simulated, by its own tail. The p-value is that, times the number of units and two tails (Bonferroni): it holds
+    whatever depends on what.
 
     Parameters
     ----------
@@ -65,40 +60,18 @@ def screened(reference: Reference, profiles: NDArray[Any], seed: int = 0) -> Scr
         With its usual mistakes.
     profiles : ndarray, shape (n, units)
         Normalised as the reference is.
-    seed : int
-        Of the sets drawn.
 
     Returns
     -------
     Screen
     """
-    usual = usual_mistakes(reference)
-    m, n = len(usual), len(profiles)
-    rng = np.random.default_rng(seed)
-    some = min(n, m // 2)  # sets nearly as large as the pool would be all alike
-    weights = np.zeros((_SETS, m), dtype=np.float32)
-    for row in weights:
-        row[rng.permutation(m)[:some]] = 1.0 / some
-    loud, own = (_impact(reference, rows) for rows in (profiles, usual))
-    silent, quiet = _silence(usual, profiles)
-    most = [np.sort(_largest(weights, null)) for null in (own, quiet)]
-    mean = loud.mean(axis=0)
-    return Screen(mean, silent, _exceeded(mean, most[0]), _exceeded(silent, most[1]), *most)
-
-
-def _impact(reference: Reference, profiles: NDArray[Any]) -> Float:
     step = max(1, _CHUNK // profiles.shape[1])
-    parts = [reference.tail.rank(profiles[i : i + step], "impact").score for i in range(0, len(profiles), step)]
-    return np.concatenate(parts)
-
-
-def _largest(weights: NDArray[np.float32], null: Float) -> Float:
-    """The largest of all units' means in each set, shape (sets,)."""
-    most = np.full(len(weights), -np.inf)
-    step = max(1, _CHUNK // len(weights))
-    for start in range(0, null.shape[1], step):
-        most = np.maximum(most, (weights @ null[:, start : start + step].astype(np.float32)).max(axis=1))
-    return most
+    rows = [profiles[i : i + step] for i in range(0, len(profiles), step)]
+    impact = np.sum([reference.tail.rank(part, "impact").score.sum(axis=0) for part in rows], axis=0) / len(profiles)
+    usual = usual_mistakes(reference)
+    loud, silent = surprises(usual, profiles)
+    p = [_p_value(of, len(profiles), len(usual)) for of in (loud, silent)]
+    return Screen(impact, loud, silent, *p)
 
 
 def usual_mistakes(reference: Reference) -> NDArray[Any]:
@@ -115,23 +88,41 @@ def usual_mistakes(reference: Reference) -> NDArray[Any]:
     return kept
 
 
-def _silence(usual: NDArray[Any], profiles: NDArray[Any]) -> tuple[Float, Float]:
-    """Mean −log F of the profiles, (units,), and −log F of each usual one among the others, (m, units)."""
+def surprises(usual: NDArray[Any], profiles: NDArray[Any]) -> tuple[Float, Float]:
+    """`Screen.loud` and `Screen.silent` of all units."""
     m = len(usual)
-    sizes = np.sort(np.abs(usual), axis=0)
-    of = np.empty((len(profiles) + m, usual.shape[1]))
-    for j, column in enumerate(np.abs(np.concatenate([profiles, usual])).T):
-        row = sizes[:, j]
-        of[:, j] = np.searchsorted(row, column, "left") + np.searchsorted(row, column, "right")
-    of[len(profiles) :] -= 1.0  # a usual mistake is not compared with itself
-    share = np.maximum((0.5 * of + 0.5) / (m + 1.0), 0.5 / (m + 1.0))
-    share[len(profiles) :] *= (m + 1.0) / m
-    lowest = 0.5 / m  # the same floor for both: else one silent sample would already be deeper than any usual one
-    surprise = -np.log(np.maximum(share, lowest))
-    return surprise[: len(profiles)].mean(axis=0), surprise[len(profiles) :]
+    out = np.empty((2, usual.shape[1]))
+    for row, (of, values) in enumerate(((-usual, -profiles), (np.abs(usual), np.abs(profiles)))):
+        ordered = np.sort(of, axis=0).T.copy()
+        for j, column in enumerate(values.T):
+            # equal values count half; the values' own precision, so that what is equal stays so
+            below = np.searchsorted(ordered[j], column, "left") + np.searchsorted(ordered[j], column, "right")
+            out[row, j] = -np.log((0.5 * below + 0.5) / (m + 1.0)).mean()
+    return out[0], out[1]
 
 
-def _exceeded(value: Float, most: Float) -> Float:
-    """Twice the share of the sets whose largest is at least the value, the set itself counted."""
-    below = np.searchsorted(most, value * (1.0 - 1e-6) - 1e-9, "left")
-    return np.minimum(2.0 * (1.0 + len(most) - below) / (len(most) + 1.0), 1.0)
+def _p_value(surprise: Float, n: int, m: int) -> Float:
+    """For any of the units, and either tail."""
+    simulated, tail = _law(n, m)
+    beyond = len(simulated) - np.searchsorted(simulated, surprise - 1e-9, "left")
+    log_p = np.log((1.0 + beyond) / (1.0 + len(simulated)))
+    log_p = np.where(beyond < _FEW, np.minimum(tail.logsf(surprise), log_p), log_p)
+    return np.asarray(np.minimum(2.0 * len(surprise) * np.exp(log_p), 1.0), dtype=np.float64)
+
+
+@lru_cache(maxsize=32)
+def _law(n: int, m: int) -> tuple[Float, Tail]:
+    """Of the mean of −log((r + ½)/(m + 1)), where r are the places of n values among m others, all alike.
+
+    Simulated, ascending, and the tail of that.
+    """
+    rng = np.random.default_rng(0)
+    mean = np.empty(_DRAWS)
+    step = max(1, _CHUNK // (n + m))
+    for start in range(0, _DRAWS, step):
+        rows = slice(start, min(start + step, _DRAWS))
+        others = np.argsort(rng.random((rows.stop - start, n + m)), axis=1) >= n
+        places = np.cumsum(others, axis=1)[~others].reshape(-1, n)
+        mean[rows] = -np.log((places + 0.5) / (m + 1.0)).mean(axis=1)
+    mean.sort()
+    return mean, fit_tail(mean, quantile=0.95, keep_sample=False)

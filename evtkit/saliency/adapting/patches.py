@@ -132,6 +132,15 @@ class Patches:
                 self._network.write(name, own)
             self._saved = [other for other in self._saved if other is not saved]
 
+    def shift(self, slices: Slices, by: Callable[[str, Index], Any]) -> None:
+        """Add to slices in place; inside `changed` of the same, which restores them.
+
+        A weight that several units share is shifted once: slices are written, not added up.
+        """
+        for name, own in slices.items():
+            whole = deepcopy(self._network.read(name))
+            self._network.write(name, [(index, whole[index] + by(name, index)) for index in own])
+
     def export(self) -> dict[str, Any]:
         """All changes in force, as a flat dictionary of arrays; see `NetworkModel.export`."""
         if not self._saved:
