@@ -10,7 +10,7 @@ import numpy as np
 from evtkit.saliency.batches import labels_of, size_of, take
 from evtkit.saliency.finding import suspects
 from evtkit.saliency.repairs import Repair, Share, Tried
-from evtkit.saliency.trials import rows_of
+from evtkit.saliency.trials import losses, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["repair"]
 
-_STEPS = 16
-_GROWTH = 1.3  # each step is so much longer than the last: small changes are looked at closely, large ones are reached
+_STEPS = 24
+_GROWTH = 1.5  # of a step's multiple of the gradient, as long as the loss falls
+_WEIGHTS = (1.0, 4.0)  # of the mean loss of the mistakes, and of the rehearsed samples
 _FEW, _ALL = 0.02, 5e-4  # length of the first step, relative to that of the weights that take it
 _BATCH = 64  # samples in one gradient
 _HOPELESS = 5.0  # times the budget: a path that costs more is left
@@ -43,8 +44,8 @@ def repair(
 ) -> Repair:
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
-    Candidates are tried side by side: the units at fault, as `suspects` names them (the first five, if it names none),
-    removed, with their sign turned, and in small gradient steps from where they are and from there; and gradient steps
+    Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
+    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and steps
     of all units, which is fine-tuning. Each step lowers the loss of the mistakes and of rehearsed samples together. Of
     all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
     correct as many.
@@ -67,11 +68,11 @@ def repair(
     budget : float
         Share of the kept samples that may be lost, on those that size the change.
     units : array-like, optional
-        The units at fault, as in `Units.resolve`, if they are known. By default found.
+        The units at fault, as in `Units.resolve`, if they are known. By default found. Empty: only `candidates`.
     candidates : mapping of str to sequence of int, optional
         Sets of units that take gradient steps, by name, instead of all units.
     steps : int
-        Gradient steps of each candidate; each is 1.3 times as long as the one before.
+        Gradient steps of each candidate, longer and longer as long as the loss falls.
     batch_size : int
         Samples predicted at a time.
 
@@ -121,9 +122,12 @@ def repair(
         fault = [int(u) for u in model.units.resolve(units)]  # type: ignore[arg-type]
     else:
         fault = [int(u) for u in (found.found if len(found.found) else found.order[:5])]
+    one = fault[:1] if found is not None else fault
+    starts = {"suspect": None, "suspect, removed": 0.0, "suspect, turned": -1.0} if one else {}
+    plan = [(name, one, start, _FEW) for name, start in starts.items()]
+    if len(fault) > len(one):
+        plan.append(("all suspects", fault, None, _FEW))
     others = {"all units": list(range(len(model.units)))} if candidates is None else candidates
-    starts = {"at fault": None, "at fault, removed": 0.0, "at fault, turned": -1.0}
-    plan = [(name, fault, start, _FEW) for name, start in starts.items()]
     plan += [(name, [int(u) for u in some], None, _ALL if len(some) > 25 else _FEW) for name, some in others.items()]
     search = _Search(model, own, kept, budget, batch_size)
     for name, some, start, first in plan:
@@ -144,6 +148,8 @@ class _Search:
     ) -> None:
         self._model, self._own, self._kept = model, own, kept
         self._budget, self._batch = budget, batch_size
+        self._learnt = (own["learn"], kept["learn"])
+        self._many = any(len(part[1]) > _BATCH for part in self._learnt)
         self.tried: list[Tried] = []
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
 
@@ -157,17 +163,23 @@ class _Search:
                 stack.enter_context(model.scaled(units, start) if start else model.pruned(units))
                 self._look(name, units, 0)
             step = stack.enter_context(model.stepping(units))
+            multiple, loss = 0.0, self._loss(1)
             for number in range(1, steps + 1):
-                slopes = [
-                    model.gradient(*self._batch_of(part["learn"], number), units) for part in (self._own, self._kept)
-                ]
-                longest = float(np.hypot(*(np.linalg.norm(slope.norms) for slope in slopes)))
+                slopes = [model.gradient(*self._batch_of(part, number), units) for part in self._learnt]
+                longest = float(np.hypot(*[w * np.linalg.norm(g.norms) for w, g in zip(_WEIGHTS, slopes, strict=True)]))
                 if not longest > 0.0:
                     return
-                multiple = first * _GROWTH ** (number - 1) * size / longest
-                for slope in slopes:
-                    step(slope, multiple)
-                if self._look(name, units, number) > _HOPELESS * self._budget:
+                multiple = multiple * _GROWTH if multiple else first * size / longest
+                for weight, slope in zip(_WEIGHTS, slopes, strict=True):
+                    step(slope, weight * multiple)
+                now = self._loss(number)
+                if now > loss:  # too far: a fifth of it will do, and the next steps are as short
+                    for weight, slope in zip(_WEIGHTS, slopes, strict=True):
+                        step(slope, -0.8 * weight * multiple)
+                    multiple *= 0.2
+                    now = self._loss(number)
+                loss = self._loss(number + 1) if self._many else now
+                if self._look(name, units, number) > _HOPELESS * self._budget and number > steps // 2:
                     return
 
     def best(self, found: Any) -> Repair:
@@ -203,6 +215,12 @@ class _Search:
             self._best = key, len(self.tried) - 1, delta
         return lost
 
+    def _loss(self, number: int) -> float:
+        """Of a step's samples: mistakes and others alike."""
+        return sum(
+            float(losses(self._model, *self._batch_of(part, number), self._batch).mean()) for part in self._learnt
+        )
+
     def _batch_of(self, part: tuple[Any, NDArray[np.int64]], number: int) -> tuple[Any, NDArray[np.int64]]:
         """A step's samples: all, or by turns so many."""
         x, y = part
@@ -212,7 +230,7 @@ class _Search:
         return rows_of(x, rows), y[rows]
 
     def _right(self, part: tuple[Any, NDArray[np.int64]]) -> NDArray[np.bool_]:
-        return _said(self._model, part[0], len(part[1]), self._batch) == part[1]
+        return np.asarray(_said(self._model, part[0], len(part[1]), self._batch) == part[1])
 
 
 def _said(model: SaliencyModel, x: Any, n: int, batch_size: int) -> NDArray[np.int64]:
