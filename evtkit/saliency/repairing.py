@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["repair"]
 
-_STEPS = 24
+_STEPS = 12
 _GROWTH = 1.5  # of a step's multiple of the gradient, as long as the loss falls
 _WEIGHTS = (1.0, 4.0)  # of the mean loss of the mistakes, and of the rehearsed samples
 _FEW, _ALL = 0.02, 5e-4  # length of the first step, relative to that of the weights that take it
@@ -48,7 +48,7 @@ def repair(
     from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and steps
     of all units, which is fine-tuning. Each step lowers the loss of the mistakes and of rehearsed samples together. Of
     all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
-    correct as many.
+    correct as many; nothing further is tried once all are corrected for half of the budget.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
     likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
@@ -123,7 +123,7 @@ def repair(
     else:
         fault = [int(u) for u in (found.found if len(found.found) else found.order[:5])]
     one = fault[:1] if found is not None else fault
-    starts = {"suspect": None, "suspect, removed": 0.0, "suspect, turned": -1.0} if one else {}
+    starts = {"suspect, removed": 0.0, "suspect, turned": -1.0, "suspect": None} if one else {}
     plan = [(name, one, start, _FEW) for name, start in starts.items()]
     if len(fault) > len(one):
         plan.append(("all suspects", fault, None, _FEW))
@@ -131,7 +131,8 @@ def repair(
     plan += [(name, [int(u) for u in some], None, _ALL if len(some) > 25 else _FEW) for name, some in others.items()]
     search = _Search(model, own, kept, budget, batch_size)
     for name, some, start, first in plan:
-        search.follow(name, some, start, first, steps)
+        if not search.perfect:
+            search.follow(name, some, start, first, steps)
     return search.best(found)
 
 
@@ -149,7 +150,6 @@ class _Search:
         self._model, self._own, self._kept = model, own, kept
         self._budget, self._batch = budget, batch_size
         self._learnt = (own["learn"], kept["learn"])
-        self._many = any(len(part[1]) > _BATCH for part in self._learnt)
         self.tried: list[Tried] = []
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
 
@@ -162,25 +162,34 @@ class _Search:
             if start is not None:
                 stack.enter_context(model.scaled(units, start) if start else model.pruned(units))
                 self._look(name, units, 0)
+                if self.perfect:
+                    return
             step = stack.enter_context(model.stepping(units))
-            multiple, loss = 0.0, self._loss(1)
+            multiple, loss = 0.0, self._loss()
             for number in range(1, steps + 1):
                 slopes = [model.gradient(*self._batch_of(part, number), units) for part in self._learnt]
-                longest = float(np.hypot(*[w * np.linalg.norm(g.norms) for w, g in zip(_WEIGHTS, slopes, strict=True)]))
+                lengths = [w * float(np.linalg.norm(g.norms)) for w, g in zip(_WEIGHTS, slopes, strict=True)]
+                longest = float(np.linalg.norm(lengths))
                 if not longest > 0.0:
                     return
                 multiple = multiple * _GROWTH if multiple else first * size / longest
                 for weight, slope in zip(_WEIGHTS, slopes, strict=True):
                     step(slope, weight * multiple)
-                now = self._loss(number)
+                now = self._loss()
                 if now > loss:  # too far: a fifth of it will do, and the next steps are as short
                     for weight, slope in zip(_WEIGHTS, slopes, strict=True):
                         step(slope, -0.8 * weight * multiple)
                     multiple *= 0.2
-                    now = self._loss(number)
-                loss = self._loss(number + 1) if self._many else now
-                if self._look(name, units, number) > _HOPELESS * self._budget and number > steps // 2:
+                    now = self._loss()
+                loss = now
+                lost = self._look(name, units, number)
+                if self.perfect or (lost > _HOPELESS * self._budget and number > steps // 2):
                     return
+
+    @property
+    def perfect(self) -> bool:
+        """Whether a change corrects all mistakes at next to no cost, so that there is nothing left to look for."""
+        return self._best is not None and self._best[0][0] == 1.0 and -self._best[0][1] <= 0.5 * self._budget
 
     def best(self, found: Any) -> Repair:
         """The change that was best, judged on samples that had no say."""
@@ -215,11 +224,10 @@ class _Search:
             self._best = key, len(self.tried) - 1, delta
         return lost
 
-    def _loss(self, number: int) -> float:
-        """Of a step's samples: mistakes and others alike."""
-        return sum(
-            float(losses(self._model, *self._batch_of(part, number), self._batch).mean()) for part in self._learnt
-        )
+    def _loss(self) -> float:
+        """Of as many mistakes and others as a step sees, always the same, by their weights."""
+        means = [losses(self._model, *self._batch_of(part, 1), self._batch).mean() for part in self._learnt]
+        return float(np.dot(_WEIGHTS, means))
 
     def _batch_of(self, part: tuple[Any, NDArray[np.int64]], number: int) -> tuple[Any, NDArray[np.int64]]:
         """A step's samples: all, or by turns so many."""

@@ -1,11 +1,11 @@
-"""Mended: `evtkit.saliency.repair` beside its peers, on planted faults and under a real shift, judged on unseen samples.
+"""Mended: `evtkit.saliency.repair` beside its peers, on planted faults and under a real shift, judged on unseen ones.
 
-    python examples/evidence/mended.py --data DIR --output DIR --setting cifar_resnet20 [--faults 40] [--shifts natural]
+    python examples/evidence/mended.py --data DIR --output DIR --setting cifar_resnet20 [--faults 40]
 
-Of each planted fault with at least 40 mistakes among 600 right samples, 20 are repaired and the others judge; of a shift
-60 are repaired and 300 judge. 300 right samples are kept, 500 others judge what is lost. Peers get the same samples:
-gradient steps of all units (fine-tuning with early stopping), of one unit at random, of 25 at random, all sized as ours
-is; and one step of 1e-3 of the first 25 by mean impact, which is the published way and is sized by nothing.
+Of each planted fault with at least 40 mistakes among 600 right samples, 20 are repaired and the others judge; of a
+shift 60 are repaired and 300 judge. 300 right samples are kept, 500 others judge what is lost. Peers get the same
+samples: gradient steps of all units (fine-tuning with early stopping), of one unit at random, of 25 at random, all
+sized as ours is; and one step of 1e-3 of the first 25 by mean impact, the published way, which nothing sizes.
 """
 
 from __future__ import annotations
