@@ -19,6 +19,7 @@ style in force, and the other colours hold on light and dark.
 `families`                   do other distributions describe the excesses better?
 `unit_depth`                 improbability of a network's units over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
+`repair_frontier`            what the candidates of a repair correct over what they cost
 `input_saliency`             an image, and where the first units look
 ============================ ===========================================================================================
 """
@@ -31,7 +32,7 @@ except ImportError as error:
     raise ImportError("evtkit.plot needs Matplotlib; install it with: pip install 'evtkit[plot]'") from error
 
 from evtkit.plot.fitted import density, probability, quantile
-from evtkit.plot.networks import families, input_saliency, repair_curves, unit_depth
+from evtkit.plot.networks import families, input_saliency, repair_curves, repair_frontier, unit_depth
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
 from evtkit.plot.returns import return_level
@@ -48,6 +49,7 @@ __all__ = [
     "quantile",
     "ranking",
     "repair_curves",
+    "repair_frontier",
     "return_level",
     "stability",
     "stream",

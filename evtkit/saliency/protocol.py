@@ -74,8 +74,12 @@ class SaliencyModel(Protocol):
     def apply(self, repair: Mapping[str, Any], *, revert: bool = False) -> None:
         """Write what `export` returned into the network, or take it out again."""
 
-    def export(self) -> dict[str, Any]:
-        """All changes in force, as arrays by name."""
+    @property
+    def in_force(self) -> int:
+        """How many of these contexts are entered."""
+
+    def export(self, outer: int = 0) -> dict[str, Any]:
+        """All changes in force but the outermost so many, as arrays by name."""
 
     def tuned(
         self,

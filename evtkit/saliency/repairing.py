@@ -148,7 +148,7 @@ class _Search:
         batch_size: int,
     ) -> None:
         self._model, self._own, self._kept = model, own, kept
-        self._budget, self._batch = budget, batch_size
+        self._budget, self._batch, self._outer = budget, batch_size, model.in_force
         self._learnt = (own["learn"], kept["learn"])
         self.tried: list[Tried] = []
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
@@ -211,7 +211,7 @@ class _Search:
         """Record the change in force; returns what it costs."""
         learnt, chosen = (float(self._right(self._own[part]).mean()) for part in ("learn", "choose"))
         lost = float(1.0 - self._right(self._kept["choose"]).mean())
-        delta = self._model.export()
+        delta = self._model.export(self._outer)
         names = [key for key in delta if key.endswith(".after")]
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
         norm = float(np.sqrt(sum(float(np.square(gap).sum()) for gap in gaps)))

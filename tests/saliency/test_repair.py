@@ -54,6 +54,21 @@ def test_the_network_is_what_it_was(usual, broken):
     assert all(np.array_equal(a, b) for a, b in zip(before, net.rows, strict=True))
 
 
+def test_a_fault_may_be_there_for_a_while_only(usual):
+    net = made()
+    before = rows(net)
+    x, y = labelled(900, seed=5, noise=0.0)
+    with net.scaled([14], -1.0):
+        broken = rows(net)
+        right = net.predict(x).argmax(axis=1) == y
+        found = repair(net, usual, (x[~right][:40], y[~right][:40]), (x[right], y[right]), units=[14])
+        assert all(np.array_equal(a, b) for a, b in zip(broken, net.rows, strict=True))
+        found.apply(net)
+        assert found.corrected.value == np.mean(net.predict(x[~right][3:40:4]).argmax(axis=1) == y[~right][3:40:4])
+        found.revert(net)
+    assert all(np.array_equal(a, b) for a, b in zip(before, net.rows, strict=True))
+
+
 def test_what_reports_has_no_say(usual, broken):
     net, (x, y), (kept, labels) = broken
     one = repair(net, usual, (x, y), (kept, labels), units=[14], steps=6)

@@ -347,8 +347,18 @@ class NetworkModel:
         """
         write_repair(self.profiler.network, repair, revert)
 
-    def export(self) -> dict[str, Any]:
+    @property
+    def in_force(self) -> int:
+        """How many of the contexts that change weights are entered."""
+        return len(self._patches)
+
+    def export(self, outer: int = 0) -> dict[str, Any]:
         """Return the patches in force as a repair to keep.
+
+        Parameters
+        ----------
+        outer : int
+            So many of the outermost contexts are left out.
 
         Returns
         -------
@@ -362,7 +372,7 @@ class NetworkModel:
         ValueError
             Outside `pruned`, `scaled`, `stepping` and `tuned`.
         """
-        return self._patches.export()
+        return self._patches.export(outer)
 
     def _checked(self, part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
         profile = self.profiler.profile(part, own)
