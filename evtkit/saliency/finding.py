@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Suspects", "suspects"]
 
 _MOST = 32  # mistakes on which units are tried
-_DEEP = -np.log(0.1)  # how silent a unit must be to be suspect for that
+_DEEP = -np.log(0.03)  # how silent a unit must be to be suspect for that
+_MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
 
 
@@ -44,7 +45,8 @@ class Suspects:
     ranked : ndarray of int, shape (units,)
         All units: these first, then the rest by mean impact.
     named : ndarray of bool, shape (suspects,)
-        Where a unit stands out at the stated level, and no unit before it explains that.
+        Where a unit stands out at the stated level, no unit before it explains that, and it takes away 60 % of the loss
+        or lacks.
     lacks : ndarray of bool, shape (suspects,)
         Where a unit is suspect for what it no longer does (it is silent), rather than for what it adds to the loss.
     effect : ndarray of float64, shape (suspects,)
@@ -200,8 +202,9 @@ def suspects(
         How many units, of those with the largest mean impact, to try; besides a quarter as many of the loudest and of
         the most silent.
     level : float
-        Share of the sets of mistakes of a sound network for which some unit may be named. It is kept for mistakes like
-        those of the calibration samples; other samples than these can make units stand out that are not at fault.
+        Share of the sets of mistakes of a sound network for which some unit may stand out. It is kept for mistakes like
+        those of the calibration samples. Other samples make units stand out that are not at fault; such a unit is named
+        only if it takes away 60 % of the mistakes' loss, or has fallen all but silent.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
 
@@ -277,11 +280,11 @@ def suspects(
     low, high, number = (np.array(column) for column in zip(*bands, strict=True))
     lacks = np.isin(order, lacking)
     p = p_of[order]
-    named = (p <= level) & (lacks | (low > 0.0)) & (because[order] < 0)
+    effect_of = np.array([effects.get(u, (np.nan, 0.0)) for u in order.tolist()])
+    named = (p <= level) & (lacks | (effect_of[:, 0] >= _MOST_OF_IT)) & (because[order] < 0)
     return Suspects(
         model.units, order, np.concatenate([order, rest]), named, lacks,
-        np.array([effects.get(u, (np.nan, 0.0))[0] for u in order.tolist()]), low, high,
-        np.array([effects.get(u, (np.nan, 0.0))[1] for u in order.tolist()]), number.astype(np.int64),
+        effect_of[:, 0], low, high, effect_of[:, 1], number.astype(np.int64),
         np.exp(-screen.silent[order]), p, because[order], p_none, len(profiles), level,
     )  # fmt: skip
 
