@@ -223,8 +223,7 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
-        A line a candidate, of the mistakes that choose (hollow where the change is the beginning). The budget is
-        shaded. The cross, with its 95 % intervals, is the change that was taken, on samples that had no say.
+        A line a candidate, of the mistakes that choose. The budget is shaded. The cross, with its 95 % intervals, is the change that was taken, on samples that had no say.
     """
     ax = axes(ax, 6.4, 3.8)
     colours = (MARK, "#c1352b", "#bc7a00", "#9467bd", MODEL, *OTHERS)
@@ -237,11 +236,9 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
                 linewidth=1.0, color=colour, alpha=0.8, label=name)  # fmt: skip
     if repair.chosen >= 0:
         x, y = repair.lost, repair.corrected
-        spread = {
-            "xerr": [[100 * (x.value - x.low)], [100 * (x.high - x.value)]],
-            "yerr": [[100 * (y.value - y.low)], [100 * (y.high - y.value)]],
-        }
-        ax.errorbar(100 * x.value, 100 * y.value, **spread, fmt="X", markersize=8, color=ink(ax), capsize=2,
+        across = [[100 * (x.value - x.low)], [100 * (x.high - x.value)]]
+        along = [[100 * (y.value - y.low)], [100 * (y.high - y.value)]]
+        ax.errorbar(100 * x.value, 100 * y.value, xerr=across, yerr=along, fmt="X", markersize=8, color=ink(ax), capsize=2,
                     linewidth=1.0, label="taken, on others", zorder=4)  # fmt: skip
     ax.set(xlabel="lost of the samples to keep [%]", ylabel="mistakes corrected [%]", ylim=(-4.0, 104.0))
     costs = sorted(one.lost for one in repair.tried)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted import damaged, labelled, made
 
-from evtkit.saliency import Batches, calibrate, repair
+from evtkit.saliency import Batches, calibrate, repair, report, suspects
 from evtkit.saliency.repairs import Share, Tried
 
 
@@ -147,3 +147,17 @@ def test_wrong_arguments_are_refused(usual, broken):
         repair(net, usual, (x[:3], y[:3]), keep)
     with pytest.raises(ValueError, match="a label a sample"):
         repair(net, usual, (x, y[:3]), keep)
+
+
+def test_a_picture_and_a_report_show_what_was_tried(usual, broken, mended, tmp_path):
+    pytest.importorskip("jinja2")
+    plot = pytest.importorskip("evtkit.plot")
+    ax = plot.repair_frontier(mended)
+    lines = [line for line in ax.lines if line.get_label() in {one.candidate for one in mended.tried}]
+    assert sum(len(line.get_xdata()) for line in lines) == len(mended.tried)
+    net, own, _ = broken
+    found = suspects(net, usual, own)
+    page = report(tmp_path / "report.html", usual, suspects=found, repair=mended).read_text(encoding="utf-8")
+    assert "Which units are at fault?" in page
+    assert str(found.units.names[found.order[0]]) in page
+    assert f"corrects {mended.corrected} mistakes" in page
