@@ -1,6 +1,8 @@
 # make demo    the main job on real data, with pictures, in demo-output/
 # make test    every test
 # make quick   the core's laws alone, in two minutes: for the everyday change
+# make fuzz    24,000 damaged and forged files: none may crash, hang or lie
+# make gpu     the tests and benchmarks that need an accelerator; their figures in gpu-output/
 # Each builds its own environment in .venv from pinned versions; nothing else is needed but Python 3.11 or newer.
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ JOBS   ?= 2
 # One process a processor, at most four (conftest.py); `make test PARALLEL=` runs all in one, as a debugger wants it.
 PARALLEL ?= --numprocesses auto --dist loadfile
 
-.PHONY: demo test quick lint docs bench evidence clean
+.PHONY: demo test quick fuzz lint docs bench architectures gpu evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
@@ -23,6 +25,9 @@ test: $(VENV)/.test
 
 quick: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.test
+	$(BIN)/python benchmarks/fuzz.py --cases 24000
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
@@ -34,6 +39,17 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.bench
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+architectures: $(VENV)/.test
+	$(PIP) install -c constraints.txt -e '.[architectures]'
+	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/profile_networks.py
+
+gpu: $(VENV)/.test
+	mkdir -p gpu-output
+	{ date -u; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; \
+	  $(BIN)/python -m pytest -m gpu tests/torch; \
+	  $(BIN)/python benchmarks/profile_torch.py --gpu; } 2>&1 | tee gpu-output/gpu.txt
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -68,4 +84,4 @@ evidence: $(VENV)/.evidence
 	$(BIN)/python examples/evidence/summary.py --output evidence-output --docs docs
 
 clean:
-	rm -rf $(VENV) demo-output evidence-output docs/_build docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output evidence-output gpu-output docs/_build docs/api/generated build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent
 SLOW = (
     "adapters", "docs", "evtkit/demo", "evtkit/interop", "evtkit/saliency", "tests/interop", "tests/keras",
     "tests/saliency", "tests/torch", "tests/test_demo.py", "tests/test_evidence.py", "tests/test_examples.py",
+    "tests/test_packaging.py",
 )  # fmt: skip
 
 

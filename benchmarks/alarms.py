@@ -70,15 +70,37 @@ def long(replications: int, observations: int) -> list[list[str]]:
     return rows
 
 
+def columns(replications: int, observations: int) -> list[list[str]]:
+    """Events over the risk, of several columns watched together."""
+    rows = [["", "2 columns", "5 columns", "20 columns"]]
+    for name in ("normal", "exponential", "uniform", "lognormal", "t, 4 d.f.", "beta 2, 5"):
+        row, rng = [name], np.random.default_rng(3)
+        for m in (2, 5, 20):
+            rates = []
+            for _ in range(replications):
+                x = LAWS[name].rvs((CALIBRATION + observations, m), random_state=rng)
+                spot, events = DSpot(RISK, side="both").fit(x[:CALIBRATION]), Events(m, risk=RISK, side="both")
+                events.feed(x[CALIBRATION:], spot.trace(x[CALIBRATION:], alarms_only=True))
+                rates.append(events.total / observations / RISK)
+            row.append(f"{np.mean(rates):.2f} ± {1.96 * np.std(rates) / np.sqrt(replications):.2f}")
+        rows.append(row)
+    return rows
+
+
 def masking(seeds: int) -> list[list[str]]:
     """Calibrations, of so many, in which fewer than 90 of 100 anomalies at +20 are told from the others."""
-    rows = [["", "default", "learn", "plug-in, ignoring"]]
+    rows = [["", "by the first level", "default", "learn", "plug-in, ignoring"]]
     for name, draw in (
         ("exponential", lambda rng, n: rng.standard_exponential(n)),
         ("normal", lambda rng, n: rng.standard_normal(n)),
         ("t, 4 d.f.", lambda rng, n: rng.standard_t(4, n)),
     ):
-        row = [name]
+        row, behind = [name], 0
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            level, y = float(Spot(RISK).fit(draw(rng, CALIBRATION)).alarm_threshold), draw(rng, 3000)
+            behind += int((y[::30] + 20.0 > level).sum() < 90)
+        row.append(str(behind))
         for options in ({}, {"on_alarm": "learn"}, {"level": "plug-in", "on_alarm": "ignore"}):
             blind = 0
             for seed in range(seeds):
@@ -100,6 +122,14 @@ def _counter(rng: np.random.Generator, n: int) -> np.ndarray:
     for reset in range(n // 4, n, n // 3):
         y[reset:] -= y[reset]
     return y
+
+
+def _ramp(step: float, noise: float, digits: int | None = None) -> Callable[[np.random.Generator, int], np.ndarray]:
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        x = step * np.arange(n) + noise * rng.standard_normal(n)
+        return x if digits is None else np.round(x, digits)
+
+    return draw
 
 
 def _autoregression(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -140,6 +170,12 @@ STREAMS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "season of ±3σ, 288 rows": lambda rng, n: rng.standard_normal(n) + 3.0 * np.sin(np.arange(n) * 2 * np.pi / 288),
     "dead for 3,000 rows": _dead,
     "counter with 3 resets": _counter,
+    "counter of bytes": lambda rng, n: np.cumsum(rng.lognormal(10.0, 1.0, n)),
+    "counter, one step in ten rows": lambda rng, n: np.cumsum(rng.random(n) < 0.1).astype(float),
+    "random walk with a drift": lambda rng, n: np.cumsum(0.3 + rng.standard_normal(n)),
+    "ramp with noise": _ramp(1.0, 1.0),
+    "ramp, rounded to 1": _ramp(0.13, 0.3, 0),
+    "timestamps": _ramp(60.0, 0.0),
     "load, often at 100 %": lambda rng, n: np.minimum(1.0, 0.3 * rng.standard_exponential(n)),
     "counts, Poisson 3": lambda rng, n: rng.poisson(3.0, n).astype(float),
     "rounded to 0.5σ": lambda rng, n: np.round(2.0 * rng.standard_normal(n)) / 2.0,
@@ -177,6 +213,7 @@ def main() -> None:
         ("first", lambda: first(1000 // few)),
         ("masking", lambda: masking(100)),
         ("moving", lambda: moving(20 // few, 20_000)),
+        ("columns", lambda: columns(10 // min(few, 5), 50_000)),
         ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
     ):
         rows = table()

@@ -16,16 +16,22 @@ import csv
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+from click.testing import CliRunner
 from scipy import stats
 
 from evtkit import fit_tail
-from evtkit.peaks import default_excesses
+from evtkit.cli import main as main_command
+from evtkit.saliency.reference import Reference
+from evtkit.saliency.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from evtkit.tail import Tail
 
     Float = np.ndarray
 
@@ -90,34 +96,83 @@ def attainable(law: Law, risk: float) -> float:
     return float(beyond[beyond <= risk].max())
 
 
-def plug_in(x: Float) -> Float:
+def plug_in(x: Float, _step: float) -> Float:
     """The textbook's level from the largest tenth, (risks, samples)."""
     return np.array([fit_tail(x, quantile=0.9, resolution=0.0).isf(risk, law="plug-in") for risk in RISKS])
 
 
-def tail(x: Float) -> Float:
-    """`Tail.isf` of the largest tenth, as `evtkit score` and users get it."""
-    fitted = fit_tail(x, quantile=0.9, keep_sample=False)
-    return np.array([fitted.isf(risk) for risk in RISKS])
+def tail(x: Float, _step: float) -> Float:
+    """`Tail.isf` of a tail as it comes."""
+    return _levels(fit_tail(x))
 
 
-def fewer(x: Float) -> Float:
-    """The same of the largest 50 or √n, as the detectors have it."""
-    fitted = fit_tail(x, n_excess=default_excesses(len(x)))
-    return np.array([fitted.isf(risk) for risk in RISKS])
+def tenth(x: Float, _step: float) -> Float:
+    """The same of the largest tenth."""
+    return _levels(fit_tail(x, quantile=0.9, keep_sample=False))
 
 
-def cleaned(x: Float) -> Float:
+def cleaned(x: Float, _step: float) -> Float:
     """`evtkit.interop.pyod.PotThreshold` on scores, and a feature of PotDetector: the same, of cleaned samples."""
-    fitted = fit_tail(x, n_excess=default_excesses(len(x)), clean=True)
+    return _levels(fit_tail(x, clean=True))
+
+
+def _levels(fitted: Tail) -> Float:
     return np.array([fitted.isf(risk) for risk in RISKS])
 
 
-DOORS: dict[str, Callable[[Float], Float]] = {
-    "plug-in": plug_in, "Tail": tail, "fewer": fewer, "cleaned": cleaned,
+def saliency(x: Float, step: float) -> Float:
+    """The p-values of `Reference.rank`: each column is a unit, calibrated by its rows as `calibrate` does it."""
+    count = x.shape[1]
+    units = Units(["layer"] * count, ["filters"] * count, list(range(count)), [9] * count, ["layer"] * count)
+    reference = Reference(fit_tail(x, quantile=0.9, keep_sample=False), units, 0.9)
+    return _where_p_falls(lambda values: reference.rank(values, by="pot", combine="each").log_sf, x, step)
+
+
+def score(x: Float, step: float) -> Float:
+    """The column p of ``evtkit score --tail``, of tails by ``evtkit fit --save``, both as they come."""
+    with TemporaryDirectory() as folder:
+        history, query, saved, scores = (Path(folder) / name for name in ("h.csv", "q.csv", "h.npz", "p.csv"))
+        header = ",".join(f"c{i}" for i in range(x.shape[1]))
+
+        def log_p(values: Float) -> Float:
+            np.savetxt(query, values, delimiter=",", header=header, comments="", fmt="%.17g")
+            _run("score", query, "--tail", saved, "--output", scores)
+            with scores.open(encoding="utf-8") as file:
+                found = [float(row["log_p"]) for row in csv.DictReader(file)]
+            return np.array(found).reshape(values.shape)
+
+        np.savetxt(history, x, delimiter=",", header=header, comments="", fmt="%.17g")
+        _run("fit", history, "--save", saved)
+        return _where_p_falls(log_p, x, step)
+
+
+def _run(*arguments: object) -> None:
+    result = CliRunner().invoke(main_command, [str(a) for a in arguments])
+    if result.exit_code:
+        raise SystemExit(result.output)
+
+
+def _where_p_falls(log_p_of: Callable[[Float], Float], x: Float, step: float) -> Float:
+    """The levels (risks, samples) beyond which p-values are at most the risks, by bisection."""
+    middle, high = float(np.median(x)), float(np.quantile(x, 0.96))
+    log_risk = np.log(RISKS)[:, None]
+    low, far = np.full((len(RISKS), x.shape[1]), np.log(0.3)), np.full((len(RISKS), x.shape[1]), np.log(1e3))
+    for _ in range(24):
+        between = 0.5 * (low + far)
+        values = middle + (high - middle) * np.exp(between)
+        if step:
+            values = step * np.ceil(values / step)
+        falls = log_p_of(values) <= log_risk
+        low, far = np.where(falls, low, between), np.where(falls, between, far)
+    level = middle + (high - middle) * np.exp(far)
+    return step * (np.ceil(level / step) - 1.0) if step else level  # on a lattice the first value that counts
+
+
+DOORS: dict[str, Callable[[Float, float], Float]] = {
+    "plug-in": plug_in, "tail": tail, "tenth": tenth, "cleaned": cleaned, "saliency": saliency, "score": score,
 }  # fmt: skip
-SAMPLES = {"plug-in": (1000, 600, 150), "Tail": (1000, 600, 150), "fewer": (1000, 600, 150),
-           "cleaned": (100, 60, 20)}  # fmt: skip
+SAMPLES = {"plug-in": (1000, 600, 150), "tail": (1000, 600, 150), "tenth": (1000, 600, 150),
+           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (100, 60, 20)}  # fmt: skip
 
 
 def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float, Float, Float]:
@@ -128,7 +183,7 @@ def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float
     """
     rng = np.random.default_rng(seed)
     x = law.draw(rng, (n, samples))
-    levels = DOORS[door](x)
+    levels = DOORS[door](x, law.step)
     ratio = np.array([law.beyond(levels[i]) / attainable(law, risk) for i, risk in enumerate(RISKS)])
     middle = float(np.median(x))
     missed = []
@@ -157,8 +212,11 @@ def contaminated(seeds: int) -> list[list[str]]:
                 x[:moved] += 8.0
                 scores = detector(**({"random_state": seed} if name == "IForest" else {})).fit(x).decision_scores_
                 best = np.count_nonzero(scores[:moved] > np.sort(scores[moved:])[-3])
-                flagged = PotThreshold().fit(scores).labels_
-                counts.append([flagged[:moved].sum(), flagged[moved:].sum(), best])
+                found = [best]
+                for threshold in (PotThreshold(), PotThreshold(risk=1e-3)):
+                    flagged = threshold.fit(scores).labels_
+                    found += [flagged[:moved].sum(), flagged[moved:].sum()]
+                counts.append(found)
             row = [f"{moved} of {normal + moved:,}", name, *(f"{v:.1f}" for v in np.mean(counts, axis=0))]
             print("  ".join(f"{cell:>14s}" for cell in row), flush=True)
             rows.append(row)
@@ -176,7 +234,8 @@ def main() -> None:
     if options.seeds:
         rows = contaminated(options.seeds)
         if options.tables:
-            header = ["outliers", "detector", "flagged of them", "flagged of the others", "oracle"]
+            header = ["outliers", "detector", "oracle", "as it comes", "and of the others", "risk 0.001",
+                      "and of the others"]  # fmt: skip
             _write(options.tables / "doors-contaminated.csv", [header, *rows])
     warnings.simplefilter("error")
     for door in options.doors:

@@ -1,6 +1,6 @@
 """Per-sample profiles in PyTorch against the alternatives: ratios in one process, memory against its bound.
 
-    python benchmarks/profile_torch.py [--threads 1] [--repeats 7]
+    python benchmarks/profile_torch.py [--threads 1] [--repeats 7] [--count] [--gpu]
 
 CPU: ResNet-18 at 32×32 (first convolution 3×3, no pooling after it), batch 32. GPU, where there is one: ResNet-50 at
 224×224, batch 64. Every round times all candidates in turn, so that a slow moment of the machine hits them alike;
@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -154,6 +155,7 @@ def cuda(repeats: int) -> None:
         model = networks.resnet50().cuda()
         x, y = torch.randn(64, 3, 224, 224, device="cuda"), torch.randint(0, 1000, (64,), device="cuda")
         net = TorchModel(model, autocast=setting, max_workspace_mib=1024, reduction="mean-abs")
+        taylor = TorchModel(model, autocast=setting, max_workspace_mib=1024)
 
         def step(model: nn.Module = model, x: Tensor = x, y: Tensor = y, setting: torch.dtype | None = setting) -> None:
             model.zero_grad()
@@ -162,13 +164,37 @@ def cuda(repeats: int) -> None:
             loss.backward()
 
         net.profile(x, y)
+        taylor.profile(x, y)
+        print(f"{date.today()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
         print(f"GPU {torch.cuda.get_device_name()}, ResNet-50 at 224×224, batch 64, {name}")
         candidates: dict[str, Candidate] = {"plain forward + backward": step}
         candidates["evtkit profile"] = partial(net.profile, x, y)
+        candidates["evtkit profile, Taylor"] = partial(taylor.profile, x, y)
         seconds = compare(candidates, repeats, torch.cuda.synchronize)
         report(seconds, len(x))
-        hours = 50_000 / len(x) * statistics.median(seconds["evtkit profile"]) / 3600
-        print(f"  50,000 images: {60 * hours:.1f} minutes")
+        for way in ("evtkit profile", "evtkit profile, Taylor"):
+            print(
+                f"  50,000 images, {way}: {50_000 / len(x) * statistics.median(seconds[way]):.0f} s without the sketch"
+            )
+
+
+def operations() -> None:
+    """What one warm batch asks of PyTorch, and what of it an accelerator would have to be waited for."""
+    from torch.profiler import ProfilerActivity, profile
+
+    waits = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::copy_")
+    model = networks.resnet18()
+    x, y = torch.randn(4, 3, 32, 32), torch.randint(0, 10, (4,))
+    print("Operators a warm batch, ResNet-18 at 32×32")
+    for reduction in ("taylor", "mean-abs"):
+        net = TorchModel(model, reduction=reduction)
+        for _ in range(2):
+            net.profile(x, y)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            net.profile(x, y)
+        counts = {event.key: event.count for event in seen.key_averages()}
+        total = sum(count for name, count in counts.items() if name.startswith("aten::"))
+        print(f"  {reduction:9s} {total} in all; " + ", ".join(f"{name} {counts.get(name, 0)}" for name in waits))
 
 
 def memory() -> None:
@@ -204,6 +230,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--count", action="store_true", help="count operators instead")
+    parser.add_argument("--gpu", action="store_true", help="only on the accelerator")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Full backward hook is firing")  # opacus at the first layer
@@ -212,6 +240,12 @@ def main() -> None:
         child(options.child)
         return
     torch.set_num_threads(options.threads)
+    if options.count:
+        operations()
+        return
+    if options.gpu:
+        cuda(options.repeats)
+        return
     cpu(options.repeats)
     memory()
     cuda(options.repeats)

@@ -1,6 +1,6 @@
 """Stream detectors: evtkit's update and step against libspot's step, and many streams at once.
 
-    python benchmarks/spot.py
+    python benchmarks/spot.py [--tables docs/tables] [--risks 1e-3 1e-4]
 
 One stream is calibrated on its first 2,000 observations and fed 500,000 more, threshold at the 98 % quantile, as many
 excesses kept by both (500, libspot's default). libspot has a step for one observation; it is called in a loop over
@@ -9,8 +9,11 @@ Python floats, and so is evtkit's. Then 1,000 streams of 100,000 observations at
 
 from __future__ import annotations
 
+import argparse
+import csv
 import resource
 import time
+from pathlib import Path
 
 import libspot
 import numpy as np
@@ -21,7 +24,8 @@ from evtkit import DSpot, Spot, gpd
 CALIBRATION, OBSERVATIONS, KEPT = 2_000, 500_000, 500
 
 
-def one_stream(name: str, x: np.ndarray, risk: float) -> None:
+def one_stream(name: str, x: np.ndarray, risk: float) -> list[str]:
+    """Print the rates, and return a row of the table."""
     first, rest = x[:CALIBRATION], x[CALIBRATION:]
     floats = rest.tolist()
 
@@ -52,7 +56,13 @@ def one_stream(name: str, x: np.ndarray, risk: float) -> None:
     ratios = {key: times["libspot"] / times[key] for key in ("step", "update")}
     print(f"{name:12s} {risk:6g}  {rates['libspot']:7.2f}  {rates['step']:6.2f} {ratios['step']:5.1f} ×"
           f"  {rates['update']:6.1f} {ratios['update']:6.1f} ×  {rates['default']:6.1f}"
-          f"  {rates['both']:6.1f}  {rates['drift']:6.1f}")  # fmt: skip
+          f"  {rates['both']:6.1f}  {rates['drift']:6.1f}", flush=True)  # fmt: skip
+    kinds = (Spot(risk), Spot(risk, side="both"), DSpot(risk, 100), DSpot(risk, 100, side="both"))
+    sizes = [sum(np.asarray(a).nbytes for a in vars(spot.fit(first)._streams).values()) for spot in kinds]
+    print("bytes a stream, 1000 excesses: Spot, both sides, DSpot, both sides", sizes)
+    return [name, f"{risk:g}", f"{rates['libspot']:.2f}", f"{rates['step']:.2f} ({ratios['step']:.1f} ×)",
+            f"{rates['update']:.1f} ({ratios['update']:.0f} ×)", f"{rates['both']:.1f}", f"{rates['drift']:.1f}",
+            f"{sizes[0]:,}", f"{sizes[3]:,}"]  # fmt: skip
 
 
 def many_streams(streams: int, observations: int) -> None:
@@ -75,6 +85,10 @@ def many_streams(streams: int, observations: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, help="folder for alarms-speed.csv")
+    parser.add_argument("--risks", type=float, nargs="+", default=[1e-3, 1e-4])
+    options = parser.parse_args()
     print(machine(), "— million observations a second, fastest of three turns\n")
     print("stream         risk  libspot    step ratio   update    ratio  kept 1000  both  DSpot")
     rng = np.random.default_rng(0)
@@ -85,8 +99,13 @@ if __name__ == "__main__":
         "ξ = 0.5": gpd.rvs(0.5, 1.0, total, rng),
         "uniform": rng.random(total),
     }
+    table = [
+        ["", "risk", "libspot", "step", "update", "update, both sides", "DSpot", "bytes, Spot", "bytes, DSpot, both"]
+    ]
     for name, x in streams.items():
-        for risk in (1e-3, 1e-4):
-            one_stream(name, x, risk)
+        table += [one_stream(name, x, risk) for risk in options.risks]
+    if options.tables:
+        with (options.tables / "alarms-speed.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(table)
     print()
     many_streams(1_000, 100_000)

@@ -9,6 +9,8 @@ import pytest
 collect_ignore = ["conf.py", "pictures.py"]
 if not all(find_spec(name) for name in ("torch", "sklearn", "matplotlib")):
     collect_ignore.append("saliency.rst")
+if not find_spec("formulaic"):
+    collect_ignore.append("covariates.rst")
 if not find_spec("river"):
     collect_ignore.append("watching.rst")
 if not all(find_spec(name) for name in ("libspot", "pyod")):

@@ -35,6 +35,7 @@ _DEFINED_IN = {
 }
 _MODULES = (
     "cleaning",
+    "covariates",
     "dependence",
     "families",
     "gev",

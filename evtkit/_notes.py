@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit.cleaning import FROM, isolated
 from evtkit.dependence import extremal_index
 from evtkit.fit import FitStatus
 from evtkit.gof import goodness_of_fit
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["advice"]
 
-_FEWEST = 5  # excesses of a tail that is believed
+_FEWEST = 3  # excesses of a tail that is believed
 _FEW = 20  # excesses that say little of a shape
 _REJECTED = 1e-3  # p-value of a fit that does not hold
 _CLUSTERED = 0.7  # extremal index of excesses that come together
@@ -73,6 +74,14 @@ def advice(
     )
     apart = "stood apart and were left out"
     note(left_out > 0, lambda c: f"{left_out[c]:,} observations {apart}", f"observations {apart}")
+    if ordered is not None and len(n) <= _MANY:
+        hidden = _standing_apart(ordered[0], left_out)
+        heavier = "make the tail too heavy; clean=True (--clean) leaves them out"
+        note(
+            hidden > 0,
+            lambda c: f"{hidden[c]:,} observations stand apart: if of another kind, they {heavier}",
+            f"some observations stand apart: if of another kind, they {heavier}",
+        )
     far = "far levels rest on the prior"
     note(
         with_tail & (fit.n < _FEW),
@@ -107,6 +116,15 @@ def advice(
             f"{p:g} lies far out for their number of observations: it rests on the model",
         )
     return tuple(_line(where, one, many, names) for where, one, many in found)
+
+
+def _standing_apart(sample: NDArray[Any], left_out: Int) -> Int:
+    """How many observations cleaning would leave out, in channels where nothing was."""
+    counts = np.zeros(len(sample), dtype=np.int64)
+    for c in np.flatnonzero(left_out == 0):
+        x = sample[c][~np.isnan(sample[c])]
+        counts[c] = np.count_nonzero(isolated(x, quantile=FROM)) if x.size else 0
+    return counts
 
 
 def _of_time(note: Callable[..., None], wanted: Bool, sample: NDArray[Any], threshold: Float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from evtkit import gpd
 from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, text
+from evtkit._moments import empty_state, mean_and_variance, right_bins
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ _SKETCH = {
     "largest": Array("f4 f8", "channels kept", nan=True),
     "count": Array("i8", "channels", low=0, high=MANY),
     "nonfinite_count": Array("i8", "channels", low=0, high=MANY),
-    "origin": Array("f8", "channels"),
-    "offset": Array("f8", "channels"),
-    "squares": Array("f8", "channels", low=0.0, nan=True, infinite=True),
+    "moments": Array("i8", "channels numbers", low=-MANY, high=MANY),
     "minimum": Array("f4 f8", "channels", infinite=True),
     "names": Array("U", "channels", optional=True),
 }
@@ -157,15 +156,26 @@ def check_sketch(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "
             bool(np.all((low == least) | ((low < least) & (count > capacity)))), "a minimum is not the smallest value"
         )
         seen = count > 0
-        mean = one["origin"] + one["offset"]
-        room = _CLOSE * np.maximum(np.abs(low), np.abs(most)).astype(np.float64)
+        reach = np.maximum(np.abs(low.astype(np.float64)), np.abs(most))
+        _check_state(one["moments"], np.where(seen, reach, 0.0))
+        mean, variance = mean_and_variance(one["moments"], count)
+        room = _CLOSE * reach
         between = (mean >= low - room) & (mean <= most + room)
         _must(bool(np.all(between | ~seen)), "a mean is not between the extremes")
+        squares = variance * np.maximum(count - 1, 1)
+        _must(bool(np.all((squares >= 0.0) | ~seen)), "a variance is negative")
         spread = count * (0.5 * (most - low)) ** 2  # at the most (Popoviciu 1935)
-        squares = one["squares"]  # of numbers so large that they overflow they are infinite or NaN
         _must(bool(np.all((squares <= spread * (1.0 + _CLOSE) + room**2) | ~seen | ~np.isfinite(squares))),
               "a variance is more than the extremes allow")  # fmt: skip
-        _check_moments(np.where(known, largest, 0.0), known, mean, one["squares"], seen & (count == kept), room)
+        _check_moments(np.where(known, largest, 0.0), known, mean, squares, seen & (count == kept), room)
+
+
+def _check_state(state: Int, reach: Float) -> None:
+    """Moments as `evtkit._moments` leaves them, of values that reach so far."""
+    _must(state.shape[1] == empty_state(0).shape[1], "moments are not so many numbers")
+    _must(bool(np.all(state[:, 0] == right_bins(reach))), "moments are not of such values")
+    low = state[:, 1::2]
+    _must(bool(np.all((low >= 0) & (low < 1 << 40))), "moments are not in their form")
 
 
 def _check_moments(x: Float, known: Bool, mean: Float, squares: Float, whole: Bool, room: Float) -> None:

@@ -144,7 +144,6 @@ def fit_gpd(
     array([-0.27, -0.29, -0.29, -0.32])
     """
     from evtkit._kernels.grouped import fit_rounded_rows
-    from evtkit._kernels.transpose import channel_rows  # deferred, for they load the compiled kernels
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
@@ -163,7 +162,7 @@ def fit_gpd(
     steps = rounding_steps(resolution, columns.shape[1], method)
 
     def work(piece: slice) -> None:
-        rows = channel_rows(columns, piece)
+        rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
         METHODS[method](rows, result[piece], counts[piece])
         if resolution != 0.0 and method == "mle":
             fit_rounded_rows(np.ascontiguousarray(rows), steps[piece], result[piece])

@@ -244,7 +244,6 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, n_threads: int | None = None) -
     GevFit(xi=0.03306 ± 0.031, mu=9.76792 ± 0.096, sigma=1.93 ± 0.07, loglik=-1126.603252, n=500, status=OK)
     """
     from evtkit._kernels.gev import fit_rows  # deferred, for they load the compiled kernels
-    from evtkit._kernels.transpose import channel_rows
 
     values = real_array(maxima, "maxima")
     if values.ndim == 0:
@@ -261,7 +260,8 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, n_threads: int | None = None) -
     counts = np.empty(channels, dtype=np.int64)
 
     def work(piece: slice) -> None:
-        fit_rows(channel_rows(columns, piece), result[piece], covariance[piece], counts[piece])
+        rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
+        fit_rows(rows, result[piece], covariance[piece], counts[piece])
 
     for_each(work, chunks(channels, max(1, _CHUNK_VALUES // max(1, len(columns)))), n_threads)
     status, xi, mu, sigma, loglik = (column.reshape(shape).copy() for column in result.T)

@@ -210,7 +210,6 @@ def _per_channel(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Float:
 def _limits(values: Float, fit: GpdFit, w: Float, level: float, n_threads: int | None) -> tuple[Float, Float]:
     """Profile-likelihood limits of every channel: of the return level at w, or of ξ where w is NaN."""
     from evtkit._kernels.profile_limits import limits_rows  # deferred: compiled
-    from evtkit._kernels.transpose import channel_rows
 
     columns = values.reshape(len(values), -1) if values.size else np.empty((0, fit.xi.size))
     fits = np.column_stack([np.where(_fitted(fit), fit.xi, np.nan).ravel(), fit.sigma.ravel(), w.ravel()])
@@ -218,7 +217,7 @@ def _limits(values: Float, fit: GpdFit, w: Float, level: float, n_threads: int |
     drop = 0.5 * float(ndtri(0.5 + 0.5 * level)) ** 2
 
     def work(piece: slice) -> None:
-        limits_rows(channel_rows(columns, piece), fits[piece], limits[piece], drop)
+        limits_rows(np.array(columns[:, piece].T, dtype=np.float64, order="C"), fits[piece], limits[piece], drop)
 
     for_each(work, chunks(columns.shape[1], 64), n_threads)
     return limits[:, 0].reshape(fit.xi.shape), limits[:, 1].reshape(fit.xi.shape)

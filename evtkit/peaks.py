@@ -10,7 +10,8 @@ import numpy as np
 from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
-from evtkit.cleaning import isolated
+from evtkit._moments import empty_state, mean_and_variance
+from evtkit.cleaning import FROM, isolated
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
 
 __all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
-
-_CLEAN_FROM = 0.8  # quantile from which on observations may stand apart
 
 
 def fit_tail(
@@ -38,7 +37,10 @@ def fit_tail(
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
-    """Fit a peaks-over-threshold model to each channel. Give one of `quantile`, `threshold`, `n_excess`.
+    """Fit a peaks-over-threshold model to each channel. Give one of `quantile`, `threshold`, `n_excess`, or none.
+
+    Without one the tail is the most extreme tenth of each channel, but at most 50 observations or √n, whichever is
+    more (and 10, or a quarter, of fewer than 100): see :doc:`/calibration`.
 
     Parameters
     ----------
@@ -118,11 +120,12 @@ def fit_tail(
         kept, levels = _kept(columns, n, sign, rule)
         summary = _summary_of_present(columns, kept, sign, keep_sample, n_threads)
     largest, sample, moments = summary
+    mean, variance = mean_and_variance(moments, n)
     if levels is None:
         at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
         levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
     return tail_from_largest(
-        largest, levels, n, sign * moments[:, 0], moments[:, 1], sample=sample, side=side, method=method,
+        largest, levels, n, sign * mean, variance, sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
         left_out=left_out,
     )  # fmt: skip
@@ -132,9 +135,9 @@ def default_excesses(n: int) -> int:
     """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
 
     Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
-    predictive law allows for.
+    predictive law allows for. Of fewer than 100 observations it is 10, or a quarter of them.
     """
-    return max(int(min(0.1 * n, max(50.0, n**0.5))), 1)
+    return max(int(min(0.1 * n, max(50.0, n**0.5))), min(10, n // 4), 1)
 
 
 def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
@@ -143,7 +146,7 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            channel[present[isolated(sign * channel[present], quantile=_CLEAN_FROM)]] = np.nan
+            channel[present[isolated(sign * channel[present], quantile=FROM)]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 
@@ -175,19 +178,19 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
     return np.asarray(np.count_nonzero(absent, axis=0))
 
 
-_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
 
 
 def _summary(
     columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary | None:
-    """The largest values (channels, kept), the samples, mean and sum of squares; None if not all values are finite."""
+    """The largest values (channels, kept), the samples, and states of `_moments`; None if not all values are finite."""
     from evtkit._kernels.select import summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
     sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
-    moments = np.empty((channels, 2))
+    moments = np.zeros_like(empty_state(channels))
     finite = []
 
     def work(piece: slice) -> None:
@@ -204,7 +207,7 @@ def _summary_of_present(
     rows, channels = columns.shape
     largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
     sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
-    moments = np.full((channels, 2), np.nan)
+    moments = empty_state(channels)
 
     def work(piece: slice) -> None:
         for c in range(piece.start, piece.stop):
@@ -225,7 +228,7 @@ def tail_from_largest(
     levels: Float,
     n: NDArray[np.int64],
     mean: Float,
-    squares: Float,
+    variance: Float,
     *,
     sample: NDArray[Any] | None,
     side: str,
@@ -255,7 +258,7 @@ def tail_from_largest(
     shape = () if scalar else (total,)
     fit = as_fit(result, counts, shape, "mle")
     sign = 1.0 if side == "upper" else -1.0
-    std = np.sqrt(squares / np.maximum(n - 1, 1))
+    std = np.sqrt(variance)
     tail = Tail(
         threshold=(sign * levels).reshape(shape), xi=fit.xi, sigma=fit.sigma, n=n.reshape(shape), n_excess=fit.n,
         status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),
@@ -294,9 +297,13 @@ def how_many(
     """
     given = [name for name, value in (("quantile", quantile), ("threshold", threshold), ("n_excess", n_excess))
              if value is not None]  # fmt: skip
-    if len(given) != 1:
-        raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given) or 'none'}")
+    if len(given) > 1:
+        raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given)}")
     most = int(n.max())
+    if not given:
+        if most < 2:
+            raise ValueError(f"x must hold two observations, for a threshold and an excess, got {most}")
+        return np.minimum([default_excesses(count) + 1 for count in n.tolist()], n)
     if quantile is not None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")

@@ -12,6 +12,7 @@ from evtkit._common.checks import real_array, whole_number
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
+from evtkit._moments import empty_state, join, mean_and_variance
 from evtkit._stored import check_sketch
 from evtkit.peaks import Thresholds, how_many, tail_from_largest
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    from evtkit._common.types import Float
+    from evtkit._common.types import Float, Int
     from evtkit.tail import Tail
 
 __all__ = ["TailSketch"]
@@ -33,8 +34,8 @@ class TailSketch:
 
     Blocks of any size go in by `update`; sketches of parts of a stream, filled anywhere, are joined by `merge`; `fit`
     makes the `Tail` that `fit_tail` would have made of all the data at once. The k largest, and so every fit, are the
-    same to the last bit however the stream was cut and joined and on however many threads; mean and variance agree to
-    rounding.
+    same to the last bit however the stream was cut and joined and on however many threads, and so are mean and
+    variance: sketches of the same observations have equal bytes.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class TailSketch:
 
     Notes
     -----
-    Memory grows with what is kept, up to ``channels × (capacity · 1.25 + 80 … 272)`` values of `dtype`, plus nine
+    Memory grows with what is kept, up to ``channels × (capacity · 1.25 + 80 … 272)`` values of `dtype`, plus 24
     numbers a channel and a workspace a thread; then nothing grows with the stream. A pickle holds what `save` writes:
     sketches of equal content have equal pickles.
 
@@ -102,9 +103,7 @@ class TailSketch:
         self._spare = int(spare_slots(self.capacity))
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
-        # The mean is origin + offset, kept apart: sums would round away where the spread is far below the mean.
-        self._origin, self._offset = np.zeros(self.n_channels), np.zeros(self.n_channels)
-        self._squares = np.zeros(self.n_channels)
+        self._moments = empty_state(self.n_channels)
         self._minimum = np.full(self.n_channels, np.inf, dtype=self.dtype)
         self._rows = np.empty((self.n_channels, 0), dtype=self.dtype)
         self._fill = np.zeros(self.n_channels, dtype=np.int64)
@@ -118,12 +117,12 @@ class TailSketch:
     @property
     def mean(self) -> Float:
         """Mean of each channel's observations, NaN before the first."""
-        return np.where(self.count > 0, self._origin + self._offset, np.nan)
+        return mean_and_variance(self._moments, self.count)[0]
 
     @property
     def variance(self) -> Float:
         """Variance with ddof = 1, 0 for a single observation, NaN before the first."""
-        return np.where(self.count > 0, self._squares / np.maximum(self.count - 1, 1), np.nan)
+        return mean_and_variance(self._moments, self.count)[1]
 
     @property
     def std(self) -> Float:
@@ -175,24 +174,18 @@ class TailSketch:
         values = self._checked(block)
         if values.shape[0] == 0:
             return
-        from evtkit._kernels.sketch import block_moments
-
-        # Deviations from about the mean: from that of a few rows, so that their squares do not cancel.
-        with np.errstate(invalid="ignore", over="ignore"):
-            shift = values[:: max(1, values.shape[0] // 16)].mean(axis=0, dtype=np.float64)
-        shift = np.where(np.isfinite(shift), shift, 0.0)
-        sums, low = np.zeros((2, self.n_channels)), np.full(self.n_channels, np.inf, dtype=self.dtype)
-        parts = pieces(self.n_channels, values.shape[0], self.n_threads)
-        for_each(lambda p: block_moments(values, p.start, p.stop, shift, sums, low), parts, self.n_threads)
         fresh = np.full(self.n_channels, values.shape[0])
-        with np.errstate(invalid="ignore", over="ignore"):
-            moments = shift, sums[0] / fresh, sums[1] - sums[0] ** 2 / fresh
-        if not np.all(np.isfinite(sums[0])):
-            values, fresh, moments, low = self._without_nonfinite(values, shift)
+        found = self._summed(values)
+        if found is None:
+            values, fresh = self._without_nonfinite(values)
+            found = self._summed(np.nan_to_num(values))
+            assert found is not None
+            low = np.where(np.isnan(values), np.array(np.inf, dtype=self.dtype), values + 0.0).min(axis=0)
+            found = found[0], low.astype(self.dtype, copy=False)
         if given is not None and self.names is None:
             self.names = given.names
-        self._add_moments(fresh, *moments)
-        np.minimum(self._minimum, low, out=self._minimum)
+        self._moments, self.count = join(self._moments, found[0]), self.count + fresh
+        np.minimum(self._minimum, found[1], out=self._minimum)
         self._keep(values)
 
     def merge(self, other: TailSketch) -> None:
@@ -212,7 +205,7 @@ class TailSketch:
             check_names(other.names.tolist(), self.names, "the other sketch")
             self.names = other.names
         block = other.largest()
-        self._add_moments(other.count, other._origin, other._offset, other._squares)
+        self._moments, self.count = join(self._moments, other._moments), self.count + other.count
         self.nonfinite_count += other.nonfinite_count
         np.minimum(self._minimum, other._minimum, out=self._minimum)
         for piece in chunks(block.shape[1], 1024):
@@ -230,7 +223,7 @@ class TailSketch:
         method: str = "mle",
         resolution: float | None = None,
     ) -> Tail:
-        """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three.
+        """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three, or none.
 
         Parameters
         ----------
@@ -278,8 +271,9 @@ class TailSketch:
             position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
             levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
         width = max(1, int(kept.max()))
+        mean, variance = mean_and_variance(self._moments, self.count)
         return tail_from_largest(
-            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, self.mean, self._squares,
+            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, mean, variance,
             sample=None, side="upper", method=method, resolution=resolution,
             scalar=False, n_threads=self.n_threads, names=self.names,
         )  # fmt: skip
@@ -301,9 +295,7 @@ class TailSketch:
             "largest": self.largest(),
             "count": self.count,
             "nonfinite_count": self.nonfinite_count,
-            "origin": self._origin,
-            "offset": self._offset,
-            "squares": self._squares,
+            "moments": self._moments,
             "minimum": self._minimum,
         }
         if self.names is not None:
@@ -348,8 +340,7 @@ class TailSketch:
         full = kept == self.capacity
         self._cutoff[full] = self._rows[full, 0]
         self.count, self.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
-        self._origin, self._offset, self._squares = arrays["origin"], arrays["offset"], arrays["squares"]
-        self._minimum = arrays["minimum"]
+        self._moments, self._minimum = arrays["moments"], arrays["minimum"]
         self.names = arrays.get("names")
 
     def __repr__(self) -> str:
@@ -374,44 +365,27 @@ class TailSketch:
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 
-    def _without_nonfinite(
-        self, values: NDArray[Any], shift: Float
-    ) -> tuple[NDArray[Any], NDArray[np.int64], tuple[Float, Float, Float], NDArray[Any]]:
-        """A block with NaN for all that is not finite, the number, moments and minima of the rest; or a ValueError."""
+    def _summed(self, values: NDArray[Any]) -> tuple[Int, NDArray[Any]] | None:
+        """Moments and minima of a block; None if it is not finite."""
+        from evtkit._kernels.sketch import block_moments
+
+        moments, low = np.zeros_like(self._moments), np.empty(self.n_channels, dtype=self.dtype)
+        parts, finite = pieces(self.n_channels, values.shape[0], self.n_threads), []
+        for_each(lambda p: finite.append(block_moments(values, p.start, p.stop, moments, low)), parts, self.n_threads)
+        return (moments, low) if all(finite) else None
+
+    def _without_nonfinite(self, values: NDArray[Any]) -> tuple[NDArray[Any], Int]:
+        """A block with NaN for all that is not finite, and the numbers of the rest; or a ValueError."""
         finite = np.isfinite(values)
-        fresh = np.count_nonzero(finite, axis=0)
-        if np.all(finite):  # a sum may overflow where no value does
-            mean = (values.astype(np.float64) * 2.0**-100).mean(axis=0) * 2.0**100
-            return (
-                values,
-                fresh,
-                (mean, np.zeros(self.n_channels), np.full(self.n_channels, np.inf)),
-                values.min(axis=0),
-            )
         if self.nonfinite == "raise":
             row, channel = np.argwhere(~finite)[0].tolist()
             raise ValueError(
                 f"observations must be finite, got {values[row, channel]} in row {row} of channel {channel}; "
                 "TailSketch(…, nonfinite='count') leaves such values out"
             )
+        fresh = np.count_nonzero(finite, axis=0)
         self.nonfinite_count += values.shape[0] - fresh
-        deviations = np.where(finite, values - shift, 0.0)
-        share = deviations.sum(axis=0) / np.maximum(fresh, 1)
-        squares = np.where(finite, deviations - share, 0.0) ** 2
-        low = np.where(finite, values, np.array(np.inf, dtype=self.dtype)).min(axis=0)
-        cleaned = np.where(finite, values, np.array(np.nan, dtype=self.dtype))
-        return cleaned, fresh, (shift, share, squares.sum(axis=0)), low
-
-    def _add_moments(self, count: NDArray[np.int64], origin: Float, offset: Float, squares: Float) -> None:
-        """Join counts, means (origin + offset) and sums of squared deviations (Chan, Golub & LeVeque 1983)."""
-        first = (self.count == 0) & (count > 0)
-        self._origin, self._offset = np.where(first, origin, self._origin), np.where(first, offset, self._offset)
-        gap = np.where(count > 0, (origin - self._origin) + (offset - self._offset), 0.0)
-        share = count / np.maximum(self.count + count, 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # squares of numbers beyond 1e150
-            self._squares = self._squares + np.where(count > 0, squares + gap * gap * share * self.count, 0.0)
-        self._offset = self._offset + gap * share * (self.count > 0)
-        self.count = self.count + count
+        return np.where(finite, values, np.array(np.nan, dtype=self.dtype)), fresh
 
     def _keep(self, block: NDArray[Any]) -> None:
         from evtkit._kernels.sketch import keep_largest

@@ -116,7 +116,7 @@ class Tail:
             - "predictive": P(X ≥ x) of the next observation, with the uncertainty of ξ, σ and the exceedance rate
               averaged in; see `evtkit.predictive`. What has happened is possible: the probability is never 0. Up to the
               threshold it is (1 + number of observations ≥ x)/(n + 1), and so it is above where a channel has no fit or
-              fewer than 5 excesses.
+              fewer than 3 excesses.
             - "plug-in": the textbook's P(X > x) = (N_u/n) · S(x − u) with the estimates for the truth, and the share of
               observations above x up to the threshold. Too small far out, by a multiple where p·n is below 10. NaN
               above the threshold in a channel without a fit, 0 beyond the endpoint of a tail with ξ < 0.
@@ -395,12 +395,13 @@ class Tail:
     def __len__(self) -> int:
         return self.threshold.size
 
-    def __getitem__(self, channel: int | str | Sequence[str]) -> Tail:
-        """One channel, by its position or name, as a tail of its own; of a list of names, a tail of those channels."""
+    def __getitem__(self, channel: int | str | Sequence[int | str]) -> Tail:
+        """One channel, by its position or name, as a tail of its own; of a list of those, a tail of these channels."""
         if not self.threshold.ndim:
             raise TypeError("this tail has one channel already")
         if not isinstance(channel, int | np.integer):
-            positions = [self._position(name) for name in ([channel] if isinstance(channel, str) else channel)]
+            wanted = [channel] if isinstance(channel, str) else channel
+            positions = [self._position(c) if isinstance(c, str) else int(c) for c in wanted]
             if not isinstance(channel, str):
                 arrays = {f.name: getattr(self, f.name) for f in fields(self)}
                 chosen: dict[str, Any] = {n: a[positions] for n, a in arrays.items() if isinstance(a, np.ndarray)}

@@ -115,3 +115,36 @@ def test_wrong_arguments_are_named():
         isolated([1.0, 2.0], alpha=0)
     with pytest.raises(ValueError, match="excesses must be one or more positive"):
         fit_censored([1.0, -1.0], 2)
+
+
+def test_many_just_beyond_the_rest_do_not_hide_the_dip_below_them():
+    rng = np.random.default_rng(4)  # a gamma tail, and one in twenty of another mode, where few others are
+    for _ in range(5):
+        x = np.concatenate([rng.gamma(4.0, size=999), 12.2 + rng.gamma(4.0, size=50)])
+        apart = isolated(x, quantile=0.8)
+        assert apart[-50:].sum() >= 35
+        assert apart[:-50].sum() <= 4
+
+
+@pytest.mark.parametrize("draw", ["standard_cauchy", "mixture"])
+def test_heavy_tails_are_not_contaminated_ones(draw):
+    touched = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(1000) * np.where(rng.random(1000) < 0.1, 3.0, 1.0)
+        touched += isolated(rng.standard_cauchy(1000) if draw == "standard_cauchy" else x, quantile=0.8).any()
+    assert touched <= 4
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_gross_outliers_are_named_beside_the_number(side):
+    sign = 1.0 if side == "upper" else -1.0
+    x = sign * np.concatenate([np.random.default_rng(0).standard_normal(990), np.full(10, 15.0)])
+    tail = fit_tail(x, side=side)
+    (line,) = [line for line in tail.notes if "stand apart" in line]
+    assert line.startswith("10 ")
+    assert "clean=True" in line
+    assert sign * tail.isf(1e-3) > 10.0
+    cleaned = fit_tail(x, side=side, clean=True)
+    assert 2.7 < sign * cleaned.isf(1e-3) < 4.2
+    assert not [line for line in cleaned.notes if "clean=True" in line]

@@ -44,9 +44,9 @@ def document(*arguments, **kwargs):
 
 
 def test_fit_is_fit_tail_of_every_numeric_column(csv):
-    got, want = document("fit", csv), fit_tail(X, quantile=0.9)
+    got, want = document("fit", csv), fit_tail(X)
     assert (got["command"], got["schema"], got["file"], got["rows"]) == ("fit", 1, csv, 500)
-    assert (got["rule"], got["side"], got["method"]) == ({"quantile": 0.9}, "upper", "mle")
+    assert (got["rule"], got["side"], got["method"]) == (None, "upper", "mle")
     assert got["skipped_columns"] == [{"column": "day", "reason": "text, such as 'd1'"}]
     assert [c["column"] for c in got["columns"]] == list(NAMES)
     for name in ("threshold", "xi", "sigma", "se_xi", "se_sigma", "loglik", "n", "n_excess"):
@@ -71,7 +71,7 @@ def test_fit_options_are_fit_tails_own(csv, rule, side):
 @pytest.mark.parametrize("side", ["upper", "lower"])
 def test_return_levels_have_profile_intervals_above_the_threshold(csv, side):
     got = document("fit", csv, "-m", 1000, "-m", 5, "--confidence", 0.9, "--side", side)["columns"]
-    tail = fit_tail(X, quantile=0.9, side=side)
+    tail = fit_tail(X, side=side)
     interval = return_level_interval(tail.excesses, 1000, rate=tail.n_excess / tail.n, level=0.9)
     for i, column in enumerate(got):
         far, near = column["return_levels"]
@@ -111,7 +111,7 @@ def test_each_column_does_with_the_values_it_has(tmp_path):
     assert "--missing drop" in error
     got = document("fit", path, "--missing", "drop")["columns"]
     for i, column in enumerate(got):
-        want = fit_tail(x[~np.isnan(x[:, i]), i], quantile=0.9)
+        want = fit_tail(x[~np.isnan(x[:, i]), i])
         assert (column["n"], column["missing"]) == (int(want.n), 500 - int(want.n))
         assert column["xi"] == float(want.xi)
     scores = document("score", path, "--missing", "drop", "--top", 1500)
@@ -146,7 +146,7 @@ def test_score_is_the_tails_sf_most_improbable_first(csv, side):
     got = document("score", csv, "--top", 1500, "--label", "day", "--side", side)
     assert got["in_sample"]
     assert got["scored"] == len(got["scores"]) == 1500
-    p = fit_tail(X, quantile=0.9, side=side).sf(X)
+    p = fit_tail(X, side=side).sf(X)
     values = [s["p"] for s in got["scores"]]
     assert values == sorted(values)
     for s in got["scores"][::37]:
@@ -159,7 +159,7 @@ def test_score_is_the_tails_sf_most_improbable_first(csv, side):
 
 def test_last_rows_are_scored_by_the_rows_before_them(csv):
     got = document("score", csv, "--last", 2, "--top", 6)
-    want = fit_tail(X[:-2], quantile=0.9).sf(X[-2:])
+    want = fit_tail(X[:-2]).sf(X[-2:])
     assert not got["in_sample"]
     assert {s["row"] for s in got["scores"]} == {499, 500}
     np.testing.assert_allclose([s["p"] for s in got["scores"]], np.sort(want, axis=None), rtol=1e-12)
@@ -182,7 +182,7 @@ def test_a_saved_tail_scores_other_files(csv, tmp_path):
 
 
 def test_alarm_is_exit_code_1_and_says_how_many_chance_brings(csv):
-    p = np.sort(fit_tail(X, quantile=0.9).sf(X), axis=None)
+    p = np.sort(fit_tail(X).sf(X), axis=None)
     limit = float(0.5 * (p[2] + p[3]))
     got = document("score", csv, "--alarm", limit, code=1)
     assert got["alarm"] == {"p": limit, "alarms": 3, "expected_by_chance": pytest.approx(1500 * limit)}
@@ -204,7 +204,7 @@ def test_all_scores_go_to_a_file_row_by_row(csv, tmp_path):
     run("score", csv, "--top", 1, "-o", tmp_path / "scores.parquet")
     frame = pl.read_parquet(tmp_path / "scores.parquet")
     assert frame["value"].to_list() == X.ravel().tolist()
-    np.testing.assert_allclose(frame["p"].to_numpy(), fit_tail(X, quantile=0.9).sf(X).ravel(), rtol=1e-12)
+    np.testing.assert_allclose(frame["p"].to_numpy(), fit_tail(X).sf(X).ravel(), rtol=1e-12)
 
 
 # -- plot --------------------------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_plot_of_a_stream_refuses(csv, options, message):
         ("x\n1\nNaN\n3\n", (), "1 in 'x'; leave them out with --missing drop"),
         ("x,y\n1,\n2,\n", ("-c", "y", "--missing", "drop"), "column 'y' has no values"),
         ("x\n1\ninf\n", ("-c", "x"), "holds inf in row 2"),
-        ("x\n1\n", (), "of 1 observations leaves no excess"),
+        ("x\n1\n", (), "must hold two observations"),
         ("x\n1\n2\n", ("--n-excess", "5"), "got 5"),
         ("x\n1\n2\n", ("--threshold", "9"), "leaves no excess"),
         ("x\n1\n2\n", ("--threshold", "nan"), "finite"),

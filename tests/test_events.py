@@ -104,6 +104,31 @@ def test_the_risk_is_that_of_a_row_however_many_streams():
     assert len(everything) > 20 * rows
 
 
+@pytest.mark.parametrize("law", ["normal", "exponential", "uniform"])
+def test_the_risk_is_that_of_all_columns_together(law):
+    """Levels of 1,000 rows are asked for a twentieth of the risk; how often rows pass it is learnt."""
+    told, rows = 0, 3 * 40_000
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        draw = {"normal": rng.standard_normal, "exponential": rng.standard_exponential, "uniform": rng.random}[law]
+        x = draw((41_000, 20))
+        events = Events(20, risk=1e-4, side="both")
+        events.feed(x[1000:], DSpot(side="both").fit(x[:1000]).trace(x[1000:], alarms_only=True))
+        told += events.total
+    assert 0.25 < told / (rows * 1e-4) < 2.0  # 12 are expected, so that 3 and 24 are 2.6 and 3.5 standard errors away
+
+
+def test_incidents_of_some_columns_hide_no_other():
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((60_000, 10))
+    x[2000::200, :3] = 12.0  # for ever
+    x[50_137, 7] = 9.0
+    spot, events = Spot(side="both").fit(x[:1000]), Events(10, risk=1e-4, side="both", first_row=1000)
+    told = events.feed(x[1000:], spot.trace(x[1000:], alarms_only=True))
+    assert [e.start for e in told if not e.is_over and e.first.channel == "7" and e.start > 50_000][:1] == [50_137]
+    assert sum(e.start % 200 == 0 and not e.is_over for e in told) >= 285  # of 290
+
+
 def incidents(seed):
     """N(10, 1) with five incidents: rows at 30, at 25, at 16, and a channel that is dead for long and for short."""
     rng = np.random.default_rng(seed)

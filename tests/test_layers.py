@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_gof_table", "_empirical", "predictive", "estimators"),
+    ("gpd", "pvalues", "_gof_table", "_empirical", "_moments", "predictive", "estimators"),
     ("fit", "ranking"),
     ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
     ("_notes",),
-    ("tail", "threshold"),
+    ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),
@@ -27,7 +27,7 @@ LAYERS = (
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),
     ("cli",),
-    ("evtkit",),
+    ("evtkit", "__main__"),
 )
 """From the lowest to the highest: the modules and folders of evtkit, the adapters among them, and evtkit's own face."""
 

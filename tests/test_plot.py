@@ -1,13 +1,16 @@
 """Pictures: every one is drawn, labelled and true to its numbers, and leaves no trace outside itself."""
 
+import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from evtkit import Spot, fit_tail, gpd, plot, threshold
 from evtkit.intervals import return_level_interval
@@ -274,3 +277,39 @@ def test_a_stream_that_does_not_fit_its_trace_is_refused(arguments, message):
     trace = Spot(1e-3).fit(x[:500]).trace(x[500:])
     with pytest.raises(ValueError, match=message):
         plot.stream(**{"x": x[500:], "trace": trace, "calibration": x[:500]} | arguments)
+
+
+@pytest.mark.parametrize("name", ["$", "$x_1^2", r"a\$b$", r"\frac{$", "_hidden", "\x1b[31m"])
+def test_names_are_shown_as_they_are(name):
+    sample, x = SAMPLES["exponential"], np.arange(60.0) % 7
+    tail = fit_tail(sample, quantile=0.9)
+    trace = Spot(risk=1e-2).fit(np.random.default_rng(0).exponential(size=500)).trace(x)
+    ranked = fit_tail(np.c_[sample, sample], quantile=0.9).rank([1.0, 2.0], names=[name, "other"])
+    label = {"label": name, "unit": name}
+    figures = [
+        plot.diagnostics(tail, **label, period_unit=name), plot.threshold_choice(sample, **label),
+        plot.stream(x, trace, **label, time=np.arange(60), time_label=name).figure, plot.ranking(ranked).figure,
+        plot.unit_depth(_units(name)).figure, plot.repair_curves(_repairs(name)),
+    ]  # fmt: skip
+    shown = name.replace("\x1b", r"\x1b")
+    for figure in figures:
+        figure.savefig(io.BytesIO(), format="svg")
+        drawn = [text._preprocess_math(text.get_text()) for text in figure.findobj(Text)]
+        assert any(shown in content for content, is_math in drawn if not is_math)
+
+
+class _units(list):  # noqa: N801 - what `unit_depth` needs of a ranking
+    def __init__(self, name):
+        super().__init__(range(4))
+        self.units, self.stage, self.by, self.n_samples = self, np.array([name, name, "b", "b"]), name, 1
+        self.order, self.log_sf = np.arange(4), -np.arange(4.0)
+
+    def top(self, k):
+        return self.order[:k]
+
+
+def _repairs(name):
+    summary = {"repair": np.array(["prune"] * 4), "by": np.array([name, name, "b", "b"]), "k": np.array([1, 2, 1, 2])}
+    for metric in ("wrong", "true", "corrected", "collateral"):
+        summary |= {f"{metric}{end}": np.arange(4.0) for end in ("", "_low", "_high")}
+    return SimpleNamespace(by=(name, "b"), curves={"prune": None}, summary=summary)

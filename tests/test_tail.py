@@ -267,7 +267,7 @@ BAD = [
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.0}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 1.0}, "strictly between"),
     ({"x": [1.0, 2.0, 3.0], "quantile": np.nan}, "strictly between"),
-    ({"x": [1.0, 2.0, 3.0]}, "give one of"),
+    ({"x": [1.0]}, "x must hold two observations"),
     ({"x": [1.0, 2.0, 3.0], "quantile": 0.5, "n_excess": 1}, "give one of"),
     ({"x": [1.0, 2.0, 3.0], "n_excess": 3}, "n_excess of 3 observations must be an integer in .*got 3"),
     ({"x": [1.0, 2.0, 3.0], "threshold": 99.0}, "leaves no excess"),
@@ -376,3 +376,20 @@ def test_missing_observations_are_as_if_never_made(side, rule):
 def test_infinities_are_not_missing():
     with pytest.raises(ValueError, match="x must be finite, got inf in row 3"):
         fit_tail(np.array([1.0, 2.0, np.nan, np.inf, 3.0]), n_excess=1, missing="drop")
+
+
+def test_without_a_rule_the_tail_is_a_tenth_but_not_much_more_than_it_takes():
+    x = np.random.default_rng(9).standard_normal((40_000, 2))
+    for n, excesses in ((12, 3), (20, 5), (40, 10), (100, 10), (300, 30), (1000, 50), (40_000, 200)):
+        assert fit_tail(x[:n]).n_excess.tolist() == [excesses, excesses]
+    x[:30_000, 0] = np.nan
+    assert fit_tail(x, missing="drop").n_excess.tolist() == [100, 200]
+
+
+@pytest.mark.parametrize("rule", [{"quantile": 0.9}, {}])
+def test_a_few_dozen_observations_have_a_level_that_is_kept(rule):
+    x = np.random.default_rng(10).gamma(0.5, size=(40, 400))
+    level = fit_tail(x, **rule).isf(0.025)
+    beyond = np.random.default_rng(11).gamma(0.5, size=(20_000, 1))
+    assert np.all(np.isfinite(fit_tail(x, **rule).isf(1e-3)))
+    assert 0.5 < np.mean(beyond > level) / 0.025 < 1.5

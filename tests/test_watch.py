@@ -425,6 +425,50 @@ def test_a_followed_file_is_followed_by_its_name(tmp_path):
     assert notes == [f"{path} is a new file; reading it from its beginning"]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_rotations_of_any_kind_lose_no_line(tmp_path, seed):
+    """Renamed or copied and cut, up to three times between two looks, with torn lines."""
+    rng = np.random.default_rng(seed)
+    path, told, place = write(tmp_path / "x.csv", LINES[:500]), [], 500
+    lines = Lines(path.open("rb"), str(path), follow=True)
+
+    def look():
+        got = lines.read(0)
+        told.extend(line for line in got if line != LINES[0])
+        return got
+
+    while look():
+        pass
+    for _ in range(10):
+        for _ in range(rng.integers(1, 4)):
+            text = "".join(f"{line}\n" for line in LINES[place : place + 5])
+            cut, place = int(rng.integers(40, len(text))), place + 5
+            with path.open("a") as file:
+                file.write(text[:cut])
+                file.flush()
+                if rng.random() < 0.3:
+                    look()
+                file.write(text[cut:])
+            for k in range(8, 0, -1):
+                if (older := tmp_path / f"x.csv.{k}").exists():
+                    older.rename(tmp_path / f"x.csv.{k + 1}")
+            if rng.random() < 0.5:
+                path.rename(tmp_path / "x.csv.1")
+                path.write_text(LINES[0] + "\n")
+            else:
+                (tmp_path / "x.csv.1").write_bytes(path.read_bytes())
+                os.truncate(path, 0)
+                with path.open("a") as file:
+                    file.write(LINES[0] + "\n")
+        with path.open("a") as file:  # a file that has no more than its header is like the next one
+            file.write(f"{LINES[place]}\n")
+        place += 1
+        for _ in range(8):
+            look()
+    lines._stream.close()
+    assert told == LINES[1:place]
+
+
 @pytest.mark.parametrize("more", [3, 200])
 def test_a_file_cut_in_its_place_is_read_anew_though_it_is_longer_already(tmp_path, more):
     path, notes = write(tmp_path / "x.csv", LINES[:20]), []
@@ -449,6 +493,27 @@ def test_what_rotation_renamed_while_nobody_watched_is_read_to_its_end(tmp_path)
     whole = events(write(tmp_path / "whole.csv"), "-l", "time")
     assert [json.loads(line) for line in [*told, *result.stdout.splitlines()]] == whole
     assert Watch.load(state).rows == N
+
+
+def test_what_was_rotated_twice_while_nobody_watched_is_read_to_its_end(tmp_path):
+    path, state = write(tmp_path / "x.csv", LINES[:1300]), tmp_path / "state.json"
+    told = run(path, *OPTIONS, "-l", "time", "--json", "--state", state).stdout.splitlines()
+    write(tmp_path / "x.csv.2", LINES[:1600])
+    write(tmp_path / "x.csv.1", [LINES[0], *LINES[1600:2200]])
+    write(path, [LINES[0], *LINES[2200:]])
+    result = run(path, *OPTIONS, "-l", "time", "--json", "--state", state)
+    whole = events(write(tmp_path / "whole.csv"), "-l", "time")
+    assert [json.loads(line) for line in [*told, *result.stdout.splitlines()]] == whole
+
+
+def test_a_column_that_repeats_one_value_is_said(tmp_path):
+    x = X.copy()
+    x[2000:2100, 0] = x[1999, 0]
+    lines = [LINES[0], *(f"t{i},{a!r},{b!r}" for i, (a, b) in enumerate(x.tolist(), 1))]
+    notes = run(write(tmp_path / "x.csv", lines), *OPTIONS).stderr
+    assert f"level: {x[1999, 0]:.6g} 20 times in succession, from row 2000 on; is it stuck?" in notes
+    assert "101 times in succession, from row 2000; another value has come" in notes
+    assert "flow: " not in [line[:6] for line in notes.splitlines() if "succession" in line]
 
 
 def test_headers_in_the_middle_are_passed_over(tmp_path):

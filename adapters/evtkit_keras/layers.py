@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from evtkit.saliency.adapting import Holders, Lanes, lanes_along, single
 
@@ -25,6 +26,7 @@ holds(layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormaliz
     single("gamma", None)
 )
 holds(layers.RMSNormalization, kind="channels")(single("scale", None))
+holds(layers.Embedding, kind="words")(single("embeddings", (0,)))
 
 
 @holds(layers.SeparableConv1D, layers.SeparableConv2D, kind="filters")
@@ -59,6 +61,16 @@ def grouped_heads(layer: Any) -> dict[str, list[Lanes]]:
     count = 1 + int(first[0].units.max())
     shared = [lanes for part in ("_key_dense", "_value_dense") for lanes in lanes_along(layer, f"{part}.kernel", (1,))]
     return {"": [*first, *(lanes.of_units(lanes.units + count) for lanes in shared)]}
+
+
+@holds(layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell, kind="cells")
+def recurrent_cells(cell: Any) -> dict[str, list[Lanes]]:
+    """A cell's columns in every gate, of the inputs' kernel and of the state's."""
+    lanes = []
+    for name in ("kernel", "recurrent_kernel"):
+        columns = int(getattr(cell, name).shape[1])
+        lanes.append(Lanes(name, np.tile(np.arange(cell.units), columns // cell.units), (1,)))
+    return {"": lanes}
 
 
 def einsum_letters(equation: str) -> tuple[str, str, str]:

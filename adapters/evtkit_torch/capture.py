@@ -27,7 +27,15 @@ from evtkit_torch.functions import (
     values_among,
 )
 from evtkit_torch.rows import measure
-from evtkit_torch.rules import DECOMPOSITIONS, MODULE_RULES, RECURRENT, Operation, find_operation, is_packed
+from evtkit_torch.rules import (
+    DECOMPOSITIONS,
+    MODULE_RULES,
+    RECURRENT,
+    Operation,
+    einsum_as_linear,
+    find_operation,
+    is_packed,
+)
 from evtkit_torch.state import sound_batch_norm
 
 __all__ = ["Call", "Capture", "root"]
@@ -138,6 +146,11 @@ class Capture(TorchFunctionMode):
         if among and func in DECOMPOSITIONS and not (func in RECURRENT and len(args) > 6 and is_packed(args)):
             with self:
                 return DECOMPOSITIONS[func](*args, **kwargs)
+        if func is torch.einsum and len(among) == 1:
+            as_linear = einsum_as_linear(among[0].tensor, *args)
+            if as_linear is not None:
+                with self:
+                    return as_linear()
         masked = keeps_what_has_a_gradient(func, args, kwargs)
         output = func(*args, **kwargs)
         if masked:

@@ -44,7 +44,9 @@ def logits_of(output: Any) -> Tensor:
     return output
 
 
-def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) -> Tensor:
+def per_sample_losses(
+    loss: Loss | None, output: Any, target: Any, size: int, later: list[Callable[[], None]] | None = None
+) -> Tensor:
     """One finite loss a sample.
 
     Parameters
@@ -57,6 +59,9 @@ def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) ->
         Labels; "predicted" stands for the class the network itself ranks first.
     size : int
         Number of samples.
+    later : list, optional
+        Takes a function that checks labels and losses, to be called when the numbers are wanted anyhow: until they are
+        looked at, an accelerator need not be waited for. Without it they are checked at once.
 
     Raises
     ------
@@ -65,17 +70,31 @@ def per_sample_losses(loss: Loss | None, output: Any, target: Any, size: int) ->
     """
     if isinstance(target, str):
         target = logits_of(output).detach().argmax(1)
-    losses = _cross_entropy(logits_of(output), target) if loss is None else loss(output, target)
+    found = _cross_entropy(logits_of(output), target) if loss is None else (loss(output, target), None)
+    losses, outside = found
     if not isinstance(losses, Tensor) or losses.shape != (size,):
         got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise ValueError(f"the loss must have shape ({size},), one number a sample, so reduction='none', got {got}")
-    bad = torch.nonzero(~torch.isfinite(losses.detach())).flatten().tolist()
-    if bad:
+    wrong = ~torch.isfinite(losses.detach()) if outside is None else ~torch.isfinite(losses.detach()) | outside
+
+    def check() -> None:
+        bad = torch.nonzero(wrong).flatten().tolist()
+        if not bad:
+            return
+        if outside is not None and bool(outside.any()):
+            classes, low, high = logits_of(output).shape[1], int(target.min()), int(target.max())
+            raise ValueError(f"labels must lie in [0, {classes - 1}], got {low} to {high}")
         raise ValueError(f"losses must be finite, got others for samples {bad[:5]} of the batch")
+
+    if later is None:
+        check()
+    else:
+        later.append(check)
     return losses
 
 
-def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
+def _cross_entropy(logits: Tensor, target: Any) -> tuple[Tensor, Tensor]:
+    """Losses, and which labels are out of their range, which a device would end in an error that nothing survives."""
     if logits.ndim != 2:
         raise ValueError(
             f"the output must have shape (batch, classes) without a loss of your own, got {tuple(logits.shape)}"
@@ -86,8 +105,7 @@ def _cross_entropy(logits: Tensor, target: Any) -> Tensor:
         raise ValueError(
             f"labels must be integers, one a sample, got dtype {target.dtype} and shape {tuple(target.shape)}"
         )
-    low, high = int(target.min()), int(target.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(f"labels must lie in [0, {logits.shape[1] - 1}], got {low} to {high}")
+    labels, last = target.long(), logits.shape[1] - 1
+    outside = (labels < 0) | (labels > last)
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return functional.cross_entropy(wide, target.long(), reduction="none")
+    return functional.cross_entropy(wide, labels.clamp(0, last), reduction="none"), outside

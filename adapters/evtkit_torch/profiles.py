@@ -67,6 +67,7 @@ class TorchProfiler(Profiler):
         self.workspace = Workspace(self.workspace_mib)
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
+        self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
         """The units that lanes belong to, as a slice, and which lane is in which of them unless it is one each."""
@@ -136,7 +137,9 @@ class TorchProfiler(Profiler):
     @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
-        profile: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()
+        found: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()  # the one wait for a device
+        self.sizes = found[1] if len(found) == 2 else None
+        profile: NDArray[np.floating[Any]] = found[0]
         return profile
 
     @torch.inference_mode(False)
@@ -177,12 +180,16 @@ class TorchProfiler(Profiler):
                 return found
 
     def _profile(self, batch: Batch, target: Any) -> Tensor | None:
-        """Profile of a batch; None where the pass has shown that it must be taken in another way, now known."""
+        """Profile of a batch, and for Taylor saliency its sizes, shape (1 or 2, batch, units).
+
+        None where the pass has shown that it must be taken in another way, now known.
+        """
         parameters = dict(self.model.named_parameters())
         tracked = {name: parameters[name] for name in self.plan.parameters if name not in self.slow}
         place = self.layouts.at(batch)
         reducer = Reducer(self, batch.size, parameters, place)
         lost: Tensor | None = None
+        checks: list[Callable[[], None]] = []
         start = time.perf_counter()
         if tracked:
             taylor = self.reduction == "taylor"
@@ -194,7 +201,7 @@ class TorchProfiler(Profiler):
                 with capture.following():
                     output = self.forward(inputs)
                     by_data = capture.moves_rows
-                    losses = per_sample_losses(self.loss, output, target, batch.size)
+                    losses = per_sample_losses(self.loss, output, target, batch.size, checks)
                 lost = losses.detach()
                 if capture.mixes:
                     self._check_alone(batch, target, lost)
@@ -204,12 +211,14 @@ class TorchProfiler(Profiler):
                 total = losses.sum() * self.loss_scale
                 capture.check(total)
                 if batch.size > 1 and place.next(by_data):
+                    self._run(checks)
                     place.unsettled = False  # unless it turns out otherwise
                     found = loss_weights(batch.size, base_of(self.narrowest), place.count)
                     reducer.weights = [torch.from_numpy(weights).to(losses) for weights in found]
                     for weights in reducer.weights:
                         capture.weigh((losses * weights).sum() * self.loss_scale)
                 capture.backward(total)
+            self._run(checks)  # behind the backward pass, which a device may still be busy with
             for weight, scales in capture.followers.items():
                 self.followers.setdefault(weight, set()).update(scales)
             self.used |= capture.used
@@ -220,9 +229,16 @@ class TorchProfiler(Profiler):
         if self.slow:
             sums = sums + self._one_by_one(batch, target, lost).to(sums)
             self.cost = (time.perf_counter() - start) / max(fast - start, 1e-9)
-        self.sizes = (reducer.sizes / self.loss_scale).cpu().numpy() if self.reduction == "taylor" else None
-        finished: Tensor = finish(sums, self.reduction, self.network.arrays.like(self.plan.units.size, sums))
-        return finished
+        if self.reduction == "taylor":
+            return torch.stack([sums, (reducer.sizes / self.loss_scale).to(sums)])
+        if self._counts is None or (self._counts.dtype, self._counts.device) != (sums.dtype, sums.device):
+            self._counts = self.network.arrays.like(self.plan.units.size, sums)
+        return finish(sums, self.reduction, self._counts).unsqueeze(0)  # type: ignore[no-any-return]  # Any in the base
+
+    @staticmethod
+    def _run(checks: list[Callable[[], None]]) -> None:
+        while checks:
+            checks.pop()()
 
     @property
     def narrowest(self) -> torch.dtype:

@@ -99,7 +99,7 @@ def find_layout(
         if bool((wrong & alive).any()):
             raise MixedError
         code += (exponent.long() + base // 2) * base**digit
-        rank += (torch.log2(own.double()).round().long() + base // 2) * base**digit
+        rank += (torch.log2(own.float()).round().long() + base // 2) * base**digit
     sample_of = torch.full((base ** len(weights),), _NOBODY, dtype=torch.long, device=sizes.device)
     sample_of[rank] = torch.arange(samples, device=sizes.device)
     owners = torch.where(alive, sample_of[code], torch.full_like(code, _NOBODY))

@@ -1,16 +1,18 @@
-"""Text: rows of cells as aligned columns."""
+"""Text: rows of cells as aligned columns; what comes from outside made fit for a terminal."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["aligned", "probability", "shortened"]
+__all__ = ["aligned", "plain", "probability", "shortened"]
 
 _SHORT = 160  # characters of what a user gave, in a message
+_LONGEST = 200  # of a cell or a name
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
@@ -29,9 +31,24 @@ def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     layer  units
     conv1     16
     """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
-    lines = ("  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in rows)
+    shown = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(sides))]
+    lines = ("  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in shown)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def plain(text: str, longest: int = _LONGEST) -> str:
+    r"""A text without what moves a cursor, colours a terminal or turns the direction of writing, cut if it is long.
+
+    Examples
+    --------
+    >>> plain("a\x1b[31mb\u202e"), plain("x" * 300, longest=5)
+    ('a\\x1b[31mb\\u202e', 'xxxxx… (300 characters)')
+    """
+    shown = text[:longest]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in shown)
+    return shown if len(text) <= longest else f"{shown}… ({len(text):,} characters)"
 
 
 def probability(log_p: float) -> str:

@@ -21,13 +21,17 @@ import stat
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
-__all__ = ["KernelCache"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["STAMP", "KernelCache"]
 
 _UNUSED = 30 * 24 * 3600.0  # seconds after which the kernels of other sources are removed from a shared folder
 _QUIET = "EVTKIT_QUIET"
@@ -74,19 +78,21 @@ def _folders() -> list[Path]:
     """The folder to write to, and others to read from."""
     name = f"evtkit-{STAMP}"
     beside = Path(__file__).parent / "__pycache__" / name
+    readable = [beside]
     if chosen := getattr(config, "CACHE_DIR", ""):
         shared = Path(chosen)
         if _usable(shared / name):
             _forget(shared, name, _UNUSED)
             return [shared / name, beside]
+        readable = [shared / name, beside]  # filled by somebody else, as when an image was built
     if _usable(beside):
         _forget(beside.parent, name, 0.0)
-        return [beside]
+        return [beside, *readable[:-1]]
     try:
         shared = _users_folder() / "evtkit"
         if _usable(shared / name):
             _forget(shared, name, _UNUSED)
-            return [shared / name, beside]
+            return [shared / name, *readable]
     except RuntimeError:  # no home
         pass
     owner = os.geteuid() if hasattr(os, "geteuid") else "user"
@@ -96,7 +102,7 @@ def _folders() -> list[Path]:
         atexit.register(shutil.rmtree, shared, ignore_errors=True)
     _usable(shared / name)
     _say(f"compiled kernels are kept in {shared}; set NUMBA_CACHE_DIR to a folder that lasts")
-    return [shared / name, beside]
+    return [shared / name, *readable]
 
 
 def _forget(folder: Path, name: str, unused: float) -> None:
@@ -172,20 +178,34 @@ class _Place:
 
 
 class _Form(CompileResultCacheImpl):
-    """How a kernel is written, and under which name."""
+    """How a kernel is written, with what it calls, and under which name."""
 
-    def __init__(self, py_func: Any) -> None:
+    def __init__(self, py_func: Any, cache: KernelCache, form: str) -> None:
+        self._cache = weakref.proxy(cache)
         self._lineno = py_func.__code__.co_firstlineno
         self._locator = _Place(py_func)
         module = py_func.__module__.rpartition(".")[2]
-        self._filename_base = f"{module}.{py_func.__qualname__}-{sys.implementation.cache_tag}"
+        self._filename_base = f"{module}.{py_func.__qualname__}-{form}-{sys.implementation.cache_tag}"
+
+    def reduce(self, result: Any) -> Any:
+        return self._cache.callees, super().reduce(result)
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        callees, result = payload
+        self._cache.need(callees)  # before the code that refers to them is linked
+        return super().rebuild(target_context, result)
 
 
 class KernelCache(FunctionCache):
-    """The cache of one kernel, for Numba's dispatcher."""
+    """The cache of one kernel in one form, for Numba's dispatcher.
 
-    def __init__(self, py_func: Any) -> None:
-        self._name, self._py_func, self._impl = repr(py_func), py_func, _Form(py_func)
+    `callees` are what the kernel that is being compiled calls; `need` is told those of one that is loaded.
+    """
+
+    def __init__(self, py_func: Any, need: Callable[[list[Any]], None], form: str) -> None:
+        self.callees: list[Any] = []
+        self.need = need
+        self._name, self._py_func, self._impl = repr(py_func), py_func, _Form(py_func, self, form)
         self._cache_path = str(FOLDERS[0])
         self._files = [IndexDataCacheFile(str(folder), self._impl.filename_base, STAMP) for folder in FOLDERS]
         self._cache_file = self._files[0]

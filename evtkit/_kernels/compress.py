@@ -94,7 +94,7 @@ keep_from = kernel(*_SIGNATURES)(_vector_keep if HAS_COMPRESS else _scalar_keep)
 """
 
 
-@kernel("intp(float32[::1], intp, float32)", "intp(float64[::1], intp, float64)", fused=True)
+@kernel("intp(float32[::1], intp, float32)", "intp(float64[::1], intp, float64)")
 def count_from(x, n, pivot):
     """How many of the first n values of x are ≥ pivot."""
     count = 0

@@ -22,11 +22,11 @@ import math
 
 import numpy as np
 
-from evtkit._kernels import next_excess
+from evtkit._kernels import predictive
 from evtkit._kernels.grimshaw import moments, store
 from evtkit._kernels.jit import kernel
+from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, slope, solve
-from evtkit._kernels.next_excess import ROOM
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 from evtkit._kernels.tail_columns import (
     FIRST,
@@ -62,6 +62,7 @@ WORK = (
 )
 
 PLUG_IN, PREDICTIVE = 0, 1  # which law gives the level
+ROOM = (4, 49)  # of a posterior, as `predictive` has it
 
 _FEW = 32  # with fewer excesses than this every one is followed by a fit
 _AWAY = 1e-3  # |t₀| at least, for the sums cancel at 0
@@ -109,32 +110,16 @@ def unroll(f, i, ring, y):
     return size
 
 
-@kernel("void(float64[::1], intp, float64, float64[::1])")
-def spread(y, n, grid, out):
-    """The first n excesses sorted into out; where values are rounded, equal ones spread evenly over the step below."""
-    out[:n] = np.sort(y[:n])
-    if grid == 0.0:
-        return
-    first = 0
-    while first < n:
-        end = first
-        while end < n and out[end] == out[first]:
-            end += 1
-        top, times = out[first], end - first
-        for j in range(first, end):
-            out[j] = top - grid * (1.0 - (j - first + 0.5) / times)
-        first = end
-
-
 @kernel(f"void(float64[::1], intp, float64[::1], {WORK})")
 def average(y, n, f, work):
     """The posterior of the n excesses in y, into the workspace; it leaves the chunks to itself."""
     _, chunks, _, _, _, even, nodes = work
     if f[GRID] > 0.0:
-        spread(y, n, f[GRID], even)
-        next_excess.posterior(even, n, f[FIRST : LAST + 1], chunks, nodes)
+        even[:n] = np.sort(y[:n])
+        predictive.spread_ties(even, n, f[GRID])
+        predictive.posterior_near(even, n, f[FIRST : LAST + 1], chunks, nodes)
     else:
-        next_excess.posterior(y, n, f[FIRST : LAST + 1], chunks, nodes)
+        predictive.posterior_near(y, n, f[FIRST : LAST + 1], chunks, nodes)
 
 
 @kernel(f"void(float64[::1], intp, float64[::1], int64[::1], float64, intp, {WORK})")
@@ -151,7 +136,7 @@ def level(y, n, f, i, risk, law, work):
     if law == PREDICTIVE:
         average(y, n, f, work)
         before = f[LEVEL] - f[U] - f[GRID]
-        excess = f[GRID] + next_excess.reach(log_r, before if 0.0 < before < np.inf else excess, n, work[6])
+        excess = f[GRID] + predictive.excess_level(log_r, before if 0.0 < before < np.inf else excess, work[6])
     f[LEVEL], i[SINCE] = f[U] + excess, 0
     beyond = 0
     for j in range(n):
@@ -175,14 +160,21 @@ def level(y, n, f, i, risk, law, work):
     f[LEVEL] = f[U] + np.sort(largest)[beyond - k]
 
 
-@kernel("UniTuple(float64, 2)(float64[::1], intp)", fused=True)
+@kernel("UniTuple(float64, 2)(float64[::1], intp)")
 def _extent(y, n):
     """The mean and the largest."""
-    total, highest = 0.0, 0.0
-    for j in range(n):
-        total += y[j]
-        highest = max(highest, y[j])
-    return total / n, highest
+    parts, highest, whole = lanes(), 0.0, n // CHUNK * CHUNK
+    for start in range(0, whole, CHUNK):
+        for j in range(LANES):
+            part = 0.0
+            for i in range(start + j, start + CHUNK, LANES):
+                part += y[i]
+            parts[j] += part
+    for i in range(whole, n):
+        parts[i % LANES] += y[i]
+    for i in range(n):
+        highest = max(highest, y[i])
+    return total(parts) / n, highest
 
 
 @kernel("void(float64[::1], int64[::1], float64[:, :, ::1], intp, float64, float64)")

@@ -25,6 +25,7 @@ import math
 import numpy as np
 
 from evtkit._kernels.jit import kernel
+from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, enclose, maxima, right_end, solve
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 
@@ -43,14 +44,20 @@ _TERMS = 16  # of so many terms
 @kernel("float64(float64[::1], intp, float64)", fused=True)
 def _sum_of_shares(y, n, y_max):
     """Σ y/y_max, which overflows for no y."""
-    total, inverse = 0.0, 1.0 / y_max
-    if 1e-300 < y_max < 1e300:
+    parts, inverse, whole = lanes(), 1.0 / y_max, n // CHUNK * CHUNK
+    if not 1e-300 < y_max < 1e300:
         for i in range(n):
-            total += y[i] * inverse
-    else:
-        for i in range(n):
-            total += y[i] / y_max
-    return total
+            parts[0] += y[i] / y_max
+        return parts[0]
+    for start in range(0, whole, CHUNK):
+        for j in range(LANES):
+            part = 0.0
+            for i in range(start + j, start + CHUNK, LANES):
+                part += y[i] * inverse
+            parts[j] += part
+    for i in range(whole, n):
+        parts[i % LANES] += y[i] * inverse
+    return total(parts)
 
 
 @kernel("float64(float64[::1], intp, float64)")
@@ -64,12 +71,9 @@ def store(y, n, mean, z):
     """y/mean into the padded chunks of z."""
     flat = z.ravel()
     inverse = 1.0 / mean
-    if 1e-300 < mean < 1e300:
-        for i in range(n):
-            flat[i] = y[i] * inverse
-    else:
-        for i in range(n):
-            flat[i] = y[i] / mean
+    safe = 1e-300 < mean < 1e300
+    for i in range(n):
+        flat[i] = y[i] * inverse if safe else y[i] / mean
     for i in range(n, flat.size):
         flat[i] = 0.0
 
@@ -77,13 +81,18 @@ def store(y, n, mean, z):
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp)", fused=True)
 def moments(z, n):
     """q and dq/dt at t = 0, from the second and third moments."""
-    second, third = 0.0, 0.0
-    y = z.ravel()
-    for i in range(n):
-        square = y[i] * y[i]
-        second += square
-        third += square * y[i]
-    second, third = second / n, third / n
+    squares, cubes = lanes(), lanes()
+    for c in range(z.shape[0]):
+        for j in range(LANES):
+            second, third = 0.0, 0.0
+            for r in range(ROWS):
+                y = z[c, r, j]
+                square = y * y
+                second += square
+                third += square * y
+            squares[j] += second
+            cubes[j] += third
+    second, third = total(squares) / n, total(cubes) / n
     return 0.5 * second - 1.0, second + 0.25 * second * second - third / 1.5
 
 
@@ -98,20 +107,21 @@ def _information(z, n, z_max, xi, sigma):
         w_squared = (1.0 - 2.0 * m + m2) / (xi * xi)
         curvature = 2.0 * (1.0 - w) / (xi * xi) - (1.0 + 1.0 / xi) * w_squared
     else:
-        w, w_over_a, w_squared, cubes = 0.0, 0.0, 0.0, 0.0
-        y = z.ravel()
-        for i in range(n):
-            a = 1.0 + t * y[i]
-            u = y[i] / (sigma * a)
-            w += u
-            w_over_a += u / a
-            w_squared += u * u
-            # (2 log a − 2r − r²)/(ξw)³ by its series in r = ξw
-            r, rest = xi * u, 0.0
-            for k in range(_TERMS + 2, 2, -1):
-                rest = 2.0 / k + r * rest
-            cubes += u * u * u * rest
-        w, w_over_a, w_squared, cubes = w / n, w_over_a / n, w_squared / n, cubes / n
+        ws, over_a, squares, cubic = lanes(), lanes(), lanes(), lanes()
+        for c in range(z.shape[0]):
+            for k in range(ROWS):
+                for j in range(LANES):
+                    a = 1.0 + t * z[c, k, j]
+                    u = z[c, k, j] / (sigma * a)
+                    ws[j] += u
+                    over_a[j] += u / a
+                    squares[j] += u * u
+                    # (2 log a − 2r − r²)/(ξw)³ by its series in r = ξw
+                    r, rest = xi * u, 0.0
+                    for i in range(_TERMS + 2, 2, -1):
+                        rest = 2.0 / i + r * rest
+                    cubic[j] += u * u * u * rest
+        w, w_over_a, w_squared, cubes = total(ws) / n, total(over_a) / n, total(squares) / n, total(cubic) / n
         curvature = cubes - w_squared
     scale = ((1.0 + xi) * (w + w_over_a) - 1.0) / (sigma * sigma)
     mixed = ((1.0 + xi) * w_squared - w) / sigma

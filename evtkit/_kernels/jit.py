@@ -1,4 +1,8 @@
-"""How every kernel is compiled: cached on disk, without the GIL, with IEEE division, for the signatures it states.
+"""How every kernel is compiled: by itself, when first needed, cached on disk, without the GIL, with IEEE division.
+
+Numba would copy the code of a kernel into every kernel that calls it, and compile each copy anew. Here a kernel is
+compiled once and called by its address. So its instructions, and with them the last bits of a sum, cannot depend on who
+calls it, nor on what was compiled before; and a program compiles only what it calls.
 
 Kernels return status codes and raise nothing. Their types are in their signatures, so they carry no annotations.
 """
@@ -7,35 +11,155 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit
+import llvmlite.binding
+from numba import njit, typeof, types
+from numba.core import cgutils, config
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.sigutils import normalize_signature
+from numba.core.typing.templates import ConcreteTemplate, builtin_registry, signature
+from numba.extending import lower_builtin
 
-from evtkit._kernels.cache import KernelCache
+from evtkit._kernels.cache import STAMP, KernelCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["kernel"]
+__all__ = ["Kernel", "entries", "kernel"]
+
+_KERNELS: dict[str, Kernel] = {}
+
+
+class _Form:
+    """A kernel as Python calls it, or as kernels do, without what takes Python's objects apart."""
+
+    def __init__(self, function: Any, options: dict[str, Any], *, for_python: bool) -> None:
+        self.dispatcher: Any = njit(**options | {"no_cpython_wrapper": not for_python})(function)
+        self.cache = KernelCache(function, _make_ready, "python" if for_python else "native")
+        self.dispatcher._cache = self.cache  # what `cache=True` sets, of our own kind
+        self.dispatcher._can_compile = False
+
+    def compile(self, wanted: Any) -> Any:
+        """Load or compile a signature."""
+        self.cache.callees = []
+        _OPEN.append(self.cache.callees)
+        self.dispatcher._can_compile = True
+        try:
+            self.dispatcher.compile(wanted)
+        finally:
+            self.dispatcher._can_compile = False
+            _OPEN.pop()
+        return self.dispatcher.overloads[wanted.args]
+
+
+class Kernel:
+    """A function that is compiled for the signatures it states, each when it is first called."""
+
+    def __init__(self, function: Any, signatures: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.__name__, self.__doc__, self.__module__ = function.__name__, function.__doc__, function.__module__
+        self.py_func = function
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self._called = _Form(function, options, for_python=True)
+        self._linked = _Form(function, options, for_python=False)
+        normal = [normalize_signature(each) for each in signatures]
+        self._signatures = [signature(returned, *taken) for taken, returned in normal]
+        self._is_linked = [False] * len(normal)
+        self._template = type("Template", (ConcreteTemplate,), {"key": self, "cases": self._signatures})
+        builtin_registry.register_global(self, types.Function(self._template))
+        for position, each in enumerate(self._signatures):
+            lower_builtin(self, *each.args)(self._call(position))
+        _KERNELS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it from Python."""
+        dispatcher = self._called.dispatcher
+        try:
+            return dispatcher(*args)
+        except TypeError:  # perhaps it has not been compiled yet
+            if len(dispatcher.overloads) == len(self._signatures):
+                raise
+        with global_compiler_lock:
+            for each in self._suitable(args):
+                self._called.compile(each)
+        return dispatcher(*args)
+
+    def _suitable(self, args: tuple[Any, ...]) -> list[Any]:
+        """The signature for such arguments; all of them where there is none, for Numba to say so."""
+        context = self._called.dispatcher.typingctx
+        context.refresh()
+        found = context.resolve_function_type(types.Function(self._template), tuple(map(typeof, args)), {})
+        return [each for each in self._signatures if found is None or each.args == found.args]
+
+    def make_all(self) -> None:
+        """Load or compile all that Python may call."""
+        with global_compiler_lock:
+            for each in self._signatures:
+                self._called.compile(each)
+
+    def make_ready(self, position: int) -> None:
+        """Load or compile a signature for other kernels."""
+        if self._is_linked[position]:
+            return
+        found = self._linked.compile(self._signatures[position])
+        address = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        llvmlite.binding.add_symbol(self._symbol(position), address)
+        self._is_linked[position] = True
+
+    def _symbol(self, position: int) -> str:
+        return f"{self.name}.{position}.{STAMP}"
+
+    def _call(self, position: int) -> Callable[..., Any]:
+        """How another kernel calls this one: by its symbol, as Numba calls functions."""
+
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            self.make_ready(position)
+            _OPEN[-1].append((self.name, position))
+            convention = context.call_conv
+            form = convention.get_function_type(sig.return_type, sig.args)
+            function = cgutils.get_or_insert_function(builder.module, form, self._symbol(position))
+            status, result = convention.call_function(builder, function, sig.return_type, sig.args, args)
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return result
+
+        return build
+
+
+_OPEN: list[list[tuple[str, int]]] = [[]]  # what the kernels that are being compiled call, the innermost last
+
+
+def _make_ready(callees: list[tuple[str, int]]) -> None:
+    """Have ready what a kernel from the cache calls; its module has imported theirs."""
+    for name, position in callees:
+        _KERNELS[name].make_ready(position)
+
+
+def entries() -> list[Kernel]:
+    """The kernels, of the modules loaded, that Python calls: those that no kernel refers to, and a few besides."""
+    named = {name for one in _KERNELS.values() for name in one.py_func.__code__.co_names if name != one.__name__}
+    inner = [one for one in _KERNELS.values() if one.__name__ in named]
+    return [one for one in _KERNELS.values() if one not in inner or one.name.rpartition("_kernels.")[2] in _BOTH]
+
+
+_BOTH = ("follow.unroll", "grouped.mid_cell", "grouped.rounding", "sketch.spare_slots", "streams.advance")
 
 
 def kernel(*signatures: Any, fused: bool = False, inline: bool = False) -> Callable[[Any], Any]:
-    """Compile a function for these signatures.
+    """Compile a function for these signatures when it is called.
 
-    With `fused`, multiplications and additions may be contracted and sums reordered, once and for all at compile time.
+    With `fused`, a product and the sum it goes into may be rounded once. Sums are never reordered. With `inline`, it
+    becomes a part of the kernels that call it.
     """
+    options: dict[str, Any] = {
+        "nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": {"contract"} if fused else False,
+        "no_cfunc_wrapper": True,
+    }  # fmt: skip
 
     def compiled(function: Any) -> Any:
-        dispatcher = njit(
-            nogil=True,
-            error_model="numpy",
-            boundscheck=False,
-            inline="always" if inline else "never",
-            fastmath={"contract", "reassoc", "nsz"} if fused else False,
-        )(function)
-        if hasattr(dispatcher, "compile"):  # not where NUMBA_DISABLE_JIT is set
-            setattr(dispatcher, "_cache", KernelCache(function))  # noqa: B010  # what `cache=True` sets, of our own kind
-            for signature in signatures:
-                dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        return dispatcher
+        if getattr(config, "DISABLE_JIT", 0):
+            return function
+        return njit(inline="always", **options)(function) if inline else Kernel(function, signatures, options)
 
     return compiled

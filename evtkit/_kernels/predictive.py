@@ -15,7 +15,8 @@ its mean. Then s is integrated out in closed form,
 smooth through t = 0, and one sum over t remains, by the trapezoidal rule in log(1 + t max y).
 
 A posterior is a table of four rows, a node a column: T, REACH = 1/((k + b) m), POWER = p and WEIGHT, the logarithm. Its
-last column is a heavy tail of next to no weight, which keeps an order beyond the ends of all others.
+last column is a heavy tail of next to no weight, which keeps an order beyond the ends of all others. Streams take fewer
+nodes than tails that are fitted once, and look for them first where they lay the last time.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ SPREAD = 0.6  # of the prior on ξ > 0; chosen by benchmarks/doors.py
 _COARSE = 24  # nodes of the grids that look for where the weight is
 _ENOUGH = 8  # of them, if they have weight
 _DEPTH = 25.0  # nodes reach to where the weight has fallen to e^−25 of its largest
+_SHALLOW = 21.0  # the same, where they need not be looked for anew
 _LAST_RESORT = -745.0  # log weight, the logarithm of the least positive number
 _NEAR = 1e-12  # t is kept this far from 0, relative to 1/max y
 _STEEP = 8.0  # largest ξ looked at, in units of SPREAD
@@ -68,23 +70,26 @@ def _node(z, k, u):
     return t, 1.0 / (rate * m), power, log_weight
 
 
-@kernel("void(float64[::1], intp, float64[:, :, ::1], float64[:, ::1])")
-def posterior(y, k, chunks, nodes):
-    """The posterior table (4, COLUMNS) of the first k ≥ 2 excesses of y, positive, in any order and not all equal.
-
-    chunks (≥ k/128, 16, 8) is workspace.
-    """
+@kernel("float64(float64[::1], intp, float64[:, :, ::1])")
+def _pack(y, k, chunks):
+    """The first k excesses into chunks, scaled to a largest one of 1, which is returned."""
     top = y[0]
     for i in range(k):
         top = max(top, y[i])
-    z = chunks[: (k + CHUNK - 1) // CHUNK]
-    flat = z.ravel()
-    logs = 0.0
+    flat = chunks[: (k + CHUNK - 1) // CHUNK].ravel()
     for i in range(k):
         flat[i] = max(y[i] / top, 1e-300)
-        logs += math.log(flat[i])
     for i in range(k, flat.size):
         flat[i] = 0.0
+    return top
+
+
+@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64[:, ::1])")
+def _window(z, k, nodes):
+    """Between which u the weight lies; nodes are workspace."""
+    logs, y = 0.0, z.ravel()
+    for i in range(k):
+        logs += math.log(y[i])
     # In u the weight is smooth. Towards the end of the support it falls off like e^u, and log t ≤ m − mean log z.
     low, high = max(-math.log(k) - 1.2 * _DEPTH, -36.0), _STEEP * SPREAD - logs / k + 1.0
     for _ in range(12):
@@ -99,58 +104,112 @@ def posterior(y, k, chunks, nodes):
         low, high = low + step * max(first - 1, 0), low + step * min(last + 1, _COARSE - 1)
         if last - first >= _ENOUGH:
             break
-    step, best = (high - low) / (NODES - 1), -np.inf
-    for j in range(NODES):
-        t, reach, power, log_weight = _node(z, k, low + step * j)
-        nodes[T, j], nodes[REACH, j], nodes[POWER, j], nodes[WEIGHT, j] = t / top, reach, power, log_weight
-        best = max(best, log_weight)
-    total = 0.0
-    for j in range(NODES):
+    return low, high
+
+
+@kernel("float64(float64[:, :, ::1], intp, float64, float64, float64[:, ::1])")
+def _fill(z, k, low, high, nodes):
+    """All nodes but the last resort, evenly from low to high; returns the largest log weight."""
+    n = nodes.shape[1] - 1
+    step, best = (high - low) / (n - 1), -np.inf
+    for j in range(n):
+        nodes[T, j], nodes[REACH, j], nodes[POWER, j], nodes[WEIGHT, j] = _node(z, k, low + step * j)
+        best = max(best, nodes[WEIGHT, j])
+    return best
+
+
+@kernel("void(float64[:, :, ::1], intp, float64, float64[:, ::1])")
+def _finish(z, k, top, nodes):
+    """Weights that sum to 1, t in the excesses' units, and the last resort."""
+    n = nodes.shape[1] - 1
+    best, total = -np.inf, 0.0
+    for j in range(n):
+        best = max(best, nodes[WEIGHT, j])
+    for j in range(n):
         total += math.exp(nodes[WEIGHT, j] - best)
     best += math.log(total)
-    for j in range(NODES):
+    nodes[T, n], nodes[REACH, n], nodes[POWER, n], _ = _node(z, k, math.log(2.0))
+    for j in range(n):
         nodes[WEIGHT, j] -= best
-    t, reach, power, _ = _node(z, k, math.log(2.0))
-    nodes[T, NODES], nodes[REACH, NODES], nodes[POWER, NODES], nodes[WEIGHT, NODES] = (
-        t / top,
-        reach,
-        power,
-        _LAST_RESORT,
-    )
+    nodes[WEIGHT, n] = _LAST_RESORT
+    for j in range(n + 1):
+        nodes[T, j] /= top
+
+
+@kernel("void(float64[::1], intp, float64[:, :, ::1], float64[:, ::1])")
+def posterior(y, k, chunks, nodes):
+    """The posterior table (4, COLUMNS) of the first k ≥ 2 excesses of y, positive, in any order and not all equal.
+
+    chunks (≥ k/128, 16, 8) is workspace.
+    """
+    top = _pack(y, k, chunks)
+    z = chunks[: (k + CHUNK - 1) // CHUNK]
+    low, high = _window(z, k, nodes)
+    _fill(z, k, low, high, nodes)
+    _finish(z, k, top, nodes)
+
+
+@kernel("void(float64[::1], intp, float64[::1], float64[:, :, ::1], float64[:, ::1])")
+def posterior_near(y, k, window, chunks, nodes):
+    """As `posterior`, with the nodes in the window (first, last) if the weight lies well within it; else it is set."""
+    top = _pack(y, k, chunks)
+    z = chunks[: (k + CHUNK - 1) // CHUNK]
+    last = nodes.shape[1] - 2
+    if window[0] < window[1]:
+        best = _fill(z, k, window[0], window[1], nodes)
+        begin, end = 0, last
+        while nodes[WEIGHT, begin] < best - _SHALLOW:
+            begin += 1
+        while nodes[WEIGHT, end] < best - _SHALLOW:
+            end -= 1
+        if begin > 0 and end < last and 2 * (end - begin) > last:
+            _finish(z, k, top, nodes)
+            return
+    window[0], window[1] = _window(z, k, nodes)
+    _fill(z, k, window[0], window[1], nodes)
+    _finish(z, k, top, nodes)
+
+
+@kernel(types.UniTuple(types.float64, 2)(types.float64, types.float64, _TABLE))
+def _survival(y, floor, nodes):
+    """As `log_survival`, without the nodes whose log weight is below floor."""
+    n = nodes.shape[1]
+    most, total, slope = -np.inf, 0.0, 0.0
+    for j in range(n):
+        a = nodes[T, j] * y
+        if a > -1.0 and (nodes[WEIGHT, j] >= floor or j == n - 1):
+            inner = nodes[REACH, j] * math.log1p(a)
+            term = nodes[WEIGHT, j] - nodes[POWER, j] * math.log1p(inner)
+            if term > most:
+                smaller = math.exp(most - term)
+                most, total, slope = term, total * smaller, slope * smaller
+            elif term < most - 50.0:
+                continue
+            share = math.exp(term - most)
+            total += share
+            slope -= share * nodes[POWER, j] * nodes[REACH, j] * a / ((1.0 + inner) * (1.0 + a))
+    return min(0.0, most + math.log(total)), slope / total
 
 
 @kernel(types.UniTuple(types.float64, 2)(types.float64, _TABLE))
 def log_survival(y, nodes):
     """log P(Y > y) of the next excess, and its derivative in log y."""
-    most = -np.inf
-    for j in range(COLUMNS):
-        a = nodes[T, j] * y
-        if a > -1.0:
-            term = nodes[WEIGHT, j] - nodes[POWER, j] * math.log1p(nodes[REACH, j] * math.log1p(a))
-            most = max(most, term)
-    total, slope = 0.0, 0.0
-    for j in range(COLUMNS):
-        a = nodes[T, j] * y
-        if a > -1.0:
-            inner = nodes[REACH, j] * math.log1p(a)
-            term = nodes[WEIGHT, j] - nodes[POWER, j] * math.log1p(inner) - most
-            if term > -50.0:
-                share = math.exp(term)
-                total += share
-                slope -= share * nodes[POWER, j] * nodes[REACH, j] * a / ((1.0 + inner) * (1.0 + a))
-    return min(0.0, most + math.log(total)), slope / total
+    return _survival(y, -np.inf, nodes)
 
 
-@kernel(types.float64(types.float64, _TABLE))
-def excess_level(log_p, nodes):
-    """The least excess y with log P(Y > y) ≤ log_p, the inverse of `log_survival`; inf where no number has it."""
+@kernel(types.float64(types.float64, types.float64, _TABLE))
+def excess_level(log_p, start, nodes):
+    """The least excess y with log P(Y > y) ≤ log_p, the inverse of `log_survival`; inf where no number has it.
+
+    It is looked for from start on; 0 for the largest excess.
+    """
     if log_p >= 0.0:
         return 0.0
-    v = -math.log(nodes[T, NODES])  # log y, from the largest excess on
+    v = math.log(start) if start > 0.0 else -math.log(nodes[T, nodes.shape[1] - 1])  # log y
     low, high = -np.inf, np.inf  # the level lies between them
     step, value = 1.0, 0.0
     for _ in range(200):
-        value, slope = log_survival(math.exp(v), nodes)
+        value, slope = _survival(math.exp(v), log_p - 45.0, nodes)
         if value > log_p:
             low = v
         else:
@@ -166,6 +225,9 @@ def excess_level(log_p, nodes):
                 step *= 2.0
             else:
                 following = 0.5 * (low + high)
+        if following == v + move and abs(move) < 1e-7:  # after Newton's step the error is its square
+            v, value = following, log_p
+            break
         if abs(following - v) <= 1e-14 * max(1.0, abs(v)):
             break
         v = following
@@ -178,7 +240,7 @@ def excess_level(log_p, nodes):
 
 
 @kernel("void(float64[::1], intp, float64)")
-def _spread_ties(y, k, step):
+def spread_ties(y, k, step):
     """Put equal ones among k ascending excesses evenly over the step below them."""
     start = 0
     while start < k:
@@ -227,7 +289,7 @@ def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
                 spread(y, k, steps[c], 0.0, total / k)
         else:
             gaps[c] = gap
-            _spread_ties(y, k, gap)
+            spread_ties(y, k, gap)
         posterior(y, k, chunks, nodes[c])
 
 
@@ -248,5 +310,5 @@ def tail_levels(log_probability, wanted, thresholds, gaps, log_rates, nodes, out
     for c in range(out.shape[1]):
         for i in range(out.shape[0]):
             if wanted[i, c]:
-                y = excess_level(log_probability[i, c] - log_rates[c], nodes[c])
+                y = excess_level(log_probability[i, c] - log_rates[c], 0.0, nodes[c])
                 out[i, c] = thresholds[c] + (gaps[c] + y if y > 0.0 else 0.0)

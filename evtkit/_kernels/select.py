@@ -1,4 +1,4 @@
-"""The k largest values of a row, sorted, and its mean and variance: what a tail model needs of the data.
+"""The k largest values of a row, sorted, and its moments: what a tail model needs of the data.
 
 A cut, found by sampling and counting, separates hardly more than k values in one pass; those are sorted by
 distributing them over four buckets a value on the scale of the bits of the floating-point number (in effect
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from evtkit._kernels.binned import add_values, bin_of, extent, is_finite
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 
@@ -22,7 +23,6 @@ SAMPLE = 64  # values from which a cut is first estimated
 _GROUP, _TILE = 16, 64  # channels, and rows, transposed together
 _SMALL = 24  # insertion sort up to here
 _CROWDED = 48  # a bucket with more values than this is sorted by comparison
-_BLOCK = 1024  # values to one partial sum
 _SIGNLESS = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -151,66 +151,26 @@ def keep_at_least(x, n, k, out, sample, place, ends):
     return keep_from(x, n, cut(x, n, k, sample, place, ends)[0], out)
 
 
-@kernel(
-    "UniTuple(float64, 2)(float32[::1], float64)",
-    "UniTuple(float64, 2)(float64[::1], float64)",
-    fused=True,
-)
-def _partial(x, shift):
-    """Sums of x − shift and of its square."""
-    total, squares = 0.0, 0.0
-    for i in range(x.size):
-        deviation = x[i] - shift
-        total += deviation
-        squares += deviation * deviation
-    return total, squares
-
-
-@kernel("UniTuple(float64, 2)(float32[::1])", "UniTuple(float64, 2)(float64[::1])")
-def _moments(x):
-    """Mean and sum of squared deviations; not finite if a value is not, or a sum overflows."""
-    n, shift, total = x.size, np.float64(x[0]), 0.0
-    for start in range(0, n, _BLOCK):
-        total += _partial(x[start : start + _BLOCK], shift)[0]
-    mean = shift + total / n
-    # Once more around the mean; what its rounding leaves is taken off (Chan, Golub & LeVeque 1983).
-    rest, squares = 0.0, 0.0
-    for start in range(0, n, _BLOCK):
-        linear, square = _partial(x[start : start + _BLOCK], mean)
-        rest += linear
-        squares += square
-    return mean + rest / n, squares - rest * rest / n
-
-
-@kernel("float64(float32[::1])", "float64(float64[::1])")
-def _huge_mean(x):
-    """The mean of finite values whose sum overflows."""
-    total = 0.0
-    for value in x:
-        total += np.float64(value) * 2.0**-100
-    return total / x.size * 2.0**100
-
-
 def _signature(number: Any) -> Any:
     """Of `summarise`; its input may be read-only and strided, as users' arrays are."""
     columns, rows = types.Array(number, 2, "A", readonly=True), number[:, ::1]
-    return types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.float64[:, ::1], rows)
+    return types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.int64[:, ::1], rows)
 
 
 @kernel(_signature(types.float32), _signature(types.float64))
 def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
     """The k largest of sign · columns (observations, channels) and its moments, for the channels from start to stop.
 
-    Rows of largest (channels, k) come out ascending; moments (channels, 2) are the mean and the sum of squared
-    deviations; sample_rows (channels, n), unless it has no columns, receives all values. Stops at the first channel
-    that is not finite and returns False.
+    Rows of largest (channels, k) come out ascending; moments (channels, 19), 0 before, are the states of `binned`;
+    sample_rows (channels, n), unless it has no columns, receives all values. Stops at the first channel that is not
+    finite and returns False. Zeros lose their sign, lest it depend on the order of the values.
     """
     n = columns.shape[0]
     group = np.empty((_GROUP, n), largest.dtype)
     kept, ordered = np.empty(n + WIDTH, largest.dtype), np.empty(n, largest.dtype)
     sample = np.empty(2 * SAMPLE, largest.dtype)
     place, ends = np.empty(max(n, SAMPLE), np.int32), np.empty(BUCKETS * max(n, SAMPLE) + 1, np.int32)
-    factor = largest.dtype.type(sign)
+    factor, nought = largest.dtype.type(sign), largest.dtype.type(0)
     for first in range(start, stop, _GROUP):
         width = min(_GROUP, stop - first)
         for top in range(0, n, _TILE):
@@ -218,16 +178,13 @@ def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
             for c in range(width):
                 row = group[c]
                 for r in range(rows):
-                    row[top + r] = factor * columns[top + r, first + c]
+                    row[top + r] = factor * columns[top + r, first + c] + nought
         for c in range(width):
             row = group[c]
-            mean, squares = _moments(row)
-            if not math.isfinite(mean):
-                for i in range(n):
-                    if not math.isfinite(row[i]):
-                        return False
-                mean, squares = _huge_mean(row), np.inf
-            moments[first + c, 0], moments[first + c, 1] = mean, squares
+            magnitude, _ = extent(row, n)
+            if not is_finite(magnitude):
+                return False
+            add_values(row, n, bin_of(magnitude), moments[first + c])
             count = keep_at_least(row, n, k, kept, sample, place, ends)
             sort_into(kept, count, ordered, place, ends)
             largest[first + c] = ordered[count - k : count]

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.binned import add_values, bin_of, extent, is_finite, value_of
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
@@ -30,38 +31,28 @@ def spare_slots(k):
 
 
 @kernel(
-    "void(float32[:, ::1], intp, intp, float64[::1], float64[:, ::1], float32[::1])",
-    "void(float64[:, ::1], intp, intp, float64[::1], float64[:, ::1], float64[::1])",
-    fused=True,
+    "boolean(float32[:, ::1], intp, intp, int64[:, ::1], float32[::1])",
+    "boolean(float64[:, ::1], intp, intp, int64[:, ::1], float64[::1])",
 )
-def block_moments(block, start, stop, shift, sums, low):
-    """Add up x − shift and its square, (2, channels), and find the minima of a block (rows, channels)."""
+def block_moments(block, start, stop, moments, low):
+    """States of `binned` (channels, 19), 0 before, and minima of a block (rows, channels); False if it is not finite.
+
+    A zero has no sign.
+    """
+    rows, nought = block.shape[0], low.dtype.type(0)
+    tile = np.empty((_TILE_CHANNELS, rows + WIDTH), low.dtype)
     for first in range(start, stop, _TILE_CHANNELS):
         width = min(_TILE_CHANNELS, stop - first)
-        total, square, base, small = sums[0, first:stop], sums[1, first:stop], shift[first:stop], low[first:stop]
-        whole = block.shape[0] // 4 * 4
-        for r in range(0, whole, 4):  # four rows at a time, to load and store the sums less often
-            x, y, z, w = (
-                block[r, first:stop],
-                block[r + 1, first:stop],
-                block[r + 2, first:stop],
-                block[r + 3, first:stop],
-            )
+        for r in range(rows):
             for c in range(width):
-                a, b, d, e = x[c] - base[c], y[c] - base[c], z[c] - base[c], w[c] - base[c]
-                total[c] += (a + b) + (d + e)
-                square[c] += (a * a + b * b) + (d * d + e * e)
-                left = x[c] if x[c] < y[c] else y[c]
-                right = z[c] if z[c] < w[c] else w[c]
-                least = left if left < right else right
-                small[c] = least if least < small[c] else small[c]
-        for r in range(whole, block.shape[0]):
-            x = block[r, first:stop]
-            for c in range(width):
-                a = x[c] - base[c]
-                total[c] += a
-                square[c] += a * a
-                small[c] = x[c] if x[c] < small[c] else small[c]
+                tile[c, r] = block[r, first + c] + nought
+        for c in range(width):
+            magnitude, smallest = extent(tile[c], rows)
+            if not is_finite(magnitude):
+                return False
+            add_values(tile[c], rows, bin_of(magnitude), moments[first + c])
+            low[first + c] = value_of(smallest)
+    return True
 
 
 @kernel(
@@ -126,7 +117,7 @@ def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
     width = buffer.shape[1]
     scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * SAMPLE, buffer.dtype)
     place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
-    most, spare = rows_at_a_time(k), spare_slots(k)
+    most, spare, nought = rows_at_a_time(k), spare_slots(k), buffer.dtype.type(0)
     tile = np.empty((_TILE_CHANNELS, most + WIDTH), buffer.dtype)  # no power of two between channels
     for top in range(0, block.shape[0], most):
         rows = min(most, block.shape[0] - top)
@@ -135,7 +126,7 @@ def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
             for r in range(rows):
                 values = block[top + r, first:stop]
                 for c in range(channels):
-                    tile[c, r] = values[c]
+                    tile[c, r] = values[c] + nought
             for c in range(channels):
                 row, count, level = buffer[first + c], fill[first + c], cutoff[first + c]
                 if count + spare > width:

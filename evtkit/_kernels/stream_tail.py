@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from evtkit._kernels import next_excess
+from evtkit._kernels import predictive
 from evtkit._kernels.follow import PREDICTIVE, WORK, count, follow, level, polish, reach, surely_below, unroll
 from evtkit._kernels.grimshaw import BOUNDARY, EMPTY, TOO_FEW, fit_one
 from evtkit._kernels.jit import kernel
@@ -181,7 +181,7 @@ def log_probability(value, log_risk, n, f, i, ring, law, nodes):
     if i[STATUS] <= BOUNDARY:
         if law == PREDICTIVE:
             share = math.log((i[TOTAL] + 1.0) / (i[SEEN] + 1.0))
-            by_model = share + next_excess.log_survival(max(0.0, value - f[U] - f[GRID]), i[SIZE], nodes)
+            by_model = share + predictive.log_survival(max(0.0, value - f[U] - f[GRID]), nodes)[0]
         else:
             share = math.log(i[TOTAL] / i[SEEN])
             by_model = share + log_survival(value - f[U], f[XI], f[SIGMA])

@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.follow import PREDICTIVE, WORK, average, unroll, workspace
+from evtkit._kernels.follow import PREDICTIVE, ROOM, WORK, average, unroll, workspace
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
-from evtkit._kernels.next_excess import ROOM
 from evtkit._kernels.stream_tail import IGNORE, IMPUTE, LEARN, decide, keep, log_probability, refit
 from evtkit._kernels.tail_columns import LEVEL, SEEN, U
 
@@ -21,10 +20,13 @@ LARGEST = np.finfo(np.float64).max
 # Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it is held.
 ALARMS, MOVING, STAYED = 0, 1, 2
 # Of moves: where a stream is held, how far its mean may be from there (0: it is never held), and to which deviations
-# values are cut that enter its window.
-HELD, TOLERANCE, LOWEST, HIGHEST = 0, 1, 2, 3
+# values are cut that enter its window; of a ramp how much of a deviation the next centre takes over, and the step of
+# deviations, below which lies the rounding of the values (both 0 of others).
+HELD, TOLERANCE, LOWEST, HIGHEST, GAIN, GRAIN = 0, 1, 2, 3, 4, 5
+MOVES = 6
 _SETTLED = 20  # windows after which where a stream is held is known well enough
 
+_SLACK = 2.0**-50  # a value's rounding, by which the deviations of a ramp may differ from each other
 _ROWS = 512  # observations copied together
 _GROUP = 8  # of so many streams
 
@@ -70,6 +72,13 @@ def centre_of(c, windows, totals, runs, moves):
     return (totals[c, 0] + totals[c, 1]) / windows.shape[1]
 
 
+@kernel("float64(float64, float64, float64)", inline=True)
+def deviation(value, centre, grain):
+    """A value's distance from the centre, of a ramp without the rounding of the values."""
+    v = value - centre
+    return v if grain == 0.0 else grain * np.rint(v / grain)
+
+
 @kernel("intp(float64, float64, boolean, intp, intp, float64[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])")
 def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     """Put a value into the window of stream c, and see whether the stream has moved from where it is held.
@@ -78,7 +87,13 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     that wanders. Once the mean of the window is farther away than chance explains, the centre is that mean, for two
     windows' time. Then it is held where it was, if the mean has come back, or where the mean is, and gets more precise
     for a while. Values enter cut to where most of them lie, unless they are wanted as they are.
+
+    The centre of a ramp is an exponential mean of its latest values, or the last one: what is judged is the increment.
     """
+    gain = moves[c, GAIN]
+    if gain > 0.0:
+        moves[c, HELD] = value if as_it_is or gain == 1.0 else moves[c, HELD] + gain * (value - moves[c, HELD])
+        return place
     depth = windows.shape[1]
     if moves[c, TOLERANCE] > 0.0 and not as_it_is:
         value = centre + min(max(value - centre, moves[c, LOWEST]), moves[c, HIGHEST])
@@ -110,11 +125,15 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
     windows[c] = x[:depth]
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
     place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
-    if abs((totals[c, 0] + totals[c, 1]) / depth - moves[c, HELD]) > moves[c, TOLERANCE] > 0.0:
+    if moves[c, GAIN] > 0.0:
+        moves[c, HELD] = x[0]
+        for r in range(1, depth):
+            advance(x[r], moves[c, HELD], False, place, c, windows, totals, runs, moves)
+    elif abs((totals[c, 0] + totals[c, 1]) / depth - moves[c, HELD]) > moves[c, TOLERANCE] > 0.0:
         runs[c, MOVING] = 2 * depth
     for r in range(x.size - depth):
         centre = centre_of(c, windows, totals, runs, moves)
-        out[r] = x[depth + r] - centre
+        out[r] = deviation(x[depth + r], centre, moves[c, GRAIN])
         if usual[r]:
             place = advance(x[depth + r], centre, False, place, c, windows, totals, runs, moves)
     places[c] = place
@@ -175,7 +194,7 @@ def run(
 
     labels (observations, streams) must be 0 and receives what is not NORMAL. signs has one entry a tail, risk is a
     tail's. windows (streams, depth), where depth > 0, are rings of normal values whose mean is first subtracted, totals
-    their sums and places where they go on; runs (streams, 3) and moves (streams, 4) say where a stream is held (see
+    their sums and places where they go on; runs (streams, 3) and moves (streams, 6) say where a stream is held (see
     `advance`). After as many alarms in a row as the window is long a stream has moved, and its values enter the window
     as they are. levels (observations, tails) receives the alarm
     levels, and scores (observations, streams) the log-probabilities, before each observation is learnt; of alarms only
@@ -203,15 +222,17 @@ def run(
                         high = floats[c * sides + s, U]
                     else:
                         low = -floats[c * sides + s, U]
+                is_ramp, grain = moves[c, GAIN] > 0.0, moves[c, GRAIN]
                 for r in range(rows):
-                    value, centre = tile[k, r], 0.0
+                    value, centre, slack = tile[k, r], 0.0, 0.0
                     if depth:
                         centre = centre_of(c, windows, totals, runs, moves)
-                    v = value - centre
+                        slack = _SLACK * abs(value) if is_ramp else 0.0
+                    v = deviation(value, centre, grain)
                     if traced and every:
                         _trace(v, centre, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs, risk,
                                min_excess, law, work, levels, scores)  # fmt: skip
-                    if low <= v <= high:
+                    if low - slack <= v <= high + slack:
                         seen += 1
                         if depth:
                             place = advance(value, centre, False, place, c, windows, totals, runs, moves)

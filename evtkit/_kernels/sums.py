@@ -19,9 +19,11 @@ import math
 import numpy as np
 
 from evtkit._kernels.jit import kernel
+from evtkit._kernels.lanes import LANES, lanes, total
+
+__all__ = ["CHUNK", "LANES", "ROWS", "near_zero", "sums", "sums_near_zero"]
 
 ROWS = 16
-LANES = 8
 CHUNK = ROWS * LANES
 _LN2 = 0.6931471805599453
 _SMALL = 32  # below this, padding would cost more than it saves, and its subtraction would cost digits
@@ -46,10 +48,9 @@ def _elementwise(z, n, t):
 @kernel(_SUMS, fused=True)
 def _blocked(z, n, t):
     """ξ, m, m₂ where 16 factors a can be multiplied without overflow."""
-    logs, inverses, squares = 0.0, 0.0, 0.0
-    exponents = np.int64(0)
+    first, second, significands = lanes(), lanes(), lanes()
+    logs, exponents = 0.0, np.int64(0)
     for c in range(z.shape[0]):
-        significands, first, second = 1.0, 0.0, 0.0
         for j in range(LANES):
             d, p, q = 1.0, 0.0, 0.0
             for r in range(ROWS):
@@ -59,17 +60,16 @@ def _blocked(z, n, t):
                 d = d * a
             inverse = 1.0 / d
             mean = p * inverse
-            first += mean
-            second += mean * mean - 2.0 * (q * inverse)
+            first[j] += mean
+            second[j] += mean * mean - 2.0 * (q * inverse)
             # d = significand · 2^exponent by its bits, so that eight products multiply into one logarithm
             bits = np.float64(d).view(np.int64)
             exponents += (bits >> 52) - 1023
-            significands *= np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
-        logs += math.log(significands)
-        inverses += first
-        squares += second
+            significands[j] = np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+        pairs = (significands[0] * significands[1]) * (significands[2] * significands[3])
+        logs += math.log(pairs * ((significands[4] * significands[5]) * (significands[6] * significands[7])))
     padding, share = z.size - n, 1.0 / n
-    return (logs + exponents * _LN2) * share, (inverses - padding) * share, (squares - padding) * share
+    return (logs + exponents * _LN2) * share, (total(first) - padding) * share, (total(second) - padding) * share
 
 
 @kernel("UniTuple(float64, 3)(float64[:, :, ::1], intp, float64, float64)")
@@ -100,7 +100,7 @@ def sums_near_zero(z, n, t, work):
 
     σ(t) = ȳ − tA, and mean y/(1+ty) = ȳ − tB. Short blocks keep the terms of the expansion of one order.
     """
-    a_sum, b_sum = 0.0, 0.0
+    a_sum, b_lanes = 0.0, lanes()
     for c in range(z.shape[0]):
         for j in range(LANES):
             d, e, f, g = 1.0, 0.0, 0.0, 0.0
@@ -114,7 +114,7 @@ def sums_near_zero(z, n, t, work):
                 d *= a
             work[0, c, j] = e
             work[1, c, j] = f
-            b_sum += g / d
+            b_lanes[j] += g / d
     for c in range(z.shape[0]):
         for j in range(0, LANES, 4):  # four blocks to one logarithm: (1 + tE)(1 + tE') = 1 + t(E + E' + tEE')
             e, f = work[0, c, j], work[1, c, j]
@@ -123,7 +123,7 @@ def sums_near_zero(z, n, t, work):
                 f += work[1, c, k] + e * other
                 e += other + t * (e * other)
             a_sum += e * e * _log1p_rest(t * e) - f
-    return a_sum / n, b_sum / n
+    return a_sum / n, total(b_lanes) / n
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64)", fused=True)
@@ -132,16 +132,14 @@ def _near_zero_small(z, n, t):
 
     With u = x/(2 + x), log1p(x) = 2(u + u³/3 + u⁵/5 + …), and |u| ≤ 1/3.
     """
-    a_sum, b_sum = 0.0, 0.0
+    a_lanes, b_lanes = lanes(), lanes()
     half = ROWS // 2
     for c in range(z.shape[0]):
         for top in range(0, ROWS, half):
-            rows = z[c, top : top + half]
-            a_part, b_part = 0.0, 0.0
             for j in range(LANES):
                 d, e, f, g = 1.0, 0.0, 0.0, 0.0
                 for r in range(half):
-                    y = rows[r, j]
+                    y = z[c, top + r, j]
                     a = 1.0 + t * y
                     p = y * d
                     f += y * e
@@ -154,11 +152,9 @@ def _near_zero_small(z, n, t):
                 series = 0.0
                 for k in range(37, 1, -2):
                     series = 1.0 / k + u * u * series
-                a_part += e * e * share * (1.0 - 2.0 * u * share * series) - f
-                b_part += g / d
-            a_sum += a_part
-            b_sum += b_part
-    return a_sum / n, b_sum / n
+                a_lanes[j] += e * e * share * (1.0 - 2.0 * u * share * series) - f
+                b_lanes[j] += g / d
+    return total(a_lanes) / n, total(b_lanes) / n
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64[:, :, ::1])")

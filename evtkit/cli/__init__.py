@@ -1,53 +1,46 @@
 """The ``evtkit`` command: fit, score, watch and plot the columns of a file.
 
 Exit codes: 0 done; 1 an event of ``evtkit watch``, or ``evtkit score --alarm`` found values more improbable than
-allowed; 2 wrong usage or bad input, with one line on the standard error that says what was got and what is wanted; 3 a
-failure of evtkit itself.
+allowed; 2 wrong usage, bad input or output that cannot be written, with one line on the standard error that says what
+was got and what is wanted; 3 a failure of evtkit itself; 130 interrupted by Ctrl-C; 141 the reader of the output went
+away.
 """
 
 from __future__ import annotations
 
 import importlib
-import traceback
+import sys
 from typing import Any
 
 import click
 
 from evtkit._common.version import __version__
+from evtkit.cli._terminal import BAD_INPUT, prepare, told
 from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
 from evtkit.cli.score import score_command
 from evtkit.cli.warm_up import warm_up_command
 from evtkit.cli.watch import watch_command
-from evtkit.cli.watch.plain import plain
 
 __all__ = ["main"]
 
 
-FAILURE = 3
-"""Exit code of a failure of evtkit itself."""
-
-
-class BadInput(click.ClickException):
-    """What the library refuses, as one line and exit code 2."""
-
-    exit_code = 2
-
-
 class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        prepare()
         try:
+            return super().main(*args, **kwargs)
+        except OSError:  # not even the error can be told
+            sys.exit(BAD_INPUT)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with told():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told():
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has gone; click ends quietly
-            raise
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
-            raise
-        except (ValueError, OSError, ImportError) as error:
-            raise BadInput(plain(" ".join(str(error).split()), longest=1000)) from error
-        except Exception:  # a fault of ours: never the exit code of an alarm
-            traceback.print_exc()
-            ctx.exit(FAILURE)
 
 
 class _Elsewhere(click.Command):
@@ -82,8 +75,8 @@ def main() -> None:
       evtkit plot rain.csv -c value --unit mm       can the fit be believed?
       evtkit saliency nets:make mistakes.npz        which filters are behind a network's mistakes?
 
-    Exit codes: 0 done; 1 an event of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage or bad input; 3 a failure
-    of evtkit itself.
+    Exit codes: 0 done; 1 an event of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage, bad input or output that
+    cannot be written; 3 a failure of evtkit itself; 130 Ctrl-C; 141 the reader of the output went away.
     """  # noqa: D301
 
 

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["fit_columns", "load", "return_level"]
 
 
-def fit_columns(
-    values: Float, columns: Sequence[str], *, side: str = "upper", method: str = "mle", **rule: Any
-) -> Tail:
-    """Fit every column of (rows, columns) to the values it has: NaN is missing. `rule` is as in `evtkit.fit_tail`."""
+def fit_columns(values: Float, columns: Sequence[str], *, side: str = "upper", method: str = "mle", **how: Any) -> Tail:
+    """Fit every column of (rows, columns) to the values it has: NaN is missing. `how` is as in `evtkit.fit_tail`."""
     if len(values) == 0:
         raise ValueError("there are no rows to fit")
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"column {name!r} has no values, all {len(values)} are missing")
-    tail = fit_tail(values, side=side, method=method, missing="drop", **rule)
+    tail = fit_tail(values, side=side, method=method, missing="drop", **how)
     return replace(tail, names=np.array(columns, dtype=np.str_))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +14,25 @@ if TYPE_CHECKING:
 
     from evtkit._common.tables import Table
 
-QUANTILE = 0.9
-"""Default threshold: the largest tenth are excesses (DuMouchel 1983's rule)."""
-
 CALIBRATE = 1000
 """Rows that calibrate a stream detector."""
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
+"""Formats of pictures."""
+
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN, which is in none, and infinity are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 FILE = click.argument("file", metavar="FILE")
 
@@ -100,15 +114,23 @@ def tail_options(
         click.option(
             "--n-excess", type=click.IntRange(min=1), metavar="K", help="The tail is the K most extreme values.",
         ),
-        click.option("--threshold", type=float, metavar="U", help="The tail begins at U, in the units of the data."),
+        click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
-            "--quantile", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
-            help=f"The tail begins at this quantile; default {QUANTILE}, the most extreme tenth{quantile}. "
-            "Of --quantile, --threshold and --n-excess give one at most.",
+            "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
+            help="The tail begins at this quantile; default: the most extreme tenth, at most 50 values or the square "
+            f"root of their number{quantile}. Of --quantile, --threshold and --n-excess give one at most.",
         ),
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def clean_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--clean``: of a tail that is fitted once."""
+    return click.option(
+        "--clean/--no-clean", default=None,
+        help="Leave values that stand apart out of the fit, for data that may hold outliers; default no.",
+    )(command)  # fmt: skip
 
 
 def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,13 +169,19 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rule(quantile: float | None, threshold: float | None, n_excess: int | None) -> dict[str, float]:
-    """The one way asked for to choose the threshold."""
+    """The one way asked for to choose the threshold; none of them is that of `evtkit.fit_tail`."""
     given = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
     chosen = {name: value for name, value in given.items() if value is not None}
     if len(chosen) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{flags} exclude each other; give one")
-    return chosen or {"quantile": QUANTILE}
+    return chosen
+
+
+def check_picture(path: str | Path, flag: str) -> None:
+    """Refuse a suffix that says no format of pictures, before any work is done."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise click.UsageError(f"{flag} must end in {', '.join(PICTURES)}, got {str(path)!r}")
 
 
 def check_missing(table: Table, file: str, missing: str) -> None:

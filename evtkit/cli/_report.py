@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from evtkit._common.text import probability
+from evtkit._common.text import plain, probability
+from evtkit.cli._terminal import as_json, say, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +24,14 @@ _PIPE_WIDTH = 160  # of a table that no terminal shows
 
 
 def print_json(command: str, content: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    click.echo(_dumps(command, content))
+    """Print one JSON document, with what the output's encoding may lack as escape sequences of JSON."""
+    click.echo(as_json(_document(command, content), indent=2), file=sys.stdout)
 
 
 def print_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Iterable[int] = (0,)
 ) -> None:
-    """Print a table by rich, numbers to the right."""
+    """Print a table by rich, numbers to the right; cells without control characters."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -38,16 +40,20 @@ def print_table(
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
+
+    def text(cell: str, style: str = "") -> Text:
+        return Text(spelled(plain(cell), console.encoding), style)
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     flush_left = set(left)
     for i, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if i in flush_left else "right", overflow="fold")
+        table.add_column(text(name), justify="left" if i in flush_left else "right", overflow="fold")
     for row in rows[:_MOST_ROWS]:
-        table.add_row(*map(Text, row))
-    console.print(Text(title, style="bold"))
+        table.add_row(*map(text, row))
+    console.print(text(title, "bold"))
     console.print(table)
     if len(rows) > _MOST_ROWS:
-        console.print(Text(f"… {len(rows) - _MOST_ROWS} more; --json and --output have them all"))
+        say(f"… {len(rows) - _MOST_ROWS} more; --json and --output have them all")
 
 
 def write_records(path: str, command: str, content: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
@@ -56,8 +62,8 @@ def write_records(path: str, command: str, content: Mapping[str, Any], records: 
 
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
-        text = _dumps(command, content) + "\n"
-        write_atomic(path, lambda stream: stream.writelines([text.encode()]))
+        text = json.dumps(_document(command, content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        write_atomic(path, lambda stream: stream.writelines([text.encode(errors="backslashreplace")]))
         return
     import polars as pl
 
@@ -93,11 +99,10 @@ def _large(value: float, digits: int) -> str:
     return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
-def _dumps(command: str, content: Mapping[str, Any]) -> str:
+def _document(command: str, content: Mapping[str, Any]) -> Any:
     from evtkit._common.version import __version__
 
-    document = {"evtkit": __version__, "schema": SCHEMA, "command": command, **content}
-    return json.dumps(_plain(document), indent=2, allow_nan=False, ensure_ascii=False)
+    return _plain({"evtkit": __version__, "schema": SCHEMA, "command": command, **content})
 
 
 def _plain(value: Any) -> Any:

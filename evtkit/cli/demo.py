@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from evtkit.cli._terminal import say
+
 __all__ = ["demo_command"]
 
 
@@ -24,9 +26,9 @@ def demo_command(output: str) -> None:
     from evtkit import demo
 
     for part in demo.run(output):
-        click.secho(part.title, bold=True)
+        say(part.title, bold=True)
         for line in part.lines:
-            click.echo(f"  {line}")
+            say(f"  {line}")
         for picture in part.pictures:
-            click.echo(f"  picture            {picture}")
-        click.echo()
+            say(f"  picture            {picture}")
+        say()

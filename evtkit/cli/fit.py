@@ -9,6 +9,7 @@ import click
 
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect
@@ -21,18 +22,19 @@ __all__ = ["fit_command"]
 @_options.FILE
 @_options.table_options
 @_options.tail_options
+@_options.clean_option
 @click.option(
     "--return-period",
     "-m",
     "periods",
-    type=click.FloatRange(1.0, min_open=True),
+    type=_options.Finite(1.0, min_open=True),
     multiple=True,
     metavar="M",
     help="Also the level exceeded once in M observations, with its interval; repeat it for several.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the profile-likelihood intervals.",
@@ -43,7 +45,8 @@ __all__ = ["fit_command"]
 def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    periods: tuple[float, ...], confidence: float, save: str | None, output: str | None, json_: bool,
+    clean: bool | None, periods: tuple[float, ...], confidence: float, save: str | None, output: str | None,
+    json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
 
@@ -66,14 +69,16 @@ def fit_command(
     check_output(output)
     table = read_table(file, columns, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
-    tail = fit_columns(table.values, table.columns, side=side or "upper", method=method or "mle", **rule)
+    tail = fit_columns(
+        table.values, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+    )
     levels = [(m, *return_level(tail, m, confidence)) for m in periods]
     if save:
         tail.save(save)
 
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
-        "file": file, "rows": len(table.values), "rule": rule, "side": tail.side, "method": tail.method,
+        "file": file, "rows": len(table.values), "rule": rule or None, "side": tail.side, "method": tail.method,
         "skipped_columns": _options.skipped(table), "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:
@@ -140,10 +145,10 @@ def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: lis
     ]  # fmt: skip
     if levels:
         header = ["column", "once in", "level", f"{100 * confidence:g} % interval"]
-        click.echo()
+        say()
         print_table("Return levels, with profile-likelihood intervals", header, levels)
     for note in notes:
-        click.echo(note)
+        say(note)
 
 
 def _with_error(value: float, error: float) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +13,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evtkit.cli import _options
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from evtkit._common.tables import Dialect
+    from evtkit._common.tables import Dialect, Table
     from evtkit.tail import Tail
 
 __all__ = ["plot_command"]
 
 KINDS = ("diagnostics", "probability", "quantile", "density", "return-level", "threshold", "ranking", "stream")
-_FORMATS = (".png", ".svg", ".pdf", ".jpg")
+_LONGEST_NAME = 80  # bytes of a column in the name of a file
 
 
 @click.command("plot", short_help="Pictures: can the fit be believed?")
@@ -43,7 +49,7 @@ _FORMATS = (".png", ".svg", ".pdf", ".jpg")
 @click.option("--unit", default="", metavar="TEXT", help="Unit of the values, for the axes.")
 @click.option(
     "--per",
-    type=click.FloatRange(0.0, min_open=True),
+    type=_options.Finite(0.0, min_open=True),
     default=1.0,
     metavar="N",
     help="Observations in one unit of return periods, e.g. 365.25 with --period-unit years.",
@@ -85,12 +91,10 @@ def plot_command(
     of_stream = {"label": label, **detector}
     _check_kind(kind, side, of_stream, {"threshold": threshold, "n_excess": n_excess, "method": method})
     target = Path(output or f"{'stdin' if file == '-' else Path(file).name.split('.')[0]}-{kind}.png")
-    if target.suffix.lower() not in _FORMATS:
-        raise click.UsageError(f"--output must end in {', '.join(_FORMATS)}, got {str(target)!r}")
+    _options.check_picture(target, "--output")
     table = read_table(file, columns, label=label, skip=skip, dialect=dialect)
     _options.check_missing(table, file, missing)
     side, method = side or "upper", method or "mle"
-    notes = "\n".join(_options.left_out(table))
     if kind == "ranking":
         from evtkit.cli._model import fit_columns
 
@@ -98,11 +102,12 @@ def plot_command(
             raise ValueError(f"{file} has 1 row; a ranking of the last row wants others before it")
         tail = fit_columns(table.values[:-1], table.columns, side=side, method=method, **rule)
         _save(_ranking(tail, table.values[-1], table.columns), target, dpi)
-        click.echo(notes, nl=bool(notes))
+        _say_left_out(table)
         return
+    files = file_names(table.columns)
     for i, column in enumerate(table.columns):
         values = table.values[:, i : i + 1]
-        path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{_file_name(column)}")
+        path = target if len(table.columns) == 1 else target.with_stem(f"{target.stem}-{files[i]}")
         try:
             if kind == "stream":
                 options = of_stream | {"quantile": quantile, "side": side}
@@ -112,7 +117,12 @@ def plot_command(
         except ValueError as error:
             raise ValueError(f"column {column!r}: {error}") from error
         _save(figure, path, dpi)
-    click.echo(notes, nl=bool(notes))
+    _say_left_out(table)
+
+
+def _say_left_out(table: Table) -> None:
+    for line in _options.left_out(table):
+        say(line)
 
 
 def _figure(
@@ -158,9 +168,10 @@ def _stream(
         raise ValueError(f"rows must be more than the {n} that calibrate (--calibrate), got {x.size}")
     spot = detector(given | {"nonfinite": "skip" if missing == "drop" else "raise"}).fit(x[:n])
     time = None if labels is None else _times(labels)
-    ax = plot.stream(x[n:], spot.trace(x[n:]), calibration=x[:n], time=time, label=name, unit=unit)
-    if time is not None and options["label"]:
-        ax.set_xlabel(options["label"])
+    ax = plot.stream(
+        x[n:], spot.trace(x[n:]), calibration=x[:n], time=time, label=name, unit=unit,
+        time_label=options["label"] or "time",
+    )  # fmt: skip
     return _root(ax)
 
 
@@ -198,9 +209,33 @@ def _save(figure: Figure, path: Path, dpi: int) -> None:
     from evtkit._common.files import write_atomic
 
     write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=dpi))
-    click.echo(f"written: {path}")
+    say(f"written: {path}")
 
 
-def _file_name(column: str) -> str:
-    """A column's name, as far as file names can bear it."""
-    return re.sub(r"[^\w.-]+", "_", column).strip("_.") or "column"
+def file_names(columns: Sequence[str]) -> list[str]:
+    r"""A part of a file's name for each column: different ones, the same every time, and safe on every system.
+
+    A name that has to be changed, or differs from another one by nothing that every file system tells apart, has eight
+    digits of its checksum added.
+
+    Examples
+    --------
+    >>> file_names(["loss", "a b", "a/b"])
+    ['loss', 'a_b-c8687a08', 'a_b-c14cddc0']
+    """
+
+    def cut(name: str) -> str:
+        return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFKC", name).casefold()
+
+    safe = [cut(re.sub(r"[^\w.-]+", "_", column).strip("_.-")) or "column" for column in columns]
+    alike = Counter(map(folded, safe))
+    names = []
+    for column, name in zip(columns, safe, strict=True):
+        as_it_is = column == name and alike[folded(name)] == 1
+        if not as_it_is or re.search(r"-[0-9a-f]{8}$", name):
+            name = f"{name}-{hashlib.sha256(column.encode(errors='backslashreplace')).hexdigest()[:8]}"
+        names.append(name)
+    return names

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import importlib.util
 import sys
+import traceback
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import click
 import numpy as np
 
+from evtkit._common.text import shortened
+from evtkit.cli._options import Finite
+from evtkit.cli._terminal import say
 from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches
 from evtkit.saliency.combine import COMBINE
 from evtkit.saliency.protocol import SaliencyModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
 __all__ = ["load_function", "read_samples", "saliency"]
@@ -44,7 +53,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--all-samples", is_flag=True, help="Rank for all samples, not for the mistakes among them.")
 @click.option("--top", type=int, default=25, show_default=True, help="How many units to list.")
 @click.option("--repair", type=int, default=0, help="Repair this many mistakes one by one, and compare all rankings.")
-@click.option("--step", type=float, default=1e-3, show_default=True, help="Step of the repair by tuning.")
+@click.option("--step", type=Finite(), default=1e-3, show_default=True, help="Step of the repair by tuning.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--checkpoint", type=_WRITABLE, help="File from which an interrupted calibration goes on.")
 @click.option("--report", "page", type=_WRITABLE, help="Write an HTML report.")
@@ -56,7 +65,7 @@ def saliency(model: str, samples: Path, **options: Any) -> None:
 
     MODEL is module:function; the function takes nothing and returns the network wrapped for saliency:
     evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network). The module is looked for in the current folder
-    too.
+    too, and can import what lies beside it.
 
     SAMPLES (and --calibration, --held-out) are an .npz file with arrays x and y, or a folder with one subfolder of
     images a class, classes in alphabetical order; images are read as arrays (n, height, width, 3) of uint8 and must be
@@ -65,10 +74,7 @@ def saliency(model: str, samples: Path, **options: Any) -> None:
     \b
     evtkit saliency mynet:load shifted.npz --calibration usual.npz --report report.html
     """  # noqa: D301 - click wants the backspace character
-    try:
-        _run(model, samples, **options)
-    except (ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
+    _run(model, samples, **options)
 
 
 def _run(model: str, samples: Path, **o: Any) -> None:
@@ -84,12 +90,10 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     prepare = load_function(o["prepare"]) if o["prepare"] else None
     x, y = read_samples(samples, prepare)
     reference = _reference(network, prepare, o)
-    click.echo(repr(reference))
-    wrong = (
-        np.concatenate([np.argmax(network.predict(part), axis=1) for part, _ in Batches(x, y, o["batch_size"])]) != y
-    )
+    say(repr(reference))
+    wrong = _classes(network, Batches(x, y, o["batch_size"]), samples) != y
     chosen = np.arange(len(y)) if o["all_samples"] else np.flatnonzero(wrong)
-    click.echo(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
+    say(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
     if not chosen.size:
         raise ValueError("samples must include mistakes, got none (--all-samples ranks all)")
     parts = Batches(_rows(x, chosen), y[chosen], o["batch_size"])
@@ -98,10 +102,10 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     if wrong.any() and reference.mistakes is not None:
         bad = np.flatnonzero(wrong)
         found = suspects(network, reference, (_rows(x, bad), y[bad]), batch_size=o["batch_size"])
-        click.echo(f"\n{found!r}")
+        _say_lines("", repr(found))
     ranking = reference.rank(profiles, o["by"], combine=o["combine"], rng=o["seed"])
     k = min(o["top"], len(network.units))
-    click.echo(f"\n{ranking.table(k)}\n\n{ranking.enrichment(k)}")
+    _say_lines("", ranking.table(k), "", ranking.enrichment(k))
     results = None
     if o["repair"]:
         some = np.flatnonzero(wrong)[: o["repair"]]
@@ -110,7 +114,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
             network, reference, (_rows(x, some), y[some]), held_out=held_out, step=o["step"], equal_norm=True,
             batch_size=o["batch_size"], seed=o["seed"], progress=not o["quiet"],
         )  # fmt: skip
-        click.echo(f"\n{results!r}\n{results.table((5, 25))}")
+        _say_lines("", repr(results), results.table((5, 25)))
         if o["table"] is not None:
             results.to_csv(o["table"])
     if o["page"] is not None:
@@ -118,7 +122,24 @@ def _run(model: str, samples: Path, **o: Any) -> None:
 
         families = reference.compare_families()
         written = report(o["page"], reference, suspects=found, ranking=ranking, results=results, families=families, k=k)
-        click.echo(f"\n{written}")
+        _say_lines("", written)
+
+
+def _say_lines(*texts: object) -> None:
+    for text in texts:
+        for line in str(text).split("\n"):
+            say(line)
+
+
+def _classes(network: SaliencyModel, batches: Batches, samples: Path) -> NDArray[np.int64]:
+    """What the network takes the samples for."""
+    found = []
+    for part, _ in batches:
+        try:
+            found.append(np.argmax(network.predict(part), axis=1))
+        except Exception as error:  # the user's network, and what it raises its own choice
+            raise ValueError(f"{samples} must suit the network, which refused it: {shortened(error)}") from error
+    return np.concatenate(found)
 
 
 def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
@@ -146,28 +167,73 @@ def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
     return reference
 
 
-def load_function(name: str) -> Any:
+def load_function(name: str) -> Callable[..., Any]:
     """What ``module:function`` names; modules of the current folder included.
+
+    The module, and the function whenever it is called, can import what lies in the current folder and beside the
+    module; at other times these folders are not looked into.
 
     Raises
     ------
     ValueError
-        If it is not of that form, or the module has no such function.
+        If it is not of that form, the module cannot be loaded or has no such function; and when it is called, if the
+        function raises.
     ImportError
         If there is no such module.
     """
     module, colon, function = name.partition(":")
     if not (module and colon and function):
         raise ValueError(f"the network must be named as module:function, got {name!r}")
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
+    folders = [str(Path.cwd())]
+    with _looked_into(folders), _users_code(module):
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None:
+            folders.append(str(Path(spec.origin).parent))
+    with _looked_into(folders), _users_code(module):
         found = getattr(importlib.import_module(module), function, None)
-    finally:
-        sys.path.remove(folder)
     if not callable(found):
         raise ValueError(f"module {module} must have the function named, got {name!r}")
-    return found
+
+    def call(*arguments: Any) -> Any:
+        with _looked_into(folders), _users_code(name):
+            return found(*arguments)
+
+    return call
+
+
+@contextlib.contextmanager
+def _looked_into(folders: list[str]) -> Iterator[None]:
+    """Within it, modules are looked for in these folders too: in the first one before all others, in the others last.
+
+    A module beside the user's, such as queue.py in a package, must not stand in for one of Python's own.
+    """
+    before = set(sys.path)
+    folders = [folder for i, folder in enumerate(folders) if not i or folder not in before]
+    sys.path[:0] = folders[:1]
+    sys.path += folders[1:]
+    try:
+        yield
+    finally:
+        for folder in folders:
+            with contextlib.suppress(ValueError):  # the user's code may have done so itself
+                sys.path.remove(folder)
+
+
+@contextlib.contextmanager
+def _users_code(name: str) -> Iterator[None]:
+    """What the user's code raises, as one line that says where."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {shortened(error)}"
+        raise ValueError(f"{name} cannot be loaded: {what}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64]]:
@@ -189,9 +255,9 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64
         x, y = _read_images(path)
     else:
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 x, y = archive["x"], archive["y"]
-        except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
+        except (KeyError, ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} must be an .npz file with arrays x and y: {error}") from error
     if len(x) != len(y) or not len(y) or y.dtype.kind not in "iu":
         raise ValueError(

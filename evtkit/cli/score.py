@@ -9,6 +9,7 @@ import click
 from evtkit._common.text import probability
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from evtkit._common.tables import Dialect, Table
@@ -24,6 +25,7 @@ ALARM = 1
 @_options.FILE
 @_options.table_options
 @_options.tail_options
+@_options.clean_option
 @click.option(
     "--tail", "saved", metavar="TAIL.npz", help="Tails saved by `evtkit fit --save`; default: fitted to FILE."
 )
@@ -44,7 +46,7 @@ ALARM = 1
 )
 @click.option(
     "--alarm",
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
     metavar="P",
     help="Exit with code 1 if a value is more improbable than P.",
 )
@@ -58,8 +60,8 @@ ALARM = 1
 def score_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None, output: str | None,
-    json_: bool,
+    clean: bool | None, saved: str | None, label: str | None, last: int | None, top: int, alarm: float | None,
+    output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Score the values of FILE by their probability, and show the most improbable ones.
 
@@ -93,6 +95,7 @@ def score_command(
             "--n-excess": n_excess,
             "--side": side,
             "--method": method,
+            "--clean": clean,
         }
         if wrong := [flag for flag, value in given.items() if value is not None]:
             raise click.UsageError(f"{' and '.join(wrong)} would fit anew, but --tail is fitted already; give one")
@@ -105,7 +108,7 @@ def score_command(
         raise ValueError(f"{file} has {len(table.values)} rows; --last {last} wants {wanted}")
     if tail is None:
         past = table.values if last is None else table.values[:first]
-        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", **rule)
+        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule)
 
     scores = Scores(tail, table, first)
     alarms = 0 if alarm is None else scores.alarms(alarm)
@@ -173,6 +176,9 @@ def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
             f"{number(alarm['expected_by_chance'], 2)} expected by chance of {content['scored']:,} scored, "
             f"{sum(content['missing'].values()):,} missing"
         )
+    if content["in_sample"]:
+        notes.append("note: in-sample: the fit has seen these values, and an extreme one makes itself look ordinary")
     notes += [f"note: {line}" for line in content["notes"]]
     print_table("Most improbable values", header, lines, left=range(1, 2 + bool(label)))
-    click.echo("\n".join(notes))
+    for note in notes:
+        say(note)

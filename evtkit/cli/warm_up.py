@@ -8,6 +8,8 @@ import time
 
 import click
 
+from evtkit.cli._terminal import say
+
 __all__ = ["warm_up_command"]
 
 
@@ -26,9 +28,12 @@ def warm_up_command() -> None:
 
     from evtkit import _kernels
     from evtkit._kernels.cache import FOLDERS
+    from evtkit._kernels.jit import entries
 
     start = time.perf_counter()
-    names = [module.name for module in pkgutil.iter_modules(_kernels.__path__)]
-    for name in tqdm(names, disable=None, unit="file"):
-        importlib.import_module(f"evtkit._kernels.{name}")
-    click.echo(f"kernels of {len(names)} files are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")
+    for module in pkgutil.iter_modules(_kernels.__path__):
+        importlib.import_module(f"evtkit._kernels.{module.name}")
+    wanted = entries()
+    for one in tqdm(wanted, disable=None, unit="kernel"):
+        one.make_all()
+    say(f"{len(wanted)} kernels and what they call are in {FOLDERS[0]} ({time.perf_counter() - start:.1f} s)")

@@ -87,7 +87,10 @@ def daily_losses() -> tuple[NDArray[np.datetime64], Float]:
 
 def monthly_losses() -> tuple[NDArray[np.datetime64], tuple[str, ...], Float]:
     """Months, names and losses in percent, (months, names): five shares and two indices, February 1990 to June 2022."""
-    import polars as pl
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise ImportError("the demo needs polars; install it with: pip install 'evtkit[cli,plot]'") from error
 
     frame = pl.read_csv(_sample_data("Stocks.csv"), comment_prefix="#", try_parse_dates=True, infer_schema_length=None)
     frame = frame.filter(pl.col("Date").dt.day() == 1)  # other days are dividends, without prices

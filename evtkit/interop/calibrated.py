@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from evtkit._common.checks import real_array
-from evtkit.peaks import default_excesses, fit_tail
+from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -183,7 +183,7 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"the scores of {type(estimator).__name__} must be finite, got {scores[~np.isfinite(scores)][0]}"
             )
-        self.tail_: Tail = fit_tail(scores, n_excess=min(default_excesses(n), n - 1), clean=self.clean)
+        self.tail_: Tail = fit_tail(scores, clean=self.clean)
         kept = np.sort(np.argsort(scores, kind="stable")[: n - int(self.tail_.left_out)])
         self.estimator_ = clone(estimator).fit(_safe_indexing(rows, kept))
         self._levels, self._log_p = _body(np.sort(scores[kept]), self.tail_)

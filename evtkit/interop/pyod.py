@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from evtkit._common.checks import real_array
-from evtkit.peaks import default_excesses, fit_tail
+from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,9 @@ class PotThreshold:
     Parameters
     ----------
     risk : float in (0, 1)
-        Probability that a row like those of training is labelled an outlier.
+        Probability that a row like those of training is labelled an outlier. Where outliers among the training rows lie
+        close together, as neighbours of each other, no score tells them from the fringe of the rest; the default, one
+        row in a hundred, still labels most of a hundredth of such rows.
     quantile : float in (0, 1), optional
         Where the tail of the scores begins, as in `evtkit.fit_tail`. By default the tail is the most extreme tenth, but
         no more than 50 scores or, if that is more, √n.
@@ -68,7 +70,7 @@ class PotThreshold:
     """
 
     def __init__(
-        self, risk: float = 1e-3, *, quantile: float | None = None, method: str = "mle", clean: bool = True
+        self, risk: float = 0.01, *, quantile: float | None = None, method: str = "mle", clean: bool = True
     ) -> None:
         self.risk = risk
         self.quantile = quantile
@@ -94,8 +96,7 @@ class PotThreshold:
         if not 0.0 < self.risk < 1.0:
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
-        rule = {"n_excess": default_excesses(len(values))} if self.quantile is None else {"quantile": self.quantile}
-        tail = fit_tail(values, method=self.method, clean=self.clean, **rule)
+        tail = fit_tail(values, quantile=self.quantile, method=self.method, clean=self.clean)
         level = float(tail.isf(self.risk))
         if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them
             level = float(tail.threshold)

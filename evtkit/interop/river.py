@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise ImportError("evtkit.interop.river needs River; install it with: pip install 'evtkit[river]'") from error
 
-from evtkit.spot import DSpot, Spot
+from evtkit.spot import DSpot, Event, Events, Spot
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -28,6 +28,9 @@ class _Stream:
     def __init__(self, spot: Spot, grace_period: int) -> None:
         self.spot, self._grace_period = spot, grace_period
         self._first: list[float] | None = []
+        self.log = Events(side=spot.side)
+        self.told: list[Event] = []
+        self._row = 0
 
     @property
     def is_calibrated(self) -> bool:
@@ -35,8 +38,13 @@ class _Stream:
 
     def learn(self, value: float) -> None:
         """What is not finite is not learnt."""
+        self._row += 1
         if self._first is None:
-            self.spot.step(value)
+            if self.spot.is_normal(value) and not self.log.going_on:
+                self.spot.step(value)
+            else:
+                trace = self.spot.trace([value], alarms_only=True)
+                self.told += self.log.feed([value], trace, [self._row - 1])
         elif math.isfinite(value):
             self._first.append(value)
             if len(self._first) >= self._grace_period:
@@ -218,6 +226,14 @@ class SpotFilter(AnomalyFilter):
     def classify(self, score: float) -> bool:
         """Whether an ordinary score is as high with less than the probability `risk`; nothing is learnt."""
         return self._scores.probability(float(score)) < self.risk
+
+    def events(self) -> list[Event]:
+        """The events that began or were over since this was last asked, in order of time; rows count from 0.
+
+        An event is an incident, told once when it begins and once when it is over: see `evtkit.spot.Events`.
+        """
+        told, self._scores.told = self._scores.told, []
+        return told
 
     def learn_one(self, *args: Any, **learn_kwargs: Any) -> None:
         """Learn the score, and let the wrapped detector learn the observation unless it is to be protected."""

@@ -13,7 +13,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.frames import like
 from evtkit._empirical import Ranks
 from evtkit.interop.calibrated import CalibratedDetector, NeighborDistance
-from evtkit.peaks import default_excesses, fit_tail
+from evtkit.peaks import fit_tail
 from evtkit.pvalues import combine_p_values
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
     Notes
     -----
-    A feature whose tail cannot be fitted (constant, nearly so, or fewer than 5 excesses) still has the p-value of its
+    A feature whose tail cannot be fitted (constant, nearly so, or fewer than 3 excesses) still has the p-value of its
     rank, which is never below 1/(n + 1), n the number of rows of `fit`: a value never seen in n rows is no more
     improbable than that. With few rows it cannot be flagged, and features with a fitted tail go before it.
 
@@ -137,9 +137,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         self._check()
         values = validate_data(self, _unmasked(X), dtype=[np.float64, np.float32], ensure_min_samples=2)
         n = len(values)
-        n_excess = n - int(self.quantile * n) - 1 if self.quantile is not None else default_excesses(n)
+        n_excess = None if self.quantile is None else max(n - int(self.quantile * n) - 1, 1)
         tails = [
-            fit_tail(values, n_excess=max(n_excess, 1), side=side, clean=self.clean, n_threads=self.n_threads)
+            fit_tail(values, n_excess=n_excess, side=side, clean=self.clean, n_threads=self.n_threads)
             for side in _SIDES[self.side]
         ]
         self._laws = tuple(_Law(tail) for tail in tails)

@@ -3,7 +3,7 @@
 Every function draws into the Axes it is given, or into a new figure, and returns the Axes; the figure is ``ax.figure``.
 New figures belong to no window and to no global list, so nothing needs closing: save them, or name them on a notebook's
 last line. Nothing here calls ``pyplot``, shows a window or changes Matplotlib's settings; text takes the colour of the
-style in force, and the other colours hold on light and dark.
+style in force, and the other colours hold on light and dark. Names and units are shown as they are, dollar signs too.
 
 ============================ ===========================================================================================
 `diagnostics`                the next four on one figure: can the fit be believed?

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from evtkit._common.text import plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 MODEL = "#2f86c8"
 MARK = "#d9822b"
 BAND = 0.22  # opacity of confidence bands
+_TEX = {c: f"\\{c}" for c in "$_%&#{}"} | {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+}  # fmt: skip
 
 
 def axes(ax: Axes | None, width: float = 6.4, height: float = 4.4) -> Axes:
@@ -43,9 +49,17 @@ def quiet(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def literal(text: str) -> str:
+    """A name as it is: no dollar sign, underscore or backslash in it is mathematics or TeX, nothing moves a cursor."""
+    shown = "\n".join(plain(line) for line in text.split("\n"))
+    if rcParams["text.usetex"]:
+        return "".join(_TEX.get(c, c) for c in shown)
+    return shown.replace("$", r"\$")
+
+
 def quantity(label: str, unit: str) -> str:
-    """An axis label, with its unit in brackets if it has one."""
-    return f"{label} [{unit}]" if unit else label
+    """An axis label as it is, with its unit in brackets if it has one."""
+    return literal(f"{label} [{unit}]" if unit else label)
 
 
 def points(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str | None = None) -> None:

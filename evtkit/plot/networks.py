@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evtkit._common.checks import real_array
-from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quiet
+from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, literal, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,8 +142,10 @@ def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Ax
         if dark:
             ax.axvspan(start - 0.5, start + count - 0.5, color=ink(ax), alpha=0.05, linewidth=0)
         if count > 0.02 * n_units:
-            ax.text(start + count / 2, 1.01, stage, transform=ax.get_xaxis_transform(), ha="center", va="bottom",
-                    fontsize="small", alpha=0.75)  # fmt: skip
+            middle, above = start + count / 2, ax.get_xaxis_transform()
+            ax.text(
+                middle, 1.01, literal(stage), transform=above, ha="center", va="bottom", fontsize="small", alpha=0.75
+            )
         start += count
     size = 14.0 if n_units < 3000 else 6.0
     ax.scatter(depth[~top], height[~top], size, color=ink(ax), alpha=0.35, linewidth=0, label="units")
@@ -153,7 +155,7 @@ def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Ax
     if np.any(endless):
         ax.scatter(depth[endless], height[endless], 40, color=MARK, marker="^", linewidth=0, zorder=3, clip_on=False,
                    label="first, beyond the endpoint: p = 0")  # fmt: skip
-    what = f"by {ranking.by}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
+    what = f"by {literal(ranking.by)}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
     ax.set(xlim=(-0.5, n_units - 0.5), ylim=(0.0, edge * 1.04))
     ax.set(xlabel="unit, in order of depth", ylabel=r"improbability $-\log_{10}\,p$")
     ax.set_title(f"{n_units:,} units, {what}", loc="left", pad=20, fontsize="medium")
@@ -182,6 +184,7 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     if figure is None:
         figure = Figure(figsize=(2.7 * len(metrics), 2.4 * len(results.curves) + 0.5), layout="constrained")
     grid = figure.subplots(len(results.curves), len(metrics), squeeze=False)
+    lines: list[Any] = []
     for row, repair in enumerate(results.curves):
         for column, metric in enumerate(metrics):
             ax: Any = grid[row, column]
@@ -189,8 +192,8 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
                 some = (s["repair"] == repair) & (s["by"] == name) & ~np.isnan(s[metric])
                 k, colour = s["k"][some], COLOURS.get(name, OTHERS[number % len(OTHERS)])
                 mark = "o" if len(k) < 8 else ""
-                ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5, color=colour,
-                        linewidth=1.5, label=name)  # fmt: skip
+                lines += ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5,
+                                 color=colour, linewidth=1.5)  # fmt: skip
                 if name != results.by[0]:  # one band shows how sure the curves are; six would hide them
                     continue
                 ax.fill_between(k, 100 * s[f"{metric}_low"][some], 100 * s[f"{metric}_high"][some], color=colour,
@@ -205,8 +208,8 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
                 ax.set_xlabel("units changed, k")
             if column == 0:
                 ax.set_ylabel(_REPAIRS[repair])
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    labels = [literal(name) for name in results.by]  # given here, for one that begins with _ would be hidden
+    figure.legend(lines[: len(labels)], labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
 
 
@@ -223,7 +226,8 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
-        A line a candidate, of the mistakes that choose. The budget is shaded. The cross, with its 95 % intervals, is the change that was taken, on samples that had no say.
+        A line a candidate, of the mistakes that choose. The budget is shaded. The cross, with its 95 % intervals, is
+        the change that was taken, on samples that had no say.
     """
     ax = axes(ax, 6.4, 3.8)
     colours = (MARK, "#c1352b", "#bc7a00", "#9467bd", MODEL, *OTHERS)
@@ -238,8 +242,8 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
         x, y = repair.lost, repair.corrected
         across = [[100 * (x.value - x.low)], [100 * (x.high - x.value)]]
         along = [[100 * (y.value - y.low)], [100 * (y.high - y.value)]]
-        ax.errorbar(100 * x.value, 100 * y.value, xerr=across, yerr=along, fmt="X", markersize=8, color=ink(ax), capsize=2,
-                    linewidth=1.0, label="taken, on others", zorder=4)  # fmt: skip
+        ax.errorbar(100 * x.value, 100 * y.value, xerr=across, yerr=along, fmt="X", markersize=8, capsize=2,
+                    color=ink(ax), linewidth=1.0, label="taken, on others", zorder=4)  # fmt: skip
     ax.set(xlabel="lost of the samples to keep [%]", ylabel="mistakes corrected [%]", ylim=(-4.0, 104.0))
     costs = sorted(one.lost for one in repair.tried)
     most = costs[int(0.9 * (len(costs) - 1))] if costs else 0.0

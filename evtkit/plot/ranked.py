@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit.plot._axes import MARK, MODEL, axes, ink, quiet
+from evtkit.plot._axes import MARK, MODEL, axes, ink, literal, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,4 +87,4 @@ def ranking(ranking: Ranking, ax: Axes | None = None, *, k: int = 20) -> Axes:
 
 def _names(ranking: Ranking, shown: NDArray[np.int64]) -> list[str]:
     names = [f"channel {c}" if ranking.names is None else str(ranking.names[c]) for c in shown]
-    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
+    return [literal(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…") for name in names]

@@ -96,7 +96,7 @@ def return_level(
     points(ax, empirical[shown], observations(tail, excess)[shown], label="observed")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(_period)
-    ax.set(xlabel=f"return period [{period_unit}]", ylabel=quantity(label, unit), title="Return level")
+    ax.set(xlabel=quantity("return period", period_unit), ylabel=quantity(label, unit), title="Return level")
     ax.legend(frameon=False, loc="best")
     quiet(ax)
     return ax

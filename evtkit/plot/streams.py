@@ -10,7 +10,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.lines import Line2D
 
 from evtkit._common.checks import real_array
-from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, quantity, quiet
+from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, literal, quantity, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,7 @@ def stream(
     time: ArrayLike | None = None,
     label: str = "value",
     unit: str = "",
+    time_label: str = "time",
 ) -> Axes:
     """A stream, the alarm levels that it was judged by, and its alarms; the calibration sample before it is shaded.
 
@@ -62,6 +63,8 @@ def stream(
         When: numbers, or dates (datetime64). By default the observations are counted.
     label, unit : str
         Name and unit of the observations.
+    time_label : str
+        What `time` is.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def stream(
     _alarms(ax, when[alarmed], values[alarmed], low, high)
     ax.set(xlim=(when[0], when[-1]), ylim=(low, high), ylabel=quantity(label, unit))
     ax.set_title("Alarm levels of a stream", loc="left")
-    ax.set_xlabel("time" if time is not None else "observation")
+    ax.set_xlabel(literal(time_label) if time is not None else "observation")
     quiet(ax)
     _legend(ax, alarmed.size, bool(before.size))
     return ax

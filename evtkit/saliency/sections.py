@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -265,6 +265,10 @@ def caveats(reference: Reference, ranking: UnitRanking | None, results: RepairRe
         said.append(
             f"Only {ranking.n_above:,} units are above their threshold; the others listed are not out of the ordinary."
         )
+    if ranking is not None:
+        listed = ranking.top(k).tolist()
+        tail = replace(reference.tail[listed], names=reference.units.names[listed])
+        said += [f"Of the units listed: {note}." for note in tail.notes]
     if ranking is not None and ranking.n_samples > 1:
         said.append("Combined p-values take the mistakes as independent; similar mistakes make them too small.")
     if results is not None:

@@ -13,7 +13,8 @@ where the probability of the next excess Y averages over what ξ and σ may be, 
     u < x ≤ z       EXCESS: joins the excesses, and moves z
     x ≤ u           NORMAL: counted
 
-A label a value is for programs; `Events` gathers alarms into incidents, each told once.
+A label a value is for programs; `Events` gathers alarms into incidents, each told once. `Stuck` finds what levels
+cannot show, a stream that repeats one value.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from __future__ import annotations
 from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
+from evtkit.spot.stuck import Repeat, Stuck
 from evtkit.spot.trace import Trace
 
-__all__ = ["ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Spot", "Trace"]
+__all__ = [
+    "ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Repeat", "Spot", "Stuck",
+    "Trace",
+]  # fmt: skip

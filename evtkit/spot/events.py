@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from evtkit.spot.labels import ANOMALY
+from evtkit.spot.rows import RowBudget
 from evtkit.spot.stored import check_events
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Alarm", "Event", "Events"]
 
+_BUDGET = ("rows", "inside", "beyond", "total")
 _OPTIONS = ("risk", "side", "quiet", "cooldown", "need", "within", "memory")
 
 
@@ -128,7 +130,8 @@ class Events:
 
     Many streams at one time are one question: the `risk` is that of a row. Of the alarms in a row those count whose
     probabilities pass the procedure of Benjamini & Hochberg (1995) over all streams, so an ordinary row begins an
-    event with at most the probability `risk`, however many streams there are.
+    event with at most the probability `risk`, however many streams there are. How often rows pass it is learnt, and
+    the level moved accordingly: m streams ask for probabilities m times smaller, where a fitted tail is less right.
 
     A detector that follows its stream (`evtkit.DSpot`) takes a new level for usual after a while. When the stream comes
     back to where it was, that is the end of the same incident and no other: alarms inside the levels that were in force
@@ -197,6 +200,7 @@ class Events:
         self._streams = [_Channel() for _ in names]
         self._open: dict[int, Event] = {}
         self._active: set[int] = set()  # streams that have an event
+        self._budget = RowBudget(risk, len(names)) if risk is not None and len(names) > 1 else None
 
     @property
     def going_on(self) -> list[Event]:
@@ -242,11 +246,16 @@ class Events:
         if numbers.shape != (n,) or (n and (numbers[0] < self.row or np.any(np.diff(numbers) < 1))):
             raise ValueError(f"rows must be {n} ascending numbers from {self.row} on")
         told: list[Event] = []
+        before = self._budget.rows if self._budget else 0
         for r in np.flatnonzero(np.any(labels == ANOMALY, axis=1)).tolist():
             row = int(numbers[r])
             self._end_until(row, values, numbers, told)
+            if self._budget:
+                self._budget.rows = before + r
             for c in self._counted(labels[r], log_p[r]):
                 self._alarm(row, c, float(values[r, c]), levels[r, c], float(log_p[r, c]), told)
+        if self._budget:
+            self._budget.rows = before + n
         if n:
             self.row = int(numbers[-1]) + 1
             self._end_until(self.row, values, numbers, told)
@@ -257,11 +266,15 @@ class Events:
     def _counted(self, labels: NDArray[np.int8], log_p: Float) -> list[int]:
         """The streams whose alarms in a row count among all of them, or belong to an event already."""
         found = np.flatnonzero(labels == ANOMALY)
-        if self.risk is None or len(self.channels) == 1:
+        if self._budget is None:
             return found.tolist()
         order = found[np.argsort(log_p[found], kind="stable")]
-        passes = log_p[order] <= math.log(self.risk / len(self.channels)) + np.log(np.arange(1, len(order) + 1))
+        ranks = np.log(np.arange(1, len(order) + 1) / len(self.channels))
+        passes = log_p[order] - ranks <= self._budget.log_level()
         most = int(np.flatnonzero(passes)[-1]) + 1 if passes.any() else 0
+        new = np.array([c for c in order.tolist() if self._streams[c].event is None], dtype=np.intp)
+        if new.size:
+            self._budget.learn(float(np.min(log_p[new] - ranks[: new.size])))
         chosen = set(order[:most].tolist())
         return [c for c in found.tolist() if c in chosen or self._streams[c].event is not None]
 
@@ -337,6 +350,7 @@ class Events:
             "open": {str(k): _finite({**asdict(e), "first": e.first._asdict(), "peak": e.peak._asdict()})
                      for k, e in self._open.items()},
             "streams": [_finite({**asdict(s), "recent": list(s.recent)}) for s in self._streams],
+            "budget": None if self._budget is None else [getattr(self._budget, name) for name in _BUDGET],
         }  # fmt: skip
 
     @classmethod
@@ -352,6 +366,11 @@ class Events:
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.total = int(content["total"])
+        if (self._budget is None) != (content["budget"] is None):
+            raise TypeError("a budget is for several streams with a risk")
+        if self._budget is not None:
+            for name, value in zip(_BUDGET, content["budget"], strict=True):
+                setattr(self._budget, name, value)
         for number, plain in content["open"].items():
             event = _floats(plain)
             event["first"], event["peak"] = Alarm(**event["first"]), Alarm(**event["peak"])

@@ -172,7 +172,7 @@ class Detector:
         if not self._single and (values.ndim == 0 or values.shape[-1] != len(streams)):
             raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
         out = np.empty((values.size // len(streams), len(streams)))
-        log_probabilities(values.reshape(out.shape) - streams.centres, rules.risk, streams.n, rules.signs, floats,
+        log_probabilities(streams.deviations(values.reshape(out.shape)), rules.risk, streams.n, rules.signs, floats,
                           integers, streams.rings, rules.law, out)  # fmt: skip
         with np.errstate(under="ignore"):
             return cast("Float", like(x, np.asarray(np.exp(out)).reshape(values.shape)))

@@ -24,6 +24,9 @@ __all__ = ["Rules", "Streams"]
 _CUTS = (0.02, 0.1, 0.9, 0.98)  # quantiles of the deviations to which values are cut that enter a window: the inner two
 _NARROW = 0.25  # unless these are so near each other, in units of the distance of the outer two
 _ROUNDS = 20  # in which the mean of cut values is found
+_GAINS = (1.0, 0.5, 0.25, 0.1)  # how much of a deviation the centre of a ramp may take over
+_DIGITS = 48  # binary digits that its deviations may have, counted from the largest value
+_BETTER = 0.85  # if deviations are then so much less than from the mean of the window
 _ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
@@ -64,7 +67,7 @@ class Streams:
         Their sums, in two parts, and where the windows go on.
     runs : ndarray, shape (streams, 3)
         Alarms in a row, up to the latest observation; for how long a moving stream is followed yet, and since it stays.
-    moves : ndarray, shape (streams, 4)
+    moves : ndarray, shape (streams, 6)
         Where a stream is held, and how far it may be from there; see `kernels.advance`.
     """
 
@@ -91,7 +94,7 @@ class Streams:
             totals=np.zeros((streams, 2)),
             places=np.zeros(streams, np.int64),
             runs=np.zeros((streams, 3), np.int64),
-            moves=np.zeros((streams, 4)),
+            moves=np.zeros((streams, kernels.MOVES)),
         )
 
     def copy(self) -> Self:
@@ -114,11 +117,21 @@ class Streams:
         held = (self.moves[:, kernels.TOLERANCE] > 0.0) & (self.runs[:, kernels.MOVING] == 0)
         return np.where(held, self.moves[:, kernels.HELD], self.totals.sum(axis=1) / self.depth)
 
+    def deviations(self, x: Float) -> Float:
+        """Of values (rows, streams) from the centres."""
+        out = x - self.centres
+        for c in np.flatnonzero(self.moves[:, kernels.GRAIN] > 0.0):
+            grain = self.moves[c, kernels.GRAIN]
+            out[:, c] = grain * np.rint(out[:, c] / grain)
+        return out
+
     def centred(self, x: Float, c: int, *, hold: bool, usual: NDArray[np.bool_] | None = None) -> Float:
         """Fill the window of stream c with the first values of x, and then with the usual ones among the others.
 
         Returns the deviations of those others from the centres of their moments; without a window, x. With `hold`, a
-        stream that stays has one centre, the mean of x cut to where most values lie.
+        stream that stays has one centre, the mean of x cut to where most values lie. A ramp, which has nearly all
+        values on one side of the window's mean, is followed as closely as its values depend on the latest ones: those
+        of a counter, say, on the last.
         """
         if not self.depth:
             return x
@@ -134,6 +147,9 @@ class Streams:
             lowest, low, high, highest = np.quantile(out[usual], _CUTS)
             if high - low < _NARROW * (highest - lowest):  # most values are next to equal
                 low, high = lowest, highest
+            rise = np.median(x[len(x) // 2 :]) - np.median(x[: len(x) // 2])
+            if (rise > low > 0.0 or rise < high < 0.0) and self._follow_ramp(x, usual, c, highest - lowest, out):
+                return out
             values, first = x[self.depth :][usual], x[: self.depth]
             centre = values.mean()
             if low < 0.0 < high:  # not where a stream only rises or falls
@@ -141,9 +157,25 @@ class Streams:
                     centre += np.clip(values - centre, low, high).mean()
                 first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
             spread = np.clip(out[usual], low, high).std()
-            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high
+            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
             fill()
         return out
+
+    def _follow_ramp(self, x: Float, usual: NDArray[np.bool_], c: int, spread: float, out: Float) -> bool:
+        """Centre a ramp on its latest values, if deviations, left in out, spread less than from the window's mean."""
+        grain = 2.0 ** np.ceil(np.log2(np.abs(x).max()) - _DIGITS)
+
+        def spread_with(gain: float) -> float:
+            self.moves[c] = x[0], 1.0, 0.0, 0.0, gain, grain
+            kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
+            lowest, highest = np.quantile(out[usual], [_CUTS[0], _CUTS[3]])
+            return float(highest - lowest)
+
+        least, gain = min((spread_with(gain), -gain) for gain in _GAINS)
+        if least > _BETTER * spread:
+            return False
+        spread_with(-gain)
+        return True
 
     def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
         """Start the tails of stream c."""

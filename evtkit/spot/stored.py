@@ -50,8 +50,14 @@ def check_content(content: Any, sides: int, capacity: int, depth: int) -> None:
         keys(stream, {"n", "tails", "run", "moves"} | (_WINDOW if depth else set()))
         n = integer(stream["n"], "n")
         numbers(stream["run"], "run", 3, 0, MANY, whole=True)
-        _, tolerance, lowest, highest = numbers(stream["moves"], "moves", 4, -HUGE, HUGE)
-        if tolerance < 0.0 or lowest > highest:
+        _, tolerance, lowest, highest, gain, grain = numbers(stream["moves"], "moves", 6, -HUGE, HUGE)
+        if (
+            tolerance < 0.0
+            or lowest > highest
+            or not 0.0 <= gain <= 1.0
+            or grain < 0.0
+            or (gain > 0.0) != (grain > 0.0)
+        ):
             raise ValueError(f"moves are {stream['moves']!r:.60}")
         if depth:
             window = numbers(stream["window"], "window", depth, -HUGE, HUGE)
@@ -162,6 +168,7 @@ _EVENTS = {
     "memory",
     "open",
     "streams",
+    "budget",
 }
 _EVENT = {"first", "peak", "channels", "alarms", "last", "is_over", "has_moved"}
 _ALARM = {"row", "channel", "value", "threshold", "probability", "side"}
@@ -176,6 +183,14 @@ def check_events(content: Any) -> None:
     if content["risk"] is not None:
         number(content["risk"], "risk", 0.0, 1.0)
     text(content["side"], "side", ("upper", "lower", "both"))
+    if content["budget"] is not None:
+        if type(content["budget"]) is not list or len(content["budget"]) != 4:
+            raise ValueError(f"budget must be four numbers, got {content['budget']!r:.60}")
+        *counts, total = content["budget"]
+        rows, inside, beyond = (integer(count, "budget") for count in counts)
+        number(total, "budget", 0.0)
+        if inside + beyond > rows:
+            raise ValueError("the budget has seen more than all rows")
     going_on = keys(content["open"], (), content["open"])
     for key, event in going_on.items():
         if not (key.isascii() and key.isdigit() and str(int(key)) == key and int(key) < content["total"]):
@@ -190,8 +205,8 @@ def check_events(content: Any) -> None:
             if stream[name] is not None:
                 integer(stream[name], name)
         low, high = (_extended(value, "band") for value in _pair(stream["band"]))
-        rows = numbers(stream["recent"], "recent", None, 0, MANY, whole=True)
-        if low > high or np.any(np.diff(rows) < 1):
+        recent = numbers(stream["recent"], "recent", None, 0, MANY, whole=True)
+        if low > high or np.any(np.diff(recent) < 1):
             raise ValueError("a stream is not in order")
         if (
             stream["event"] is not None

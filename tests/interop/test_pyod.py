@@ -116,7 +116,7 @@ def test_a_column_of_scores_is_accepted():
         (lambda: PotThreshold(0.0).fit([1.0, 2.0, 3.0]), "risk must lie strictly between 0 and 1, got 0.0"),
         (lambda: PotThreshold().fit(np.arange(100) > 80), "real numbers"),
         (
-            lambda: PotThreshold().fit(np.arange(100.0) // 95),
+            lambda: PotThreshold(1e-3).fit(np.arange(100.0) // 95),
             "no tail can be fitted to these scores for a risk of 0.001",
         ),
         (lambda: PotThreshold().fit(np.ones((100, 2))), r"shape \(rows,\) or \(rows, 1\), got \(100, 2\)"),
@@ -137,3 +137,17 @@ def test_a_failed_fit_leaves_the_old_level():
         threshold.fit(np.arange(100.0) // 95)
     assert threshold.tail_.n == 100
     assert threshold.thresh_ > 90.0
+
+
+@pytest.mark.parametrize("detector", [HBOS, ECOD, KNN])
+@pytest.mark.parametrize(("others", "moved"), [(990, 10), (999, 50)])
+def test_outliers_among_the_training_rows_are_found_as_by_the_best_level(detector, others, moved):
+    found, best = [], []
+    for seed in range(6):
+        x = np.random.default_rng(seed).standard_normal((others + moved, 4))
+        x[:moved] += 8.0
+        fitted = detector(contamination=PotThreshold()).fit(x)
+        found.append(np.count_nonzero(fitted.labels_[:moved]))
+        best.append(np.count_nonzero(fitted.decision_scores_[:moved] > np.sort(fitted.decision_scores_[moved:])[-3]))
+        assert np.count_nonzero(fitted.labels_[moved:]) <= 20
+    assert np.mean(found) >= np.mean(best) - 1.0

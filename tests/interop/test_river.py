@@ -231,3 +231,17 @@ def test_a_feature_that_is_no_number_is_refused_before_anything_is_learnt():
             with pytest.raises(ValueError, match="feature 'b' must be a number, got"):
                 method({"a": 1.0, "b": value})
     assert not detector._streams
+
+
+def test_a_filter_tells_events_once():
+    rng = np.random.default_rng(3)
+    y = rng.exponential(size=4000)
+    y[2000:2010], y[3000] = 60.0, 80.0
+    model, told = SpotFilter(Level()), []
+    for value in y.tolist():
+        model.learn_one(None, value)
+        told += model.events()
+    large = [event for event in told if event.peak.value >= 60.0]
+    assert [(e.start, e.is_over, e.alarms) for e in large] == [
+        (2000, False, 1), (2000, True, 10), (3000, False, 1), (3000, True, 1)
+    ]  # fmt: skip

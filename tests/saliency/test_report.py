@@ -152,3 +152,18 @@ def test_input_picture_shows_the_percentiles():
     assert np.count_nonzero(np.asarray(strength) > 0) == 10
     with pytest.raises(ValueError, match="must have the same height and width"):
         input_saliency(np.zeros((9, 10)), heat)
+
+
+def test_what_is_to_be_known_of_the_listed_units_stands_in_the_report(tmp_path):
+    from evtkit import fit_tail
+    from evtkit.saliency.reference import Reference
+    from evtkit.saliency.units import Units
+
+    rng = np.random.default_rng(0)
+    usual = np.c_[rng.standard_exponential((500, 2)), rng.poisson(3.0, 500)]
+    units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
+    reference = Reference(fit_tail(usual, quantile=0.9, keep_sample=False), units, 0.9)
+    page = report(tmp_path / "r.html", reference, ranking=reference.rank([1.0, 9.0, 30.0]), k=2).read_text()
+    assert f"Of the units listed: {units.names[2]}: rounded to steps of 1" in page
+    other = report(tmp_path / "r.html", reference, ranking=reference.rank([9.0, 8.0, 1.0]), k=2)
+    assert "rounded" not in other.read_text()

@@ -275,3 +275,16 @@ def test_sums_that_cancel_are_reported_as_nothing(seed):
     reference = calibrate(net, Batches(255 * torch.rand(60, 3, 10, 10), torch.arange(60) % 3), progress=False)
     for by in ("impact", "pot", "zscore"):
         assert reference.rank(got[0], by).top(1) >= 8
+
+
+def test_a_scale_whose_positions_cancel_raises_no_alarm():
+    """The gradient of a scale is one number, which does not show what has cancelled in it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.InstanceNorm2d(4), nn.Conv2d(4, 3, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3),
+    ).eval()  # fmt: skip
+    x, y = 255 * torch.rand(3, 2, 12, 12), torch.arange(3)
+    net = TorchModel(model, units=("filters", "channels"))
+    net.profile(x, y)
+    assert not net.coverage.slow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
 from evtkit.cli._report import print_table
+from evtkit.cli._terminal import say
 from evtkit.cli.watch import summary
 from evtkit.cli.watch.views import as_text
 from evtkit.cli.watch.watching import Told, Watch, detector
@@ -49,7 +50,7 @@ def run_backtest(
             continue  # a risk beyond what the quantile allows
         if risk == asked:
             for line in summary.of_calibration(watch, pace):
-                click.echo(line)
+                say(line)
         told = watch.update(rest)
         expected = risk * (watch.rows - watch.calibrated)
         table.append((f"{risk:g}", f"{watch.events.total:,}", f"{int(watch.alarms.sum()):,}", f"{expected:.3g}"))
@@ -60,11 +61,11 @@ def run_backtest(
     over = [item for item in shown if item.kind == "end"]
     ended = {item.event.id for item in over}
     events_shown = [item for item in shown if item.kind == "end" or item.event.id not in ended]
-    click.echo(f"at risk {asked:g}:" + ("" if events_shown else " nothing"))
+    say(f"at risk {asked:g}:" + ("" if events_shown else " nothing"))
     for item in events_shown[:_MOST_EVENTS]:
-        click.echo(as_text(item))
+        say(as_text(item))
     if events_shown[_MOST_EVENTS:]:
-        click.echo(f"… {len(events_shown) - _MOST_EVENTS:,} more")
+        say(f"… {len(events_shown) - _MOST_EVENTS:,} more")
     if picture is not None:
         _draw(first, rest, columns[0], options, picture)
 
@@ -72,11 +73,13 @@ def run_backtest(
 def _draw(first: Rows, rest: Rows, column: str, options: dict[str, Any], picture: str) -> None:
     from matplotlib.figure import Figure
 
+    from evtkit._common.files import write_atomic
     from evtkit.plot import stream
 
     spot = detector(options).fit(first.values[:, 0])
     x = rest.values[:, 0]
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     stream(x, spot.trace(x), figure.add_subplot(), calibration=np.asarray(first.values[:, 0]), label=column)
-    figure.savefig(picture, dpi=150)
-    click.echo(f"drawn to {picture}")
+    path = Path(picture)
+    write_atomic(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150))
+    say(f"drawn to {picture}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evtkit._common.tables import MISSING, listed
-from evtkit.cli.watch.plain import plain
+from evtkit._common.text import plain
 from evtkit.spot.labels import HUGE
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evtkit._common.text import plain
 from evtkit.cli import _options
-from evtkit.cli.watch.plain import plain
 
 if TYPE_CHECKING:
     from evtkit.cli.watch.lines import Lines
@@ -47,7 +47,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @_options.detector_options
 @click.option("--budget", metavar="N per PERIOD", help="Instead of --risk: events by chance, such as '1 per week'.")
 @click.option(
-    "--pace", type=click.FloatRange(min=0.0, min_open=True), metavar="SECONDS",
+    "--pace", type=_options.Finite(min=0.0, min_open=True), metavar="SECONDS",
     help="From row to row; default: by the times in --label.",
 )  # fmt: skip
 @click.option(
@@ -59,7 +59,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--need", type=int, nargs=2, metavar="M N", help="An event begins with M alarms in N rows; default 1 1.")
 @click.option("--every-alarm", is_flag=True, help="Print every alarm of an event too.")
 @click.option(
-    "--every", type=click.FloatRange(min=0.0, min_open=True), metavar="SECONDS",
+    "--every", type=_options.Finite(min=0.0, min_open=True), metavar="SECONDS",
     help="Say what was seen so far this often (at the end, and on SIGUSR1, it is said anyway).",
 )  # fmt: skip
 @click.option("--exec", "program", metavar="COMMAND", help="Run it for each event, as JSON on its standard input.")
@@ -68,7 +68,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--picture", metavar="FILE.png", help="With --backtest of one column: draw it.")
 @click.option("--state", metavar="STATE.json", help="Go on from this file if it exists, and keep it up to date.")
 @click.option(
-    "--save-every", type=click.FloatRange(min=0.0), default=10.0, show_default=True, metavar="SECONDS",
+    "--save-every", type=_options.Finite(min=0.0), default=10.0, show_default=True, metavar="SECONDS",
     help="How often --state and --prometheus are written while lines come, besides at the end.",
 )  # fmt: skip
 @click.option("--follow", "-f", is_flag=True, help="At the end of FILE, wait for more of it, by its name.")
@@ -122,6 +122,8 @@ def watch_command(
         raise click.UsageError("--backtest reads a file once; --state, --follow and --live are not for it")
     if picture is not None and not backtest:
         raise click.UsageError("--picture is for --backtest")
+    if picture is not None:
+        _options.check_picture(picture, "--picture")
     options = {name: value for name, value in detector.items() if value is not None}
     if missing is not None:
         options["nonfinite"] = "skip" if missing == "drop" else "raise"
@@ -178,15 +180,17 @@ def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
     """Go on where the rows seen end: in the file, in the one that rotation renamed, or at the start of a new one."""
     if lines.resume(watch.position):
         return
-    rotated = Path(f"{file}.1")
-    if rotated.is_file():
-        from evtkit.cli.watch.lines import Lines as Others
+    from evtkit.cli.watch.lines import Lines as Others
+    from evtkit.cli.watch.lines import rotated
 
-        with rotated.open("rb") as stream:
-            if Others(stream, str(rotated)).resume(watch.position):
-                lines.read_first(stream.read())
-                view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(rotated))} first")
+    data = b""
+    for path in rotated(file):
+        with path.open("rb") as stream:
+            if Others(stream, str(path)).resume(watch.position):
+                lines.read_first(stream.read() + data)
+                view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(path))} first")
                 return
+            data = stream.read() + data
     view.note(
         f"{plain(file)} is not the file whose {watch.position.lines:,} lines were seen; reading it from its beginning"
     )
@@ -250,6 +254,8 @@ def _go_on(
                 rows = reader.read(_WAIT)
                 told = watch.update(rows) if rows.n_lines else []
                 view.show(watch, rows, told)
+                for repeat in watch.repeats:
+                    view.note(summary.of_repeat(repeat))
                 if outputs and told:
                     outputs.run(told)
                 unsaved = unsaved or rows.n_lines > 0

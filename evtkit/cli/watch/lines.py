@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-__all__ = ["LONGEST", "Lines", "Position", "open_file"]
+__all__ = ["LONGEST", "Lines", "Position", "open_file", "rotated"]
 
 LONGEST = 1 << 20  # bytes of a line; the rest of a longer one is dropped
 
 _AT_ONCE = 1 << 18  # bytes
 _FINGERPRINT = 256  # bytes before the place that was reached, by which a file is known again
+_ROTATIONS = 9  # files of older lines that are looked at
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Lines:
     r"""Read lines from a binary stream.
 
     A file that is followed is followed by its name: where it is renamed and begun anew, or cut and filled anew in its
-    place, as log rotation does, the new file is read from its beginning.
+    place, as log rotation does, the new file is read from its beginning. What was not yet read then is read first,
+    where it was kept under the names that rotation gives (see `rotated`).
 
     Parameters
     ----------
@@ -119,11 +121,15 @@ class Lines:
             return self._take(self._back)
         if self._ahead:
             text, self._ahead = self._ahead.decode(errors="replace"), b""
-            return text.replace("\r\n", "\n")[:-1].split("\n")
+            lines = text.replace("\r\n", "\n")[:-1].split("\n")
+            return lines + self.read(0.0) if self._follow else lines  # so that the new file is known from now on
         if not self._ready(timeout):
             return []
         if self._follow and self._was_cut():
+            if self._read_rotated(self._holds_what_was_read):
+                self._open_again()  # what was cut may have been renamed since
             self._begin_again(f"{self._name} was cut and filled anew; reading it from its beginning")
+            return self.read(0.0) if self._ahead else []
         data: bytes = self._stream.read1(_AT_ONCE)
         if not data and self._follow:
             if not self._changed_file():
@@ -198,15 +204,49 @@ class Lines:
             self._missing = True
             return False
         self._missing = False
-        if os.path.samestat(new, os.fstat(self._handle)):
+        old = os.fstat(self._handle)
+        if os.path.samestat(new, old):
             return False
+        self._read_rotated(lambda other: os.path.samestat(os.fstat(other.fileno()), old))
+        if not self._open_again():
+            self._ahead = b""
+            return False
+        self._begin_again(f"{self._name} is a new file; reading it from its beginning")
+        return True
+
+    def _open_again(self) -> bool:
+        """Take the file that has the name now."""
         try:
             stream = Path(self._name).open("rb")  # noqa: SIM115
         except OSError:
             return False
         self._stream.close()
         self._stream, self._handle = stream, stream.fileno()
-        self._begin_again(f"{self._name} is a new file; reading it from its beginning")
+        return True
+
+    def _holds_what_was_read(self, other: BinaryIO) -> bool:
+        """Whether a file has the bytes before the place that was reached, in that place."""
+        place = self.position.size + len(self._rest) + self._too_long
+        other.seek(place - len(self._tail))
+        return bool(self._tail) and other.read(len(self._tail)) == self._tail
+
+    def _read_rotated(self, is_this: Callable[[BinaryIO], bool]) -> bool:
+        """Keep for the next reading what was not read of a file that rotation has renamed or copied; is it there?"""
+        data = b""
+        for path in rotated(self._name):
+            try:
+                with path.open("rb") as other:
+                    if is_this(other):
+                        other.seek(self.position.size)
+                        data = other.read() + data
+                        break
+                    other.seek(0)
+                    data = other.read() + data
+            except OSError:
+                return False
+        else:
+            return False
+        self.read_first(data)
         return True
 
     def _begin_again(self, why: str) -> None:
@@ -214,6 +254,17 @@ class Lines:
         self._stream.seek(0)
         self._rest, self._too_long, self._tail, self._back, self._last = b"", 0, b"", b"", b""
         self.position = self._before = Position()
+
+
+def rotated(path: str) -> list[Path]:
+    """The files of older lines, the newest first, as log rotation numbers them: path.1, path.2 and so on."""
+    found = []
+    for k in range(1, _ROTATIONS + 1):
+        older = Path(f"{path}.{k}")
+        if not older.is_file():
+            break
+        found.append(older)
+    return found
 
 
 def open_file(path: str) -> BinaryIO:

@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from evtkit._common.text import plain
 from evtkit.cli._report import number
-from evtkit.cli.watch.plain import plain
 from evtkit.cli.watch.views import as_text
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _RATE = 3.0  # seconds over which the rate is taken
 _LONGEST = 200  # values kept for the curves
 _AT_ONCE = 4  # of them at most come with one picture
 _NAME = 18
+_LONGEST_NOTE = 2000
 _FREE = 3  # cells at the right: where a line is full, the terminal's own ^C begins another one
 
 
@@ -69,7 +70,7 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Say it above the table."""
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(plain(text, _LONGEST_NOTE), style="dim"))
 
     def show(self, watch: Watch, rows: Rows, told: list[Told]) -> None:
         """Tell events at once, and draw from time to time."""

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evtkit._common.text import plain
 from evtkit.cli._report import number
-from evtkit.cli.watch.plain import plain
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from evtkit.cli.watch.watching import Watch
+    from evtkit.spot import Repeat
 
-__all__ = ["Clock", "budget_risk", "of_calibration", "of_watch", "on_signal", "seconds_a_row"]
+__all__ = ["Clock", "budget_risk", "of_calibration", "of_repeat", "of_watch", "on_signal", "seconds_a_row"]
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2629746.0,
             "year": 31556952.0}  # fmt: skip
@@ -139,6 +140,13 @@ def of_watch(watch: Watch) -> list[str]:
         if ratio > _MANY and alarms >= _MANY:
             lines[-1] += ": it is no longer what it was calibrated on, or rows depend on each other; calibrate on more"
     return lines
+
+
+def of_repeat(repeat: Repeat) -> str:
+    """That a column repeats one value for longer than it is used to, or no longer does."""
+    name, value = plain(repeat.channel), number(repeat.value, 6)
+    what = f"{name}: {value} {repeat.rows:,} times in succession, from row {repeat.start}"
+    return f"{what}; another value has come" if repeat.is_over else f"{what} on; is it stuck?"
 
 
 class Clock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import sys
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
+from evtkit._common.text import plain
+from evtkit.cli import _terminal
 from evtkit.cli._report import number
-from evtkit.cli.watch.plain import plain
+from evtkit.cli._terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LineView", "View", "as_json", "as_text", "record"]
 
 _MOST_NAMES = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class View(Protocol):
@@ -90,8 +92,8 @@ def record(told: Told) -> dict[str, Any]:
 
 
 def as_json(told: Told) -> str:
-    """`record` as strict JSON."""
-    return json.dumps(record(told), ensure_ascii=False, allow_nan=False)
+    """`record` as strict JSON on a line."""
+    return _terminal.as_json(record(told))
 
 
 class LineView:
@@ -116,7 +118,7 @@ class LineView:
             try:
                 _write("\n".join(self._waiting) + "\n")
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                if error.errno not in _NO_ROOM:
                     raise
                 if not was_waiting:
                     self.note(f"the standard output cannot be written: {error.strerror}; trying again")
@@ -124,8 +126,12 @@ class LineView:
             self._waiting.clear()
 
     def note(self, text: str) -> None:
-        """Say it."""
-        click.echo(text, err=True)
+        """Say it, where there is room to."""
+        try:
+            say(text, err=True)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -140,9 +146,9 @@ def _write(text: str) -> None:
     try:
         handle = sys.stdout.fileno()
     except (OSError, AttributeError, ValueError):
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, file=sys.stdout)
         return
     sys.stdout.flush()
-    data = text.encode("utf-8", "replace")
+    data = text.encode(sys.stdout.encoding, "evtkit")
     while data:
         data = data[os.write(handle, data) :]

@@ -11,7 +11,7 @@ import numpy as np
 from evtkit._common.files import read_json, write_json
 from evtkit._common.schema import MANY, integer, keys, numbers, text, texts
 from evtkit.cli.watch.lines import Position
-from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Spot
+from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Repeat, Spot, Stuck
 
 if TYPE_CHECKING:
     import os
@@ -75,8 +75,12 @@ class Watch:
         Of the events that are not over: the labels of their first, peak and last rows.
     every_alarm : bool
         Alarms are told one by one, too.
+    stuck : Stuck, optional
+        What finds columns that repeat one value.
     is_alarm : ndarray of bool, shape (rows, columns)
         Which of the latest rows' values are alarms.
+    repeats : list of Repeat
+        What was found in the latest rows.
     """
 
     columns: tuple[str, ...]
@@ -91,6 +95,8 @@ class Watch:
     position: Position = field(default_factory=Position)
     labels: dict[str, list[str | None]] = field(default_factory=dict)
     every_alarm: bool = False
+    stuck: Stuck | None = None
+    repeats: list[Repeat] = field(default_factory=list)
     is_alarm: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,15 +112,19 @@ class Watch:
             except ValueError as error:
                 raise ValueError(f"column {column!r}: {error}") from error
         told = Events(columns, risk=detector.risk, side=detector.side, first_row=rows.n_lines + 1, **events)
-        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header)
+        stuck = Stuck(rows.values, columns, risk=detector.risk, first_row=rows.n_lines + 1)
+        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header, stuck=stuck)
 
     def update(self, rows: Rows) -> list[Told]:
         """Judge and learn rows; what is to be told of them."""
         first = self.rows + 1
         self.rows += rows.n_lines
+        self.repeats = []
         if not len(rows.values):
             return []
         numbers = first + rows.lines
+        if self.stuck:
+            self.repeats = self.stuck.feed(rows.values, numbers)
         trace = self.detector.trace(rows.values, alarms_only=True)
         self.is_alarm = trace.label == ANOMALY
         self.excesses += np.count_nonzero(trace.label == EXCESS, axis=0)
@@ -168,6 +178,7 @@ class Watch:
             "columns": self.columns, "rows": self.rows, "calibrated": self.calibrated, "header": self.header,
             "counts": [self.excesses.tolist(), self.alarms.tolist(), self.begun.tolist()],
             "position": asdict(self.position), "labels": self.labels, "events": self.events.to_dict(),
+            "stuck": None if self.stuck is None else self.stuck.to_dict(),
             "detector": {"kind": type(self.detector).__name__, **self.detector.to_dict()},
         }  # fmt: skip
         write_json(path, _KIND, content)
@@ -181,6 +192,7 @@ class Watch:
         watch = cls(
             tuple(content["columns"]), kind.from_dict(stored, str(path)), content["rows"],
             Events.from_dict(content["events"]), content["calibrated"], content["header"],
+            stuck=None if content["stuck"] is None else Stuck.from_dict(content["stuck"]),
         )  # fmt: skip
         watch.excesses, watch.alarms, watch.begun = (np.array(c, dtype=np.int64) for c in content["counts"])
         watch.position, watch.labels = Position(**content["position"]), content["labels"]
@@ -201,7 +213,8 @@ class Watch:
 
 def _check(content: Any) -> None:
     """Refuse what no state was saved as; the detector has a schema of its own."""
-    keys(content, {"columns", "rows", "calibrated", "header", "counts", "position", "labels", "events", "detector"})
+    keys(content, {"columns", "rows", "calibrated", "header", "counts", "position", "labels", "events", "stuck",
+                   "detector"})  # fmt: skip
     columns = texts(content["columns"], "columns")
     stored = content["detector"]
     text(keys(stored, {"kind", "single", "streams"}, stored)["kind"], "kind", _DETECTORS)
@@ -220,5 +233,7 @@ def _check(content: Any) -> None:
             raise ValueError(f"labels must be three of an event, got {one!r:.60}")
     if keys(content["events"], {"channels"}, content["events"])["channels"] != columns:
         raise ValueError("the events are of other columns")
+    if content["stuck"] is not None and keys(content["stuck"], {"channels"}, content["stuck"])["channels"] != columns:
+        raise ValueError("what repeats is of other columns")
     for name, value in keys(content["position"], {"lines", "size", "checksum"}).items():
         integer(value, name)

@@ -1,0 +1,104 @@
+"""Sums of values and of their squares that no order of the values can change.
+
+Floating-point sums depend on their order because each addition rounds. Here every value is first cut into three slices
+of 25 bits, at places that are the same for all values (Demmel & Nguyen 2015): with a bin I so that |x| < 2^(25 I − 1),
+
+    x = (h + m 2⁻²⁵ + s 2⁻⁵⁰) 2^(25 I − 25) + what lies below 2^(25 I − 75), rounded away,
+
+h, m and s being whole numbers of at most 2²⁴. Sums of them and of their products are sums of whole numbers, exact in
+any order. A larger value raises the bin; slices then move to the next place, and the last ones drop out, as they would
+have if the bin had been there from the first value on. So the sums are a function of the set of values alone, and each
+value counts to within 2⁻⁵⁰ of the largest magnitude, or better.
+
+A row of state is the bin and, for each of h, m, s, hh, hm, hs, mm, ms and ss, a low part of 40 bits and a high part.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evtkit._kernels.jit import kernel
+
+SLICE = 25
+LOWEST, HIGHEST = -40, 41  # bins: of the smallest, and of the largest numbers
+LOW_BITS = 40
+STATE = 19  # numbers in a row of state
+
+_MAGIC = 1.5 * 2.0**52  # adding it rounds to a whole number, which then stands in the last bits
+_MAGIC_BITS = np.int64(np.float64(_MAGIC).view(np.int64))
+_STEP = 2.0**SLICE
+_INFINITY = np.int64(0x7FF0000000000000)  # its bits
+_MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
+_LOW = np.int64((1 << LOW_BITS) - 1)
+_MOST = 8192  # values whose sums fit into 63 bits
+
+
+@kernel("UniTuple(int64, 2)(float32[::1], intp)", "UniTuple(int64, 2)(float64[::1], intp)")
+def extent(x, n):
+    """Bits of the largest magnitude, and the smallest value as a whole number that orders as values do."""
+    largest, smallest = np.int64(0), _MAGNITUDE
+    for i in range(n):
+        bits = np.float64(x[i]).view(np.int64)
+        magnitude = bits & _MAGNITUDE
+        largest = magnitude if magnitude > largest else largest
+        key = bits ^ ((bits >> 63) & _MAGNITUDE)
+        smallest = key if key < smallest else smallest
+    return largest, smallest
+
+
+@kernel("float64(int64)", inline=True)
+def value_of(key):
+    """The value that such a whole number stands for."""
+    return np.int64(key ^ ((key >> 63) & _MAGNITUDE)).view(np.float64)
+
+
+@kernel("boolean(int64)", inline=True)
+def is_finite(largest):
+    """Whether the largest magnitude is a number."""
+    return largest < _INFINITY
+
+
+@kernel("int64(int64)", inline=True)
+def bin_of(largest):
+    """The bin of values whose largest magnitude has these bits."""
+    return max(np.int64(LOWEST), ((largest >> 52) - 1021 + SLICE - 1) // SLICE)
+
+
+@kernel("void(float32[::1], intp, int64, int64[::1])", "void(float64[::1], intp, int64, int64[::1])", fused=True)
+def add_values(x, n, place, row):
+    """Add the first n of x, which fit into the bin `place`, to a row of state of that bin."""
+    power = np.int64(SLICE - SLICE * place)
+    half = power // 2
+    first, second = math.ldexp(1.0, half), math.ldexp(1.0, power - half)  # their product may overflow
+    row[0] = place
+    for start in range(0, n, _MOST):
+        stop = min(n, start + _MOST)
+        h, m, s = np.int64(0), np.int64(0), np.int64(0)
+        hh, hm, hs = np.int64(0), np.int64(0), np.int64(0)
+        mm, ms, ss = np.int64(0), np.int64(0), np.int64(0)
+        for i in range(start, stop):
+            v = np.float64(x[i]) * first * second
+            a = v + _MAGIC
+            p = a - _MAGIC
+            v = (v - p) * _STEP
+            b = v + _MAGIC
+            q = b - _MAGIC
+            c = (v - q) * _STEP + _MAGIC
+            w = c - _MAGIC
+            h += np.float64(a).view(np.int64)
+            m += np.float64(b).view(np.int64)
+            s += np.float64(c).view(np.int64)
+            hh += np.float64(p * p + _MAGIC).view(np.int64)
+            hm += np.float64(p * q + _MAGIC).view(np.int64)
+            hs += np.float64(p * w + _MAGIC).view(np.int64)
+            mm += np.float64(q * q + _MAGIC).view(np.int64)
+            ms += np.float64(q * w + _MAGIC).view(np.int64)
+            ss += np.float64(w * w + _MAGIC).view(np.int64)
+        magic = (stop - start) * _MAGIC_BITS  # beyond 64 bits, as the sums are: the difference is right
+        k = 1
+        for found in (h, m, s, hh, hm, hs, mm, ms, ss):
+            low = row[k] + (found - magic)
+            row[k], row[k + 1] = low & _LOW, row[k + 1] + (low >> LOW_BITS)
+            k += 2

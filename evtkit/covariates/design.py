@@ -1,0 +1,191 @@
+"""Designs: from a formula or columns of covariates to a matrix with orthonormal columns, for old rows and new ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit._common.checks import real_array
+from evtkit._common.frames import frame_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from evtkit._common.types import Bool, Float
+
+__all__ = ["Design", "harmonics", "response"]
+
+
+def harmonics(phase: ArrayLike, order: int = 1) -> Float:
+    """Sines and cosines of a cycle: covariates for the hour of the day, the day of the week or of the year.
+
+    Parameters
+    ----------
+    phase : array_like, shape (n,)
+        Where in the cycle each row is, in cycles: ``hour / 24``, ``day / 365.25``. Whole numbers make no difference.
+    order : int
+        How many harmonics.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 2 · order)
+        sin 2πφ, cos 2πφ, sin 4πφ, cos 4πφ, …
+
+    Raises
+    ------
+    ValueError
+        If the order is no positive integer.
+
+    Examples
+    --------
+    >>> harmonics([0.0, 0.25, 0.5]).round(12) + 0.0
+    array([[ 0.,  1.],
+           [ 1.,  0.],
+           [ 0., -1.]])
+    """
+    if order != int(order) or order < 1:
+        raise ValueError(f"order must be a positive integer, got {order!r}")
+    cycle = np.asarray(real_array(phase, "phase"), dtype=np.float64)
+    angles = 2.0 * np.pi * cycle[..., None] * np.arange(1, int(order) + 1)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*cycle.shape, 2 * int(order))
+
+
+@dataclass(frozen=True)
+class Design:
+    """What one parameter is linear in.
+
+    Attributes
+    ----------
+    matrix : ndarray of float64, shape (n, columns)
+        The covariates, the constant first.
+    names : tuple of str
+        Of the columns.
+    spec : object
+        How to make the matrix of new rows: a formula's model specification, or None for columns as they are.
+    """
+
+    matrix: Float
+    names: tuple[str, ...]
+    spec: Any = None
+
+    @classmethod
+    def of(cls, what: str | ArrayLike | None, data: Any, n: int, parameter: str) -> Design:
+        """Read a formula or columns of covariates.
+
+        Raises
+        ------
+        ValueError
+            If the number of rows is not n, a value is not finite, columns depend on each other, or the formula cannot
+            be read.
+        """
+        if what is None or (isinstance(what, str) and what.replace("~", "").strip() == "1"):
+            return cls(np.ones((n, 1)), ("1",))
+        if isinstance(what, str):
+            design = cls._from_formula(what, data, parameter)
+        else:
+            matrix, names = _columns(what, parameter)
+            design = cls(matrix, names)
+        design._check(n, parameter)
+        return design
+
+    @classmethod
+    def _from_formula(cls, formula: str, data: Any, parameter: str) -> Design:
+        try:
+            import formulaic
+        except ImportError as error:
+            raise ImportError(
+                "a formula needs formulaic; install it with: pip install 'evtkit[covariates]', or give columns"
+            ) from error
+        if data is None:
+            raise ValueError(f"data must be given with a formula, got none for {parameter}")
+        right = formula.split("~", 1)[-1]
+        try:
+            made = formulaic.model_matrix(right, _mapping(data), na_action="raise", context={"harmonics": harmonics})
+        except Exception as error:  # whatever stands in a formula may fail in its own way
+            raise ValueError(f"{parameter} must be a formula of the data, got {formula!r}: {error}") from error
+        return cls(np.asarray(made, dtype=np.float64), tuple(map(str, made.model_spec.column_names)), made.model_spec)
+
+    def at(self, rows: Any, parameter: str) -> Float:
+        """The matrix of new rows, (m, columns).
+
+        Raises
+        ------
+        ValueError
+            If they lack a covariate.
+        """
+        if self.names == ("1",) and self.spec is None:
+            return np.ones((_length(rows), 1))
+        if self.spec is not None:
+            try:
+                return np.asarray(
+                    self.spec.get_model_matrix(_mapping(rows), na_action="raise", context={"harmonics": harmonics}),
+                    dtype=np.float64,
+                )
+            except Exception as error:
+                raise ValueError(f"at must have the covariates of {parameter}, got {error}") from error
+        given = rows[parameter] if isinstance(rows, dict) and parameter in rows else rows
+        matrix, _ = _columns(given, parameter)
+        if matrix.shape[1] != len(self.names):
+            raise ValueError(f"at must have {len(self.names) - 1} columns for {parameter}, got {matrix.shape[1] - 1}")
+        return matrix
+
+    def rows(self, some: Bool) -> Design:
+        """Some of the rows."""
+        return Design(self.matrix[some], self.names, self.spec)
+
+    def orthonormal(self) -> tuple[Float, Float]:
+        """Q with QᵀQ = n and R with matrix = QR."""
+        q, r = np.linalg.qr(self.matrix)
+        root = np.sqrt(len(q))
+        return q * root, r / root
+
+    def _check(self, n: int, parameter: str) -> None:
+        if self.matrix.shape[0] != n:
+            raise ValueError(f"covariates of {parameter} must have {n} rows as the responses, got {len(self.matrix)}")
+        if not np.all(np.isfinite(self.matrix)):
+            raise ValueError(f"covariates of {parameter} must be finite, got NaN or inf")
+        size = np.linalg.norm(self.matrix, axis=0)
+        if np.any(size == 0.0) or np.linalg.matrix_rank(self.matrix / np.where(size == 0.0, 1.0, size)) < len(size):
+            raise ValueError(
+                f"covariates of {parameter} must not depend on each other, got {', '.join(self.names)} of rank "
+                f"{np.linalg.matrix_rank(self.matrix)}"
+            )
+
+
+def response(y: Any, data: Any) -> Float:
+    """Responses (n,) or (n, channels): numbers, or a column of the data by its name."""
+    if isinstance(y, str):
+        columns = _mapping(data) if data is not None else {}
+        if y not in columns:
+            raise ValueError(f"y must be numbers or a column of the data, got {y!r}")
+        y = columns[y]
+    return np.asarray(real_array(y, "y"), dtype=np.float64)
+
+
+def _columns(what: ArrayLike, parameter: str) -> tuple[Float, tuple[str, ...]]:
+    """Covariates with a constant in front."""
+    labels = frame_labels(what)
+    matrix = np.asarray(real_array(what, f"covariates of {parameter}"), dtype=np.float64)
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(f"covariates of {parameter} must have shape (n,) or (n, columns), got {matrix.shape}")
+    found = None if labels is None else labels.columns or ((labels.name,) if labels.name else None)
+    names = found or tuple(f"x{i}" for i in range(1, matrix.shape[1] + 1))
+    return np.column_stack([np.ones(len(matrix)), matrix]), ("1", *map(str, names))
+
+
+def _mapping(data: Any) -> Any:
+    """Data as what a formula reads: a data frame, or a mapping of columns made one."""
+    if isinstance(data, dict):
+        import pandas as pd  # which formulaic brings
+
+        return pd.DataFrame({name: np.atleast_1d(column) for name, column in data.items()})
+    return data.to_pandas() if type(data).__module__.startswith("polars") else data
+
+
+def _length(rows: Any) -> int:
+    if isinstance(rows, dict):
+        return max((np.atleast_1d(column).shape[0] for column in rows.values()), default=1)
+    return len(rows) if hasattr(rows, "__len__") else 1

@@ -1,0 +1,485 @@
+"""Generalised Pareto and generalised extreme-value laws whose parameters are linear in covariates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit import gev, gpd
+from evtkit._common.checks import real_array
+from evtkit._common.text import aligned
+from evtkit.covariates.design import Design, response
+from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio
+from evtkit.covariates.likelihood import reduced
+from evtkit.covariates.newton import Problem, maximize
+from evtkit.covariates.priors import PRIORS
+from evtkit.fit import FitStatus
+from evtkit.fit import fit_gpd as fit_stationary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit._common.types import Float
+    from evtkit.intervals import Interval
+
+__all__ = ["PARAMETERS", "RegressionFit", "fit_designs", "fit_gev", "fit_gpd"]
+
+PARAMETERS = ("mu", "log sigma", "xi")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RegressionFit:
+    """A law whose parameters are linear in covariates; one entry a channel, none for a single response.
+
+    Attributes
+    ----------
+    family : {"gpd", "gev"}
+        The law.
+    names : tuple of str
+        Of the coefficients: ``"mu: 1"``, ``"mu: year"``, ``"log sigma: 1"``, ``"xi: 1"``. log σ, not σ, is linear.
+    coefficients, se : ndarray of float64, shape (coefficients,) or (coefficients, channels)
+        Estimates, and standard errors by the observed information; NaN where ξ ≤ −½ somewhere, where they do not exist.
+    cov : ndarray of float64, shape (coefficients, coefficients) or (channels, coefficients, coefficients)
+        Covariance of the estimates.
+    loglik : ndarray of float64
+        Log-likelihood, without any penalty.
+    status : ndarray of int64
+        A `FitStatus`: OK, BOUNDARY (ξ = −1 for some observation) or NO_SOLUTION.
+    n : int
+        Observations.
+    y : ndarray of float64, shape (n, channels)
+        The responses.
+    """
+
+    family: str
+    names: tuple[str, ...]
+    coefficients: Float
+    se: Float
+    cov: Float
+    loglik: Float
+    status: NDArray[np.int64]
+    n: int
+    y: Float = field()
+    problem: Problem = field()
+    designs: Mapping[str, Design] = field()
+    theta: Float = field()
+    units: tuple[Float, Float] = field()
+    triangles: tuple[Float, ...] = field()
+    offsets: tuple[Float, ...] = field()
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one response and no axis of channels."""
+        return self.coefficients.ndim == 1
+
+    @property
+    def aic(self) -> Float:
+        """Akaike's criterion, 2 · coefficients − 2 · log-likelihood."""
+        return np.asarray(2.0 * len(self.names) - 2.0 * self.loglik)
+
+    def parameters(self, at: Any = None, offsets: Mapping[str, ArrayLike] | None = None) -> dict[str, Float]:
+        """μ (of a GEV), σ and ξ of every row.
+
+        Parameters
+        ----------
+        at : data frame, mapping of columns, or array_like, optional
+            New rows of covariates, as they were given to the fit; for arrays of different covariates a mapping from
+            ``"mu"``, ``"sigma"``, ``"xi"``. By default the rows of the fit.
+        offsets : mapping of str to array_like, optional
+            Offsets of the new rows.
+
+        Returns
+        -------
+        dict
+            ``"mu"``, ``"sigma"``, ``"xi"``, shape (rows,) or (rows, channels) each.
+        """
+        coefficients = self.coefficients if not self.single else self.coefficients[:, None]
+        matrices = {key: d.matrix if at is None else d.at(at, key) for key, d in self.designs.items()}
+        shifts = dict(zip(("mu", "sigma", "xi"), self.offsets, strict=True))
+        if at is not None:
+            shifts = {key: np.asarray((offsets or {}).get(key, 0.0), dtype=float).reshape(-1, 1) for key in shifts}
+        values = self.predicted(coefficients, matrices, shifts)
+        return {key: value[:, 0] if self.single else value for key, value in values.items()}
+
+    def predicted(
+        self, coefficients: Float, matrices: Mapping[str, Float], shifts: Mapping[str, Float] | None = None
+    ) -> dict[str, Float]:
+        """Parameters by given coefficients (coefficients, draws) at the rows of designs: (rows, draws) each."""
+        blocks = dict(zip(("mu", "sigma", "xi"), self.problem.blocks, strict=True))
+        linear = {key: rows @ coefficients[blocks[key]] for key, rows in matrices.items()}
+        linear = {key: value + (0.0 if shifts is None else shifts[key]) for key, value in linear.items()}
+        return linear | {"sigma": np.exp(linear["sigma"])}
+
+    def theta_of(self, coefficients: Float) -> Float:
+        """Coefficients of the orthonormal columns, from those of the covariates; (coefficients, draws) both."""
+        theta = np.empty(coefficients.shape)
+        for k, (block, r) in enumerate(zip(self.problem.blocks, self.triangles, strict=True)):
+            theta[block] = r @ coefficients[block] / (self.units[1][0] if k == 0 else 1.0)
+        return theta
+
+    def sf(self, x: ArrayLike, at: Any = None) -> Float:
+        """P(X > x) at each row, for the law as estimated."""
+        own = self.parameters(at)
+        level = np.asarray(real_array(x, "x"), dtype=np.float64)
+        if self.family == "gpd":
+            return np.asarray(gpd.sf(level, own["xi"], own["sigma"]))
+        return np.asarray(gev.sf(level, own["xi"], own["mu"], own["sigma"]))
+
+    def isf(self, p: ArrayLike, at: Any = None) -> Float:
+        """The level exceeded with probability p at each row.
+
+        For annual maxima that is the effective return level of 1/p years (Katz, Parlange & Naveau 2002).
+        """
+        own = self.parameters(at)
+        chance = np.asarray(real_array(p, "p"), dtype=np.float64)
+        if self.family == "gpd":
+            return np.asarray(gpd.isf(chance, own["xi"], own["sigma"]))
+        return np.asarray(gev.isf(chance, own["xi"], own["mu"], own["sigma"]))
+
+    def residuals(self) -> Float:
+        """Responses on a scale on which all have one law if the model holds: exponential for a GPD, Gumbel for a GEV.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,) or (n, channels)
+            log(1 + ξ(y − μ)/σ)/ξ (Coles 2001, section 6.2.3).
+        """
+        own = self.parameters()
+        y = self.y[:, 0] if self.single else self.y
+        return np.asarray(reduced((y - own.get("mu", 0.0)) / own["sigma"], own["xi"]))
+
+    def interval(
+        self,
+        of: str | Callable[[Mapping[str, Float]], Float],
+        *,
+        at: Any = None,
+        level: float = 0.95,
+        method: str = "profile",
+    ) -> Interval:
+        """A confidence interval of a coefficient, or of what follows from the parameters of one row.
+
+        Parameters
+        ----------
+        of : str or callable
+            The name of a coefficient, as in ``names``; or a function from the parameters of a row, a mapping of
+            ``"mu"``, ``"sigma"``, ``"xi"`` to arrays of shape (1,), to a number.
+        at : data frame, mapping of columns, or array_like, optional
+            The row, for a function.
+        level : float
+            Confidence level in (0, 1).
+        method : {"profile", "delta"}
+            Profile likelihood, or estimate ± normal quantile × standard error.
+
+        Returns
+        -------
+        Interval
+            Limits are infinite where the likelihood never falls far enough.
+
+        Raises
+        ------
+        ValueError
+            If there is no such coefficient, the level is outside (0, 1), or there are several channels.
+        """
+        return interval_of(self, of, at, level, method)
+
+    def compare(self, smaller: RegressionFit) -> LikelihoodRatio:
+        """The likelihood-ratio test of a smaller model that is nested in this one.
+
+        Raises
+        ------
+        ValueError
+            If the two are not of the same responses and law, or the smaller has not fewer coefficients.
+        """
+        return likelihood_ratio(self, smaller)
+
+    def summary(self) -> str:
+        """The coefficients as text, with standard errors and the two-sided p-value of each being 0."""
+        from scipy.special import erfc
+
+        if not self.single:
+            return repr(self)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = self.coefficients / self.se
+        rows = [("", "estimate", "se", "z", "p")]
+        for name, value, error, ratio in zip(self.names, self.coefficients, self.se, z, strict=True):
+            cells = (f"{value:.6g}", f"{error:.3g}", f"{ratio:.2f}", f"{erfc(abs(ratio) / np.sqrt(2.0)):.2g}")
+            rows.append((name, *cells))
+        return f"{self!r}\n{aligned(rows, '<>>>>')}"
+
+    def __repr__(self) -> str:
+        law = {"gpd": "GPD", "gev": "GEV"}[self.family]
+        models = ", ".join(f"{key} ~ {' + '.join(design.names)}" for key, design in self.designs.items())
+        if self.single:
+            status = FitStatus(int(self.status)).name
+            return f"{law}({models}; n={self.n}, loglik={self.loglik:.6f}, AIC={self.aic:.2f}, {status})"
+        counts = ", ".join(f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if s in self.status)
+        return f"{law}({models}; {self.coefficients.shape[1]} channels of n={self.n}: {counts})"
+
+
+def fit_gev(
+    y: Any,
+    data: Any = None,
+    *,
+    mu: str | ArrayLike | None = None,
+    sigma: str | ArrayLike | None = None,
+    xi: str | ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    offsets: Mapping[str, ArrayLike] | None = None,
+    prior: str | None = None,
+    ridge: float = 0.0,
+) -> RegressionFit:
+    """Fit a generalised extreme-value law whose location, log-scale and shape are linear in covariates.
+
+    Parameters
+    ----------
+    y : array_like, shape (n,) or (n, channels), or str
+        Maxima, or the name of a column of the data. All channels share the covariates.
+    data : data frame or mapping of columns, optional
+        Where formulas find their covariates.
+    mu, sigma, xi : str or array_like, optional
+        What μ, log σ and ξ are linear in: the right side of a formula (``"year + soi"``, by formulaic, with
+        `harmonics` at hand), or covariates of shape (n,) or (n, columns), to which a constant is added. By default each
+        is constant.
+    weights : array_like, shape (n,), optional
+        How often each observation counts.
+    offsets : mapping of str to array_like, optional
+        Known parts of ``"mu"``, ``"sigma"`` (on the scale of log σ) and ``"xi"``, shape (n,) each.
+    prior : {"coles-dixon", "martins-stedinger"}, optional
+        A prior on the shape, added to the log-likelihood.
+    ridge : float
+        Take off ridge/2 times the squared coefficients, of covariates with standard deviation 1, constants excepted.
+
+    Returns
+    -------
+    RegressionFit
+
+    Raises
+    ------
+    ValueError
+        If a response, covariate, weight or offset is not finite or has the wrong shape, covariates depend on each
+        other, or there are fewer observations than coefficients.
+
+    Notes
+    -----
+    The maximum inside the support with ξ > −1 for every observation, by Newton's method with exact derivatives. Neither
+    the unit of the response nor scale and origin of a covariate make a difference, but to the coefficients.
+
+    References
+    ----------
+    Coles (2001), An Introduction to Statistical Modeling of Extreme Values, chapter 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import gev
+    >>> from evtkit.covariates import fit_gev
+    >>> year = np.arange(1900, 2020)
+    >>> level = gev.rvs(-0.1, 1.0 + 0.002 * (year - 1900), 0.1, size=120, rng=0)
+    >>> fit = fit_gev(level, {"year": year}, mu="year")
+    >>> print(fit.summary())
+    GEV(mu ~ Intercept + year, sigma ~ 1, xi ~ 1; n=120, loglik=..., AIC=..., OK)
+                     estimate        se      z        p
+    mu: Intercept  ...
+    """
+    return _fit("gev", y, data, {"mu": mu, "sigma": sigma, "xi": xi}, weights, offsets, prior, ridge)
+
+
+def fit_gpd(
+    y: Any,
+    data: Any = None,
+    *,
+    sigma: str | ArrayLike | None = None,
+    xi: str | ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    offsets: Mapping[str, ArrayLike] | None = None,
+    prior: str | None = None,
+    ridge: float = 0.0,
+) -> RegressionFit:
+    """Fit a generalised Pareto law whose log-scale and shape are linear in covariates, to excesses.
+
+    Parameters, errors and notes as for `fit_gev`; ``y`` are excesses over a threshold, hence positive.
+
+    Returns
+    -------
+    RegressionFit
+
+    References
+    ----------
+    Davison & Smith (1990), J. R. Statist. Soc. B 52, 393-442.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import gpd
+    >>> from evtkit.covariates import fit_gpd
+    >>> t = np.linspace(0.0, 1.0, 500)
+    >>> fit = fit_gpd(gpd.rvs(0.1, np.exp(1.0 + t), size=500, rng=0), sigma=t)
+    >>> fit
+    GPD(sigma ~ 1 + x1, xi ~ 1; n=500, loglik=..., AIC=..., OK)
+    """
+    return _fit("gpd", y, data, {"sigma": sigma, "xi": xi}, weights, offsets, prior, ridge)
+
+
+def _fit(
+    family: str, y: Any, data: Any, models: dict[str, Any], weights: ArrayLike | None,
+    offsets: Mapping[str, ArrayLike] | None, prior: str | None, ridge: float,
+) -> RegressionFit:  # fmt: skip
+    values = response(y, data)
+    _check(family, values, prior, ridge)
+    designs = {key: Design.of(what, data, len(values), key) for key, what in models.items()}
+    return fit_designs(family, values, designs, weights, offsets, prior, ridge)
+
+
+def fit_designs(
+    family: str, values: Float, designs: Mapping[str, Design], weights: ArrayLike | None = None,
+    offsets: Mapping[str, ArrayLike] | None = None, prior: str | None = None, ridge: float = 0.0,
+) -> RegressionFit:  # fmt: skip
+    """Fit a law to responses (n,) or (n, channels) by designs that have been checked."""
+    single = values.ndim == 1
+    values = values[:, None] if single else values
+    n = len(values)
+    size = sum(len(design.names) for design in designs.values())
+    if n < size:
+        raise ValueError(f"observations must be at least as many as coefficients, {size}, got {n}")
+    given = _rows(weights, n, "weights", 1.0)
+    if np.any(given < 0.0) or not np.any(given > 0.0):
+        raise ValueError("weights must be 0 or more, and some above 0")
+    if unknown := set(offsets or {}) - set(designs):
+        raise ValueError(f"offsets must be of {', '.join(map(repr, designs))}, got {sorted(unknown)}")
+    known = tuple(_rows((offsets or {}).get(key), n, f"offset of {key}", 0.0) for key in ("mu", "sigma", "xi"))
+
+    center, unit = _units(family, values)
+    scaled = (values - center) / unit
+    triangles, matrices = [], []
+    for key in ("mu", "sigma", "xi"):
+        q, r = designs[key].orthonormal() if key in designs else (np.zeros((n, 0)), np.zeros((0, 0)))
+        matrices.append(q)
+        triangles.append(r)
+    shifts = ((known[0] - center) / unit, known[1] - np.log(unit), np.broadcast_to(known[2], values.shape))
+    penalty = _ridge(ridge, designs, triangles) if ridge else None
+    problem = Problem(family, scaled, matrices, given, shifts, None if prior is None else PRIORS[prior], penalty)
+    solution = _best(problem, scaled)
+    theta = solution.theta
+    _, hessian = problem.derivatives(theta)
+    back = np.zeros((size, size))
+    for block, r in zip(problem.blocks, triangles, strict=True):
+        back[block, block] = np.linalg.inv(r) if r.size else r
+    scale = np.ones((size, values.shape[1]))
+    scale[problem.blocks[0]] = unit
+    beta = (back @ theta) * scale
+    status = np.where(
+        solution.boundary, FitStatus.BOUNDARY, np.where(solution.converged, FitStatus.OK, FitStatus.NO_SOLUTION)
+    ).astype(np.int64)
+    xi = problem.predictors(theta)[2]
+    cov = np.full((values.shape[1], size, size), np.nan)
+    for c in np.flatnonzero((status == FitStatus.OK) & (np.min(xi, axis=0) > -0.5)):
+        own = back * scale[:, c][:, None]
+        cov[c] = own @ np.linalg.pinv(-hessian[c], hermitian=True) @ own.T
+    plain = Problem(family, scaled, matrices, given, shifts)
+    loglik = plain.value(theta) - given.sum() * np.log(unit)
+    se = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).T
+    names = tuple(
+        f"{label}: {name}"
+        for label in PARAMETERS
+        if label.split()[-1] in designs
+        for name in designs[label.split()[-1]].names
+    )
+    whole = (beta, se, loglik, status)
+    beta, se, loglik, status = (np.asarray(part[..., 0]) for part in whole) if single else whole
+    return RegressionFit(
+        family, names, beta, se, cov[0] if single else cov, loglik, status, n, values, problem, designs, theta,
+        (center, unit), tuple(triangles), known,
+    )  # fmt: skip
+
+
+def _check(family: str, values: Float, prior: str | None, ridge: float) -> None:
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"y must have shape (n,) or (n, channels), got {values.shape}")
+    if not np.all(np.isfinite(values)):
+        raise ValueError("y must be finite, got NaN or inf")
+    if family == "gpd" and np.any(values <= 0.0):
+        raise ValueError(f"excesses must be positive, got {values.min():g}")
+    if prior is not None and prior not in PRIORS:
+        raise ValueError(f"prior must be one of {', '.join(map(repr, PRIORS))}, got {prior!r}")
+    if not 0.0 <= ridge < np.inf:
+        raise ValueError(f"ridge must be 0 or more, got {ridge!r}")
+
+
+def _rows(given: ArrayLike | None, n: int, name: str, default: float) -> Float:
+    """Numbers a row, as a column."""
+    if given is None:
+        return np.full((n, 1), default)
+    values = np.asarray(real_array(given, name), dtype=np.float64)
+    if values.shape not in ((), (n,)) or not np.all(np.isfinite(values)):
+        raise ValueError(f"{name} must be finite and of shape ({n},), got shape {values.shape}")
+    return np.broadcast_to(values.reshape(-1, 1), (n, 1)).copy()
+
+
+def _units(family: str, values: Float) -> tuple[Float, Float]:
+    """An origin and a unit for each response, the unit a power of two, so that dividing by it rounds nothing."""
+    center = np.median(values, axis=0) if family == "gev" else np.zeros(values.shape[1])
+    spread = np.median(np.abs(values - center), axis=0)
+    spread = np.where(spread > 0.0, spread, np.max(np.abs(values - center), axis=0))
+    _, exponent = np.frexp(np.where(spread > 0.0, spread, 1.0))
+    return center, np.ldexp(1.0, exponent)
+
+
+def _ridge(ridge: float, designs: Mapping[str, Design], triangles: list[Float]) -> Float:
+    """The penalty as a matrix for the coefficients of orthonormal columns."""
+    size = sum(r.shape[0] for r in triangles)
+    whole, first = np.zeros((size, size)), 0
+    for key, r in zip(("mu", "sigma", "xi"), triangles, strict=True):
+        if r.size:
+            spread = designs[key].matrix.std(axis=0)
+            inner = spread[:, None] * np.linalg.inv(r)
+            whole[first : first + len(r), first : first + len(r)] = ridge * inner.T @ inner
+        first += len(r)
+    return whole
+
+
+def _best(problem: Problem, y: Float) -> Any:
+    """The better of two climbs: from the law without covariates, and from ξ = 0."""
+    solutions = [maximize(problem, start) for start in _starts(problem, y)]
+    best = solutions[0]
+    for other in solutions[1:]:
+        better = (other.value > best.value) & ~(best.converged & ~other.converged)
+        better |= other.converged & ~best.converged & ~best.boundary
+        best = type(best)(
+            np.where(better, other.theta, best.theta), np.where(better, other.value, best.value),
+            np.where(better, other.converged, best.converged), np.where(better, other.boundary, best.boundary),
+        )  # fmt: skip
+    return best
+
+
+def _starts(problem: Problem, y: Float) -> list[Float]:
+    n, channels = y.shape
+    if problem.family == "gpd":
+        plain = fit_stationary(y)
+        shape = np.where(plain.xi > -0.5, plain.xi, 0.0)
+        scale = np.where(plain.xi > -0.5, plain.sigma, y.mean(axis=0))
+        location = np.zeros(channels)
+        light = (location, y.mean(axis=0), np.zeros(channels))
+    else:
+        found = gev.fit_gev(y)
+        deviation = np.maximum(y.std(axis=0), 1e-300) * np.sqrt(6.0) / np.pi
+        usable = (found.status == FitStatus.OK) & (found.xi > -0.5)
+        light = (y.mean(axis=0) - 0.5772156649015329 * deviation, deviation, np.zeros(channels))
+        location, scale, shape = (
+            np.where(usable, own, other) for own, other in zip((found.mu, found.sigma, found.xi), light, strict=True)
+        )
+    starts = []
+    for mu, sigma, xi in ((location, scale, shape), light):
+        theta = np.zeros((sum(d.shape[1] for d in problem.designs), channels))
+        for design, offset, block, value in zip(
+            problem.designs, problem.offsets, problem.blocks, (mu, np.log(sigma), xi), strict=True
+        ):
+            theta[block] = design.T @ (value - np.broadcast_to(offset, (n, channels))) / n
+        if problem.prior is not None:
+            block = problem.blocks[2]
+            theta[block] *= 0.5
+        starts.append(theta)
+    return starts

@@ -1,0 +1,311 @@
+"""CovariateTail: threshold, rate and excesses that depend on covariates; probabilities of the next observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import chdtri, expit, ndtri
+
+from evtkit import gpd
+from evtkit._common.checks import real_array
+from evtkit.covariates.design import Design, response
+from evtkit.covariates.fits import RegressionFit, fit_designs
+from evtkit.covariates.rates import exceedance_rate, quantile_regression
+from evtkit.fit import FitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike
+
+    from evtkit._common.types import Bool, Float
+
+__all__ = ["CovariateTail", "fit_tail"]
+
+_DRAWS = 4096
+_ROWS = 256  # whose laws are held at a time
+_DF = 6.0  # of the t law that the draws come from: heavier than the posterior
+_PRIOR_SD = 0.6  # of the shape above 0, as for the tails without covariates
+_LAWS = ("predictive", "plug-in")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CovariateTail:
+    """A tail that depends on covariates; made by `fit_tail`.
+
+    Attributes
+    ----------
+    excess : RegressionFit
+        The law of the excesses.
+    designs : mapping of str to Design
+        What ``"sigma"`` and ``"xi"`` are linear in, for all observations.
+    threshold_design, rate_design : Design
+        What threshold and rate are linear in.
+    threshold_coefficients, rate_coefficients : ndarray of float64
+        Of the threshold, in the units of the data (of the negated data for a lower tail), and of the logarithm of the
+        odds of an exceedance.
+    rate_cov : ndarray of float64
+        Covariance of the latter.
+    above : ndarray of bool, shape (n,)
+        Which observations exceed their threshold.
+    y : ndarray of float64, shape (n,)
+        The observations.
+    side : {"upper", "lower"}
+        Which tail.
+    """
+
+    excess: RegressionFit
+    designs: Mapping[str, Design]
+    threshold_design: Design
+    threshold_coefficients: Float
+    rate_design: Design
+    rate_coefficients: Float
+    rate_cov: Float
+    above: Bool
+    y: Float
+    side: str = "upper"
+
+    def __repr__(self) -> str:
+        parts = {"u": self.threshold_design, "rate": self.rate_design} | dict(self.excess.designs)
+        models = ", ".join(f"{key} ~ {' + '.join(design.names)}" for key, design in parts.items())
+        status = FitStatus(int(self.excess.status)).name
+        return f"CovariateTail({self.side}; {models}; {int(self.above.sum())} of {len(self.y)}, {status})"
+
+    def threshold(self, at: Any = None) -> Float:
+        """The threshold at each row, (rows,)."""
+        level = _matrix(self.threshold_design, at, "threshold") @ self.threshold_coefficients
+        return level if self.side == "upper" else -level
+
+    def rate(self, at: Any = None) -> Float:
+        """The probability of an exceedance at each row, (rows,)."""
+        return np.asarray(expit(_matrix(self.rate_design, at, "rate") @ self.rate_coefficients))
+
+    def sf(self, x: ArrayLike, at: Any = None, *, law: str = "predictive") -> Float:
+        """P(X > x) at each row (P(X < x) for a lower tail); above the threshold.
+
+        Parameters
+        ----------
+        x : array_like, shape () or (rows,)
+            Levels. At and below the threshold the probability is that of an exceedance, at least.
+        at : data frame, mapping of columns, or array_like, optional
+            Rows of covariates; by default those of the fit.
+        law : {"predictive", "plug-in"}
+            Of the next observation, with the uncertainty of all coefficients but the threshold's averaged in; or for
+            the estimates as if they were true.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows,)
+        """
+        level = np.asarray(real_array(x, "x"), dtype=np.float64)
+        threshold = self.threshold(at)
+        if level.shape not in ((), threshold.shape):
+            raise ValueError(f"x must be a number or have shape {threshold.shape}, got {level.shape}")
+        excess = np.maximum(level - threshold if self.side == "upper" else threshold - level, 0.0)
+        return self._by_row(at, law, lambda laws, own: laws.sf(own), excess)
+
+    def isf(self, p: ArrayLike, at: Any = None, *, law: str = "predictive") -> Float:
+        """The level that the next observation at each row exceeds with probability p.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows,)
+            NaN where p is larger than the rate: the level lies below the threshold.
+        """
+        chance = np.asarray(real_array(p, "p"), dtype=np.float64)
+        if np.any(~((chance > 0.0) & (chance < 1.0))):
+            raise ValueError(f"p must lie strictly between 0 and 1, got {chance!r}")
+        threshold = self.threshold(at)
+        if chance.shape not in ((), threshold.shape):
+            raise ValueError(f"p must be a number or have shape {threshold.shape}, got {chance.shape}")
+        excess = self._by_row(at, law, lambda laws, own: laws.isf(own), np.broadcast_to(chance, threshold.shape))
+        return threshold + (excess if self.side == "upper" else -excess)
+
+    def return_level(self, m: float, at: Any = None) -> Float:
+        """The textbook's effective return level at each row (Katz, Parlange & Naveau 2002).
+
+        It would be exceeded with probability 1/m were all rows like that one.
+        """
+        if not m > 1.0:
+            raise ValueError(f"m must be above 1, got {m!r}")
+        return self.isf(1.0 / m, at, law="plug-in")
+
+    def residuals(self) -> Float:
+        """Excesses on the scale of the standard exponential law, (n_excess,); see `RegressionFit.residuals`."""
+        return self.excess.residuals()
+
+    def _by_row(self, at: Any, law: str, ask: Callable[[_Laws, Float], Float], values: Float) -> Float:
+        """Answers of the laws of all rows, (rows,); rows with equal covariates share one."""
+        if law not in _LAWS:
+            raise ValueError(f"law must be one of {', '.join(map(repr, _LAWS))}, got {law!r}")
+        parts = [_matrix(self.rate_design, at, "rate")]
+        parts += [_matrix(design, at, key) for key, design in self.designs.items()]
+        stacked = np.column_stack([*parts, values])
+        rows, place = np.unique(stacked, axis=0, return_inverse=True)
+        if law == "plug-in" or not np.all(np.isfinite(self.excess.cov)):
+            betas, weights = self.excess.coefficients[:, None], np.ones(1)
+            others = self.rate_coefficients[:, None]
+        else:
+            betas, weights, others = self._draws()
+        ends = np.cumsum([part.shape[1] for part in parts])
+        answers = np.empty(len(rows))
+        for first in range(0, len(rows), _ROWS):
+            some = slice(first, first + _ROWS)
+            rate, sigma, xi = np.split(rows[some, :-1], ends[:-1], axis=1)
+            own = self.excess.predicted(betas, {"sigma": sigma, "xi": xi})
+            laws = _Laws(expit(rate @ others), own["sigma"], np.maximum(own["xi"], -1.0), weights)
+            answers[some] = ask(laws, rows[some, -1])
+        return answers[place.ravel()]
+
+    def _draws(self) -> tuple[Float, Float, Float]:
+        """Coefficients of the excesses (coefficients, draws), their weights, and coefficients of the rate.
+
+        Importance sampling of the posterior, with a t law around the maximum and points that fill the space evenly. The
+        prior is that of tails without covariates: flat in the coefficients of log σ, and in the shape up to 0; half a
+        normal law above.
+        """
+        from scipy.stats import qmc
+
+        fit = self.excess
+        size, extra = len(fit.coefficients), len(self.rate_coefficients)
+        points = qmc.Sobol(size + extra + 1, scramble=True, rng=np.random.default_rng(0)).random(_DRAWS)
+        radius = np.sqrt(_DF / chdtri(_DF, points[:, -1]))
+        normal = ndtri(points[:, :-1])
+        standard = normal[:, :size] * radius[:, None]
+        betas = fit.coefficients[:, None] + np.linalg.cholesky(fit.cov) @ standard.T
+        others = self.rate_coefficients[:, None] + np.linalg.cholesky(self.rate_cov) @ normal[:, size:].T
+        log = fit.problem.value(fit.theta_of(betas))
+        shape = fit.predicted(betas, {key: d.matrix for key, d in fit.designs.items()})["xi"].mean(axis=0)
+        log = log - 0.5 * np.square(np.maximum(shape, 0.0) / _PRIOR_SD)
+        log = log + 0.5 * (_DF + size) * np.log1p(np.square(standard).sum(axis=1) / _DF)
+        weights = np.exp(log - log.max())
+        return betas, weights / weights.sum(), others
+
+
+@dataclass(frozen=True)
+class _Laws:
+    """Rate, scale and shape at each row for each draw, (rows, draws), and the draws' weights."""
+
+    rates: Float
+    scales: Float
+    shapes: Float
+    weights: Float
+
+    def sf(self, excess: Float) -> Float:
+        """Probability of an excess beyond these, (rows,)."""
+        return np.asarray((self.rates * gpd.sf(excess[:, None], self.shapes, self.scales)) @ self.weights)
+
+    def isf(self, chance: Float) -> Float:
+        """Excess with these probabilities, by Newton's method on log p inside a bracket; NaN below the threshold."""
+        low, high = np.zeros(len(chance)), 4.0 * self.scales.max(axis=1)
+        while np.any(short := (self.sf(high) > chance) & np.isfinite(high)):
+            low[short], high[short] = high[short], 2.0 * high[short]
+        level = 0.5 * (low + high)
+        for _ in range(200):
+            now = self.sf(level)
+            over = now > chance
+            low, high = np.where(over, level, low), np.where(over, high, level)
+            density = (self.rates * gpd.pdf(level[:, None], self.shapes, self.scales)) @ self.weights
+            with np.errstate(divide="ignore", invalid="ignore"):
+                new = level + now * np.log(now / chance) / density
+            inside = (new > low) & (new < high)
+            new = np.where(inside, new, 0.5 * (low + high))
+            if np.all(np.abs(new - level) <= 1e-13 * high):
+                break
+            level = new
+        return np.where(chance > self.rates @ self.weights, np.nan, level)
+
+
+def fit_tail(
+    y: Any,
+    data: Any = None,
+    *,
+    threshold: float | str | ArrayLike | None = None,
+    quantile: float = 0.9,
+    sigma: str | ArrayLike | None = None,
+    xi: str | ArrayLike | None = None,
+    rate: str | ArrayLike | None = None,
+    side: str = "upper",
+    prior: str | None = None,
+) -> CovariateTail:
+    """Fit a tail whose threshold, rate, scale and shape depend on covariates: from data to probabilities in one call.
+
+    Parameters
+    ----------
+    y : array_like, shape (n,), or str
+        Observations, or the name of a column of the data.
+    data : data frame or mapping of columns, optional
+        Where formulas find their covariates.
+    threshold : float, str or array_like, optional
+        A number: the same for all rows. A formula or covariates: the quantile that is linear in them, by quantile
+        regression. By default constant.
+    quantile : float in (0, 1)
+        Of the threshold, where it is not a number.
+    sigma, xi : str or array_like, optional
+        What log σ and ξ of the excesses are linear in, as in `fit_gpd`.
+    rate : str or array_like, optional
+        What the log-odds of an exceedance are linear in.
+    side : {"upper", "lower"}
+        Which tail.
+    prior : str, optional
+        A prior on the shape, as in `fit_gpd`, for the estimates. The predictive law has one of its own.
+
+    Returns
+    -------
+    CovariateTail
+
+    Raises
+    ------
+    ValueError
+        If an argument is bad, as in `fit_gpd`, or fewer observations exceed the threshold than there are coefficients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.covariates import fit_tail, harmonics
+    >>> hour = np.arange(24 * 100) % 24
+    >>> load = np.random.default_rng(0).gamma(3.0, 2.0 + np.cos(2 * np.pi * hour / 24))
+    >>> day = harmonics(hour / 24)
+    >>> tail = fit_tail(load, threshold=day, sigma=day)
+    >>> tail
+    CovariateTail(upper; u ~ 1 + x1 + x2, rate ~ 1, sigma ~ 1 + x1 + x2, xi ~ 1; 239 of 2400, OK)
+    >>> midnight, noon = tail.isf(1e-3, harmonics([0.0, 0.5]))
+    >>> bool(midnight > 2 * noon)
+    True
+    """
+    values = response(y, data)
+    if values.ndim != 1:
+        raise ValueError(f"y must have shape (n,), got {values.shape}")
+    if not np.all(np.isfinite(values)):
+        raise ValueError("y must be finite, got NaN or inf")
+    if side not in ("upper", "lower"):
+        raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
+    if not 0.0 < quantile < 1.0:
+        raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile!r}")
+    own = values if side == "upper" else -values
+    n = len(own)
+    if isinstance(threshold, int | float) and not isinstance(threshold, bool):
+        design = Design.of(None, data, n, "threshold")
+        coefficients = np.array([float(threshold) if side == "upper" else -float(threshold)])
+    else:
+        design = Design.of(threshold, data, n, "threshold")
+        if design.names == ("1",):
+            coefficients = np.array([np.sort(own)[int(quantile * n)]])
+        else:
+            q, r = design.orthonormal()
+            coefficients = np.linalg.solve(r, quantile_regression(own, q, quantile))
+    excesses = own - design.matrix @ coefficients
+    above = excesses > 1e-12 * np.maximum(np.abs(own), 1e-300)  # rows that the threshold goes through are not above it
+    if not above.any():
+        raise ValueError("some observations must exceed the threshold, got none")
+    odds = Design.of(rate, data, n, "rate")
+    rate_coefficients, rate_cov = exceedance_rate(above.astype(float), odds.matrix)
+    inner = {"sigma": Design.of(sigma, data, n, "sigma"), "xi": Design.of(xi, data, n, "xi")}
+    excess = fit_designs("gpd", excesses[above], {k: d.rows(above) for k, d in inner.items()}, prior=prior)
+    return CovariateTail(excess, inner, design, coefficients, odds, rate_coefficients, rate_cov, above, values, side)
+
+
+def _matrix(design: Design, at: Any, parameter: str) -> Float:
+    return design.matrix if at is None else design.at(at, parameter)

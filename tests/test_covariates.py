@@ -1,0 +1,283 @@
+"""Laws with covariates: derivatives, published values, what changes nothing, and agreement with laws without them."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import evtkit
+from evtkit import covariates, gev, gpd
+from evtkit.covariates.likelihood import loglik, reduced, terms
+from evtkit.covariates.rates import exceedance_rate, quantile_regression
+
+pytest.importorskip("formulaic")
+
+
+@pytest.fixture(scope="module")
+def fremantle(data_folder):
+    year, level, soi = np.genfromtxt(data_folder / "evt" / "fremantle.csv", delimiter=",", skip_header=1).T
+    return {"t": (year - year[0]) / (year[-1] - year[0]), "level": level, "soi": soi}
+
+
+# -- the likelihood ----------------------------------------------------------------------------------------------------
+
+
+def exact(family, y, mu, eta, xi):
+    y, mu, eta, xi = map(mp.mpf, (y, mu, eta, xi))
+    z = (y - mu) * mp.exp(-eta)
+    b = mp.log(1 + xi * z) / xi if xi else z
+    return -eta - (1 + xi) * b - (mp.exp(-b) if family == "gev" else 0)
+
+
+@pytest.mark.parametrize("family", ["gpd", "gev"])
+@pytest.mark.parametrize("xi", [-0.45, -1e-3, -1e-9, 1e-12, 1e-4, 0.1, 0.35, 2.0])
+@pytest.mark.parametrize("z", [1e-6, 0.3, 1.9])
+def test_derivatives_are_those_of_mpmath(family, xi, z):
+    mu, eta = (0.4, 0.3) if family == "gev" else (0.0, 0.3)
+    y = mu + z * np.exp(eta)
+    args = [np.array([value]) for value in (y, mu, eta, xi)]
+    first, second = (part[..., 0] for part in terms(family, *args))
+    with mp.workdps(50):
+        assert loglik(family, *args)[0] == pytest.approx(float(exact(family, y, mu, eta, xi)), rel=1e-12)
+        for i in range(3):
+            order = [0, 0, 0]
+            order[i] = 1
+            wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
+            if family == "gev" or i:
+                assert first[i] == pytest.approx(float(wanted), rel=1e-10, abs=1e-12)
+            for j in range(i, 3):
+                order[j] += 1
+                wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
+                order[j] -= 1
+                if family == "gev" or i:
+                    assert second[i, j] == second[j, i] == pytest.approx(float(wanted), rel=1e-9, abs=1e-11)
+
+
+# -- published values --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mu", "values", "sigma", "xi", "total"),
+    [(None, (1.482342,), 0.141272, -0.217428, 43.56663), ("t", (1.382223, 0.186960), 0.124326, -0.125308, 49.91281),
+     ("t + soi", (1.384328, 0.194486, 0.054518), 0.120733, -0.149989, 53.89875)],
+)  # fmt: skip
+def test_fremantle(fremantle, mu, values, sigma, xi, total):
+    """Coles (2001), section 6.3: 43.6, 49.9, 53.9."""
+    fit = covariates.fit_gev("level", fremantle, mu=mu)
+    assert fit.coefficients[: len(values)] == pytest.approx(values, abs=6e-7)
+    assert np.exp(fit.coefficients[-2]) == pytest.approx(sigma, abs=6e-7)
+    assert fit.coefficients[-1] == pytest.approx(xi, abs=6e-7)
+    assert fit.loglik == pytest.approx(total, abs=6e-6)
+
+
+def test_rain_with_a_trend(rain):
+    where = np.flatnonzero(rain > 30.0)
+    t = where / (len(rain) - 1)
+    fit = covariates.fit_gpd(rain[where] - 30.0, sigma=t)
+    assert fit.coefficients == pytest.approx([1.804431, 0.343275, 0.197766], abs=6e-7)
+    assert fit.loglik == pytest.approx(-484.601646, abs=6e-7)
+    test = fit.compare(covariates.fit_gpd(rain[where] - 30.0))
+    assert test.df == 1
+    assert test.deviance == pytest.approx(2 * (485.093721 - 484.601646), abs=2e-6)
+
+
+# -- agreement with the laws without covariates ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("xi", [-0.3, 0.0, 0.4])
+def test_constant_parameters_are_the_plain_fit(xi):
+    y = gpd.rvs(xi, 2.0, size=(300, 3), rng=1)
+    plain, fit = evtkit.fit_gpd(y), covariates.fit_gpd(y)
+    assert fit.coefficients[1] == pytest.approx(plain.xi, abs=1e-10)
+    assert np.exp(fit.coefficients[0]) == pytest.approx(plain.sigma, rel=1e-10)
+    assert fit.loglik == pytest.approx(plain.loglik, rel=1e-13)
+    assert fit.se[1] == pytest.approx(plain.se_xi, rel=1e-7)
+    maxima = gev.rvs(xi, 5.0, 2.0, size=(200, 3), rng=2)
+    other, law = gev.fit_gev(maxima), covariates.fit_gev(maxima)
+    assert law.coefficients == pytest.approx(np.array([other.mu, np.log(other.sigma), other.xi]), abs=1e-9)
+
+
+def test_intervals_are_those_of_the_plain_fit(rain):
+    tail = evtkit.fit_tail(rain, threshold=30.0)
+    fit = covariates.fit_gpd(rain[rain > 30.0] - 30.0)
+    own, other = fit.interval("xi: 1"), tail.xi_interval()
+    assert float(own.lower) == pytest.approx(float(other.lower), abs=1e-6)
+    assert float(own.upper) == pytest.approx(float(other.upper), abs=1e-6)
+    rate, m = 152 / len(rain), 36525.0
+    level = fit.interval(lambda row: 30.0 + gpd.isf(1 / m / rate, row["xi"], row["sigma"]))
+    assert [float(v) for v in (level.lower, level.estimate, level.upper)] == pytest.approx(
+        [80.864, 106.343, 185.036], abs=2e-3
+    )
+    delta = fit.interval("xi: 1", method="delta")
+    assert delta.upper - delta.estimate == pytest.approx(1.959964 * 0.101204, abs=1e-5)
+
+
+def test_the_predictive_law_is_the_posterior_by_brute_force():
+    y = gpd.rvs(0.2, 1.0, size=60, rng=3)
+    x = np.concatenate([y, -np.ones(540)])
+    tail = covariates.fit_tail(x, threshold=0.0)
+    shapes, logs = np.linspace(-0.4503, 1.6, 400), np.linspace(-1.5, 1.5, 400)
+    xi, log_sigma = np.meshgrid(shapes, logs, indexing="ij")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        u = 1.0 + xi[..., None] * y / np.exp(log_sigma)[..., None]
+        inside = np.all(u > 0.0, axis=-1)
+        value = -60 * log_sigma - (1.0 + 1.0 / xi) * np.log(u).sum(-1) - 0.5 * (np.maximum(xi, 0.0) / 0.6) ** 2
+    weight = np.where(inside, np.exp(value - np.nanmax(np.where(inside, value, np.nan))), 0.0)
+    for level in (3.0, 10.0, 40.0):
+        wanted = 0.1 * np.sum(weight * gpd.sf(level, xi, np.exp(log_sigma))) / weight.sum()
+        assert tail.sf(level)[0] == pytest.approx(wanted, rel=0.04)
+    assert tail.sf(tail.isf(1e-4))[0] == pytest.approx(1e-4, rel=1e-9)
+    assert tail.isf(1e-4)[0] > tail.isf(1e-4, law="plug-in")[0]
+
+
+# -- what changes nothing ----------------------------------------------------------------------------------------------
+
+
+@given(
+    scale=st.sampled_from([1e-6, 0.3, 1e5]),
+    shift=st.sampled_from([0.0, -7.0, 1e4]),
+    unit=st.sampled_from([1e-7, 3.0, 1e8]),
+)
+def test_units_of_covariates_and_responses_change_the_coefficients_alone(scale, shift, unit):
+    origin = shift * scale
+    rng = np.random.default_rng(4)
+    t = rng.uniform(size=150)
+    y = gpd.rvs(0.1, np.exp(0.5 + t), size=150, rng=rng)
+    plain, other = covariates.fit_gpd(y, sigma=t), covariates.fit_gpd(unit * y, sigma=origin + scale * t)
+    slope = other.coefficients[1] * scale
+    assert slope == pytest.approx(plain.coefficients[1], abs=1e-6)
+    assert other.coefficients[0] + other.coefficients[1] * origin - np.log(unit) == pytest.approx(
+        plain.coefficients[0], abs=1e-6
+    )
+    assert other.coefficients[2] == pytest.approx(plain.coefficients[2], abs=1e-8)
+    assert other.loglik == pytest.approx(plain.loglik - 150 * np.log(unit), rel=1e-10)
+
+
+def test_weights_are_repetitions_and_channels_are_independent():
+    rng = np.random.default_rng(5)
+    t, times = rng.uniform(size=(100, 2)), rng.integers(1, 4, size=100)
+    y = gev.rvs(0.1, 1.0 + t[:, :1], 0.5, size=(100, 4), rng=rng)
+    weighted = covariates.fit_gev(y[:, 0], mu=t, weights=times)
+    repeated = covariates.fit_gev(np.repeat(y[:, 0], times), mu=np.repeat(t, times, axis=0))
+    assert weighted.coefficients == pytest.approx(repeated.coefficients, abs=1e-8)
+    assert weighted.se == pytest.approx(repeated.se, rel=1e-6)
+    many = covariates.fit_gev(y, mu=t)
+    for c in range(4):
+        assert many.coefficients[:, c] == pytest.approx(covariates.fit_gev(y[:, c], mu=t).coefficients, abs=1e-9)
+
+
+def test_an_offset_is_a_known_part():
+    rng = np.random.default_rng(6)
+    t = rng.uniform(size=200)
+    y = gpd.rvs(0.1, np.exp(1.0 + 2.0 * t), size=200, rng=rng)
+    free = covariates.fit_gpd(y, sigma=t)
+    known = covariates.fit_gpd(y, offsets={"sigma": free.coefficients[1] * t})
+    assert known.coefficients == pytest.approx(free.coefficients[[0, 2]], abs=1e-7)
+    assert known.loglik == pytest.approx(free.loglik, abs=1e-8)
+
+
+def test_priors_pull_the_shape_and_ridge_the_slopes():
+    y = gpd.rvs(0.9, 1.0, size=12, rng=8)
+    free = covariates.fit_gpd(y).coefficients[1]
+    for prior in ("coles-dixon", "martins-stedinger"):
+        assert covariates.fit_gpd(y, prior=prior).coefficients[1] < free - 0.1
+    x = np.random.default_rng(9).standard_normal((80, 3))
+    z = gpd.rvs(0.0, np.exp(0.5 * x[:, 0]), size=80, rng=10)
+    slopes = [np.abs(covariates.fit_gpd(z, sigma=x, ridge=r).coefficients[1:4]).sum() for r in (0.0, 10.0, 1e6)]
+    assert slopes[0] > slopes[1] > slopes[2]
+    assert slopes[2] < 1e-3
+
+
+# -- the way from data to a tail ---------------------------------------------------------------------------------------
+
+
+def test_quantile_regression_splits_the_data_and_has_the_quantile_of_a_constant():
+    rng = np.random.default_rng(11)
+    t = rng.uniform(size=400)
+    y = 1.0 + 2.0 * t + rng.standard_exponential(400) * (0.5 + t)
+    design = np.column_stack([np.ones(400), t])
+    beta = quantile_regression(y, design, 0.9)
+    gap = y - design @ beta
+    assert np.count_nonzero(gap > 1e-9) <= 40 <= np.count_nonzero(gap > -1e-9)
+    loss = lambda b: np.sum((y - design @ b) * (0.9 - (y < design @ b)))  # noqa: E731
+    assert all(loss(beta) <= loss(beta + step) + 1e-9 for step in rng.normal(scale=0.05, size=(200, 2)))
+    alone = quantile_regression(y, np.ones((400, 1)), 0.9)[0]
+    assert np.sort(y)[359] <= alone + 1e-12
+    assert alone <= np.sort(y)[360] + 1e-12
+
+
+def test_the_rate_is_the_share_and_follows_its_covariate():
+    rng = np.random.default_rng(12)
+    t = rng.uniform(size=2000)
+    above = (rng.uniform(size=2000) < 0.02 + 0.2 * t).astype(float)
+    beta, cov = exceedance_rate(above, np.ones((2000, 1)))
+    assert 1.0 / (1.0 + np.exp(-beta[0])) == pytest.approx(above.mean(), rel=1e-6)
+    assert np.sqrt(cov[0, 0]) == pytest.approx(1.0 / np.sqrt(2000 * above.mean() * (1 - above.mean())), rel=1e-5)
+    slope, _ = exceedance_rate(above, np.column_stack([np.ones(2000), t]))
+    assert slope[1] > 1.0
+
+
+def test_seasonal_levels_keep_their_rate_in_every_season():
+    rng = np.random.default_rng(13)
+    hour = np.arange(24 * 400) % 24
+    scale = 2.0 + np.cos(2 * np.pi * hour / 24)
+    load = scale * rng.gamma(3.0, size=hour.size)
+    day = covariates.harmonics(hour / 24)
+    tail = covariates.fit_tail(load[:4800], threshold=day[:4800], sigma=day[:4800])
+    level = tail.isf(1e-2, day[4800:])
+    beyond = load[4800:] > level
+    night = np.isin(hour[4800:], range(8, 16))
+    for some in (night, ~night):
+        assert 0.5 < beyond[some].mean() / 1e-2 < 1.6
+    flat = evtkit.fit_tail(load[:4800], quantile=0.9)
+    assert (load[4800:][night] > flat.isf(1e-2)).mean() < 0.2 * 1e-2
+    mirrored = covariates.fit_tail(-load[:4800], threshold=day[:4800], sigma=day[:4800], side="lower")
+    assert mirrored.isf(1e-2, day[4800:4824]) == pytest.approx(-level[:24], rel=1e-6)
+
+
+def test_formulas_and_columns_are_one():
+    rng = np.random.default_rng(14)
+    data = {"t": rng.uniform(size=100), "group": np.repeat(["a", "b"], 50), "y": rng.standard_exponential(100)}
+    by_formula = covariates.fit_gpd("y", data, sigma="t + group")
+    by_columns = covariates.fit_gpd(data["y"], sigma=np.column_stack([data["t"], data["group"] == "b"]).astype(float))
+    assert by_formula.loglik == pytest.approx(by_columns.loglik, abs=1e-10)
+    assert by_formula.names == (
+        "log sigma: Intercept", "log sigma: t", "log sigma: group[T.b]", "xi: 1",
+    )  # fmt: skip
+    new = by_formula.isf(0.01, {"t": [0.5], "group": ["b"]})
+    assert new == pytest.approx(by_columns.isf(0.01, {"sigma": [[0.5, 1.0]]}), rel=1e-9)
+
+
+def test_residuals_are_exponential_where_the_model_holds():
+    t = np.linspace(0.0, 1.0, 3000)
+    fit = covariates.fit_gpd(gpd.rvs(0.2, np.exp(t), size=3000, rng=15), sigma=t)
+    left = fit.residuals()
+    assert left.mean() == pytest.approx(1.0, abs=0.05)
+    assert abs(np.corrcoef(left, t)[0, 1]) < 0.06
+    assert reduced(np.array([1.0]), np.array([0.0]))[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: covariates.fit_gpd([1.0, -2.0, 3.0]), "positive, got -2"),
+        (lambda: covariates.fit_gpd([1.0, np.nan, 3.0]), "finite, got NaN"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 3.0], sigma=[1.0, 2.0]), "3 rows"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 3.0], sigma=[1.0, 1.0, 1.0]), "depend on each other"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 3.0], sigma="t"), "data must be given"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 3.0], {"s": [1, 2, 3]}, sigma="t"), "formula of the data"),
+        (lambda: covariates.fit_gpd([1.0, 2.0], sigma=[1.0, 2.0]), "at least as many as coefficients, 3, got 2"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 4.0], prior="flat"), "prior must be one of"),
+        (lambda: covariates.fit_gpd([1.0, 2.0, 4.0], weights=[1.0, -1.0, 1.0]), "weights must be 0 or more"),
+        (lambda: covariates.fit_gev("z", {"y": [1.0]}), "column of the data, got 'z'"),
+        (lambda: covariates.fit_tail([1.0, 2.0], threshold=5.0), "exceed the threshold, got none"),
+        (lambda: covariates.fit_tail([1.0, 2.0], side="both"), "side must be"),
+        (lambda: covariates.harmonics([0.0], 0), "positive integer, got 0"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
