@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import command
 import numpy as np
-from faults import FEWEST, damage, draw, mistakes, weights_of
+from faults import FEWEST, KINDS, damage, draw, mistakes, weights_of
+from tables import band, write
 
 from evtkit.saliency import Batches, Reference, calibrate, suspects
 
@@ -81,6 +82,28 @@ def sound(setting: Setting, usual: Reference, sets: int, n: int, path: Path) -> 
                 append(path, {"shift": shift, "set": number} | row(setting, usual, x[some], y[some], None))
 
 
+def summary(setting: Setting, n: int, path: Path) -> None:
+    """Mean reciprocal ranks with bands over faults, and how often a unit is named; printed and written as a table."""
+    found = [line for line in lines(path) if "place" in line]
+    rows: list[tuple[Any, ...]] = []
+    for kind in ("all", *KINDS):
+        own = [line for line in found if kind in ("all", line["kind"])]
+        if own:
+            means = [band(np.array([1.0 / line[by] for line in own])) for by in ("place", "impact")]
+            named = sum(line["right"] for line in own), sum(len(line["named"]) - line["right"] for line in own)
+            rows.append((setting.name, n, kind, len(own), *means[0], *means[1], *named))
+    head = ("setting", "mistakes", "kind", "faults", "mrr", "mrr_low", "mrr_high", "impact", "impact_low", "impact_high",
+            "named_right", "named_others")  # fmt: skip
+    write(path.with_suffix(".csv"), head, rows)
+    sets = [line for line in lines(path) if "set" in line]
+    for shift in dict.fromkeys(line["shift"] for line in sets):
+        own = [line for line in sets if line["shift"] == shift]
+        print(shift, len(own), "sets; named in", sum(len(line["named"]) > 0 for line in own), "p <= 0.05 in",
+              sum(line["p"] <= 0.05 for line in own), flush=True)  # fmt: skip
+    for row in rows:
+        print(*row, flush=True)
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -104,3 +127,4 @@ if __name__ == "__main__":
     target = chosen.output / "causes" / f"{chosen.name}-{options.mistakes}.jsonl"
     planted(chosen, found, options.faults, options.pool, options.mistakes, target)
     sound(chosen, found, options.sets, options.mistakes, target)
+    summary(chosen, options.mistakes, target)
