@@ -92,8 +92,8 @@ def summary(setting: Setting, n: int, path: Path) -> None:
             means = [band(np.array([1.0 / line[by] for line in own])) for by in ("place", "impact")]
             named = sum(line["right"] for line in own), sum(len(line["named"]) - line["right"] for line in own)
             rows.append((setting.name, n, kind, len(own), *means[0], *means[1], *named))
-    head = ("setting", "mistakes", "kind", "faults", "mrr", "mrr_low", "mrr_high", "impact", "impact_low", "impact_high",
-            "named_right", "named_others")  # fmt: skip
+    bands = [f"{name}{end}" for name in ("mrr", "impact") for end in ("", "_low", "_high")]
+    head = ("setting", "mistakes", "kind", "faults", *bands, "named_right", "named_others")
     write(path.with_suffix(".csv"), head, rows)
     sets = [line for line in lines(path) if "set" in line]
     for shift in dict.fromkeys(line["shift"] for line in sets):
