@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Suspects", "suspects"]
 
 _MOST = 32  # mistakes on which units are tried
-_DEEP = -np.log(0.03)  # how silent a unit must be to be suspect for that
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
 
@@ -252,8 +251,10 @@ def suspects(
     tried = trials.halved(list(dict.fromkeys(some.tolist())))
     effects = {unit: (effect, factor) for unit, effect, factor in tried}
     first, effect, factor = tried[0]
-    quiet = (screen.p_silent <= level) & (screen.silent >= _DEEP) & (model.reduction == "taylor")
-    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual_mistakes(reference) != 0.0, axis=0)
+    usual = usual_mistakes(reference)
+    deep = np.log(len(usual) + 1.0)  # about as silent as the most silent usual mistake, in the mean of all
+    quiet = (screen.p_silent <= level) & (screen.silent >= deep) & (model.reduction == "taylor")
+    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     quiet |= emptied  # it has no weights any more, and it had some when the network was calibrated: no chance in that
     lacking = [u for u in silent.tolist() if quiet[u]]
     p_silent = np.where(emptied, 0.0, screen.p_silent)
@@ -269,7 +270,7 @@ def suspects(
         because[follows] = first
         p_of[first] = min(p_of[first], p_of[follows].min(initial=1.0))  # what it explains speaks against it
         lacking = [u for u in lacking if not follows[u]]
-    size = np.abs(usual_mistakes(reference)).mean(axis=0)
+    size = np.abs(usual).mean(axis=0)
     deepest = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in lacking if u != first}
     lacking = sorted(deepest, key=deepest.__getitem__)
     adding = [unit for unit, *_ in tried if unit not in lacking]
