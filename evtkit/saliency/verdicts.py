@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evtkit.saliency.sections import Part, Row, Section, Table, picture
+from evtkit.reports.page import Part, Row, Section, Table, picture
 
 if TYPE_CHECKING:
     from evtkit.saliency.finding import Suspects
