@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weight
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, logits_of, per_sample_losses, placed
+from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
@@ -165,6 +167,18 @@ class TorchProfiler(Profiler):
             self._check_alone(batch, target, self.losses(batch, target))
         self.slow.update(dict.fromkeys(parameters, reason))
         return True
+
+    def doubled(self) -> TorchProfiler | None:
+        """The same with a copy of the network in float64."""
+        if self.computes_in() != ["float32"] or self._some_parameter.device.type == "mps":
+            return None
+        try:
+            network = TorchNetwork(deepcopy(self.model).double())
+        except Exception:  # what a network's parts do when they are copied is their own choice
+            return None
+        return replace(
+            self, network=network, used=set(), slow=dict(self.slow), followers={}, layouts=Layouts(), sizes=None
+        )
 
     def _checkpointed(self, batch: Batch, target: Any) -> Tensor:
         while True:

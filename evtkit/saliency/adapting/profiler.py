@@ -82,6 +82,10 @@ class Profiler(ABC):
         """Take some parameters' part of profiles one sample at a time from now on. False where that is no choice."""
         return False
 
+    def doubled(self) -> Profiler | None:
+        """The same with a copy of the network in double precision; None where there is none, or it is that already."""
+        return None
+
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
         """Absolute slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
 
