@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
 from evtkit.saliency.adapting.verification import SAMPLES, verify
@@ -101,6 +102,11 @@ class NetworkModel:
         return self.profiler.reduction
 
     @property
+    def task(self) -> str:
+        """What the network says: "classes", one of several; "labels", each true or not; or "values"."""
+        return self.profiler.task
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Parameters with units that no profile's forward pass has used so far: a profile warns, and is zero there."""
         return tuple(name for name in self.profiler.plan.parameters if name not in self.profiler.used)
@@ -159,7 +165,11 @@ class NetworkModel:
         return np.concatenate([self.profiler.logits(part) for part, _ in parts])
 
     def predict(self, x: Any) -> NDArray[np.floating[Any]]:
-        """Class probabilities, shape (batch, classes), in inference mode."""
+        """What the network says, in inference mode.
+
+        Class probabilities, shape (batch, classes), of which a single score gives two; with ``task="labels"`` each
+        label's probability; with ``task="values"`` the output.
+        """
         parts = self.profiler.batch(x).parts(self._micro_batch)
         return np.concatenate([self.profiler.probabilities(part) for part, _ in parts])
 
@@ -319,7 +329,9 @@ class NetworkModel:
         return batch, self.profiler.targets(y, batch.size)
 
 
-def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float) -> None:
+def check_options(
+    reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float, task: str = "classes"
+) -> None:
     """Refuse options out of their range, which are the same for every adapter.
 
     Raises
@@ -329,6 +341,8 @@ def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | N
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     if not max_workspace_mib > 0:
         raise ValueError(f"max_workspace_mib must be more than 0, got {max_workspace_mib}")
     if micro_batch is not None and micro_batch < 1:

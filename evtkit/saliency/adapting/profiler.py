@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Profiler"]
+__all__ = ["TASKS", "Profiler"]
+
+TASKS = ("classes", "labels", "values")
+"""What a network may say: one class of several; several labels, each true or not; numbers, as in regression."""
+
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -36,6 +40,8 @@ class Profiler(ABC):
         Its units.
     reduction : {"taylor", "mean-abs", "l2"}
         How a unit's gradient becomes one number.
+    task : {"classes", "labels", "values"}
+        What the network says, which decides what `probabilities` are.
 
     Attributes
     ----------
@@ -55,6 +61,7 @@ class Profiler(ABC):
     network: Network
     plan: Plan
     reduction: Reduction = "taylor"
+    task: str = "classes"
     used: set[str] = field(default_factory=set)
     followers: dict[str, set[str]] = field(default_factory=dict)
     slow: dict[str, str] = field(default_factory=dict)
