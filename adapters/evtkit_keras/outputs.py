@@ -232,7 +232,9 @@ def _usual(head: Head, output: Any, target: Any, size: int) -> Any:
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
         else:
             losses = tf.math.squared_difference(logits, target)
-        losses = _mean(losses, known)
+        axes = list(range(1, len(losses.shape)))
+        # not finite, and so refused, where none is known
+        losses = tf.reduce_sum(losses * known, axes) / tf.reduce_sum(known, axes)
     return tf.ensure_shape(losses, (size,))
 
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import CheckpointError
 from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
-from evtkit_torch.inputs import Loss, logits_of, per_sample_losses, placed
+from evtkit_torch.inputs import Loss, per_sample_losses, placed, scores_of
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
@@ -67,6 +67,7 @@ class TorchProfiler(Profiler):
         self.workspace = Workspace(self.workspace_mib)
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
+        self._axis = 1
         self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
@@ -101,6 +102,8 @@ class TorchProfiler(Profiler):
     def place_target(self, y: Any) -> Any:
         """Bring targets to the network's device."""
         target = (y.detach() if isinstance(y, Tensor) else torch.as_tensor(y)).to(self._some_parameter.device)
+        if target.is_floating_point():
+            target = target.to(torch.float64 if self._some_parameter.dtype == torch.float64 else torch.float32)
         return target.clone() if target.is_inference() else target
 
     @torch.inference_mode(False)  # what is made in inference mode has no gradient, ever
@@ -118,8 +121,15 @@ class TorchProfiler(Profiler):
     def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
         """Class scores, without a gradient."""
         with torch.no_grad(), eager(), evaluation(self.model):
-            scores = logits_of(self.forward(batch))
+            scores, self._axis = scores_of(self.forward(batch), self.task)
         return self.network.arrays.numpy(scores)
+
+    def probabilities(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class probabilities, labels' probabilities, or values, as the network lays them out."""
+        scores = torch.from_numpy(self.logits(batch))
+        if self.task == "values":
+            return scores.numpy()
+        return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
 
     def forward(self, batch: Batch) -> Any:
         """Run the network on a batch."""
@@ -132,7 +142,7 @@ class TorchProfiler(Profiler):
 
     def losses(self, batch: Batch, target: Any) -> Tensor:
         """Return checked losses, one a sample, of a forward pass."""
-        return per_sample_losses(self.loss, self.forward(batch), target, batch.size)
+        return per_sample_losses(self.loss, self.forward(batch), target, batch.size, task=self.task)
 
     @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
@@ -201,7 +211,7 @@ class TorchProfiler(Profiler):
                 with capture.following():
                     output = self.forward(inputs)
                     by_data = capture.moves_rows
-                    losses = per_sample_losses(self.loss, output, target, batch.size, checks)
+                    losses = per_sample_losses(self.loss, output, target, batch.size, checks, self.task)
                 lost = losses.detach()
                 if capture.mixes:
                     self._check_alone(batch, target, lost)
