@@ -201,7 +201,9 @@ def per_sample_losses(loss: Loss | None, head: Head, output: Any, target: Any, s
             if target.dtype.is_integer:
                 ignored = getattr(getattr(loss, "__self__", None), "ignore_class", None)
                 labels = tf.reshape(target, tf.shape(losses))
-                counted = tf.cast(labels != tf.cast(IGNORED if ignored is None else ignored, target.dtype), losses.dtype)
+                counted = tf.cast(
+                    labels != tf.cast(IGNORED if ignored is None else ignored, target.dtype), losses.dtype
+                )
             losses = _mean(losses, counted)
     if tf.is_tensor(losses) and losses.shape.rank == 1 and losses.shape[0] is None:
         losses = tf.ensure_shape(losses, (size,))

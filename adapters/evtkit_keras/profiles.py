@@ -240,7 +240,7 @@ class KerasProfiler(Profiler):
         return {name: found[name].numpy() for name in names}
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input."""
+        """Slope of a measure of one sample's ordinary gradient along the input."""
         weights = {name: self.network.variables[name].value for name in self.plan.parameters}
         label = self._target(batch, target)
         return input_slope(batch, lambda one: self.losses(one.inputs, label), weights, measure)

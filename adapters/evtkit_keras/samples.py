@@ -85,9 +85,7 @@ def batches(data: Any, batch_size: int = 64, n_samples: int | None = None) -> It
         return DatasetBatches(data, n_samples)
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):
         return Batches(data[0], data[1], batch_size)
-    raise ValueError(
-        f"data must be (x, y), a tf.data.Dataset of batches or a PyDataset, got {type(data).__name__}"
-    )
+    raise ValueError(f"data must be (x, y), a tf.data.Dataset of batches or a PyDataset, got {type(data).__name__}")
 
 
 def _count(dataset: Any, given: int | None) -> int:

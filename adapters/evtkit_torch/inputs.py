@@ -159,9 +159,7 @@ def _label_or_value_losses(scores: Tensor, target: Any, task: str) -> Tensor:
     if target.ndim == 1 and scores.shape[1:] == (1,):
         target = target.unsqueeze(1)
     if target.shape != scores.shape:
-        raise ValueError(
-            f"targets must have shape {tuple(scores.shape)}, as the output has, got {tuple(target.shape)}"
-        )
+        raise ValueError(f"targets must have shape {tuple(scores.shape)}, as the output has, got {tuple(target.shape)}")
     known = torch.isfinite(target)
     target = torch.where(known, target, torch.zeros_like(target))
     if task == "labels":

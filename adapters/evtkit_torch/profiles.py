@@ -56,6 +56,8 @@ class TorchProfiler(Profiler):
         Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
     """
 
+    channel_axis = 1
+
     loss: Loss | None
     workspace_mib: float
     autocast: torch.dtype | None = None
@@ -165,7 +167,7 @@ class TorchProfiler(Profiler):
             return {name: p.new_zeros(p.shape) if p.grad is None else p.grad.to_dense() for name, p in wanted.items()}
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input."""
+        """Slope of a measure of one sample's ordinary gradient along the input."""
         parameters = {name: self.model.get_parameter(name) for name in self.plan.parameters}
         return input_slope(self.model, batch, lambda one: self.losses(one, target), parameters, measure)
 

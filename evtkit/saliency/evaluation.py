@@ -135,9 +135,7 @@ def evaluate(
             missed = [i for i, one in enumerate(ones) if mistaken(model, *one, wrong)[0]]
             if missed:
                 tops, n_above = plan.tops(x, y, np.asarray(model.profile(x, y)), first)
-                sweeps += [
-                    _sweep(model, plan, *ones[i], tops[:, i], n_above[i], held, wrong, classes) for i in missed
-                ]
+                sweeps += [_sweep(model, plan, *ones[i], tops[:, i], n_above[i], held, wrong, classes) for i in missed]
             first += len(ones)
             bar.update(len(ones))
     if not sweeps:

@@ -145,3 +145,30 @@ def test_text_goes_in_as_text():
 def test_a_sparse_tensor_is_refused_in_a_line():
     with pytest.raises(ValueError, match=r"inputs must be dense, as tf\.sparse\.to_dense makes them"):
         KerasModel(network(2), units="rows").profile(tf.sparse.from_dense(X), np.zeros(40, int))
+
+
+def test_a_network_built_twice_has_the_same_names_and_layers_answer_to_keras_own():
+    first, second = (
+        keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.Dense(4), layers.LayerNormalization()])
+        for _ in range(2)
+    )
+    one, other = (KerasModel(model, units=["rows", "channels"]).units for model in (first, second))
+    assert one == other
+    assert one.names[:5].tolist() == [*(f"dense[{i}]" for i in range(4)), "dense_1[0]"]
+    assert first.layers[1].name != second.layers[1].name
+    chosen = KerasModel(second, units=second.layers[1].name)
+    assert set(chosen.units.module.tolist()) == {"dense_1"}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras, of its own
+def test_quantised_kernels_are_counted_and_named():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(6, name="small"), layers.Dense(3, name="out")])
+    model.layers[0].quantize("int8")
+    net = KerasModel(model, units="rows")
+    assert {left.parameter: (left.size, left.reason) for left in net.coverage.left_out}["small/kernel"] == (
+        30, "quantised to int8, without a gradient",
+    )  # fmt: skip
+    assert f"{100 * 18 / 57:.1f} % of 57 parameters covered" in repr(net)
+    model.layers[1].quantize("int8")
+    with pytest.raises(ValueError, match="2 quantised kernels have no units: small/kernel, out/kernel"):
+        KerasModel(model, units="rows")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from evtkit_torch import TorchModel
+from evtkit_torch.input_saliency import input_saliency
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
@@ -152,3 +153,49 @@ def test_loaders_of_every_kind_are_counted_or_refused_in_a_line():
     named = calibrate(net, named, progress=False)
     for each in (got, weighted, named):
         np.testing.assert_array_equal(each.tail.threshold, want.tail.threshold)
+
+
+def test_a_step_that_rounding_swallows_is_told_once():
+    net, y = TorchModel(network(3).bfloat16(), units="rows"), torch.arange(40) % 3
+    with (
+        pytest.warns(UserWarning, match=r"the step is lost to rounding in \d+ of the 32 weights"),
+        net.tuned(range(7), X, y, step=1e-5),
+    ):
+        pass
+    with net.tuned(range(7), X, y, step=1e-5):  # told already
+        pass
+    with TorchModel(net.model, units="rows").tuned(range(7), X, y, step=10.0):  # large enough
+        pass
+    with TorchModel(net.model.float(), units="rows").tuned(range(7), X, y, step=1e-5):
+        pass
+
+
+@pytest.mark.parametrize("channels", ["largest", "signed"])
+def test_input_saliency_takes_the_channels_by_size_or_as_levin_et_al(channels):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 3)).double().eval()
+    x, y = torch.randn(30, 3, 5, 5).double(), torch.arange(30) % 3
+    net = TorchModel(model, reduction="mean-abs")
+    reference = calibrate(net, Batches(x, y), normalize=None, progress=False)
+    found = input_saliency(net, x[:2], y[:2], reference, units=[1], channels=channels)
+
+    def cosine(image):
+        s = (net.profile(image, y[:1])[0] - reference.tail.mean) / reference.tail.std
+        return s
+
+    fixed = cosine(x[:1])
+    fixed[1] *= 100
+    for row, column in ((0, 0), (2, 3)):
+        slopes = []
+        for channel in range(3):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = x[:1].clone()
+                moved[0, channel, row, column] += step
+                z = cosine(moved)
+                ends.append(z @ fixed / np.linalg.norm(z) / np.linalg.norm(fixed))
+            slopes.append((ends[0] - ends[1]) / 2e-6)
+        want = abs(max(slopes)) if channels == "signed" else max(map(abs, slopes))
+        assert found[0, row, column] == pytest.approx(want, rel=1e-4, abs=1e-9)
+    with pytest.raises(ValueError, match="channels must be 'largest' or 'signed', got 'max'"):
+        input_saliency(net, x[:1], y[:1], reference, k=1, channels="max")

@@ -33,6 +33,10 @@ _NOISE = 64
 """A sum of products below so many units of rounding of the sum of their absolute values is nothing but rounding."""
 
 
+_LOST = 0.1
+"""A larger share of a step lost to rounding is told."""
+
+
 class NetworkModel:
     """A network's units, their per-sample saliency, and temporary changes to them.
 
@@ -65,7 +69,7 @@ class NetworkModel:
         self._patches = Patches(profiler.network, profiler.plan)
         self._micro_batch = micro_batch
         self._verified = 0 if verify else SAMPLES
-        self._warned = False
+        self._warned = self._told = False
         self._noise, self._signal = (np.zeros(len(profiler.plan.units), dtype=bool) for _ in range(2))
 
     @property
@@ -273,6 +277,12 @@ class NetworkModel:
         ------
         ValueError
             If neither or both of samples and gradient are given, or the gradient lacks a selected unit.
+
+        Warns
+        -----
+        UserWarning
+            Once, if more than a tenth of the weights in float16 or bfloat16 stay as they are, for the step is less
+            than their rounding.
         """
         chosen = self._resolve(selection)
         if (x is None) == (gradient is None):
@@ -283,10 +293,29 @@ class NetworkModel:
             raise ValueError(f"gradient must come from {own}.gradient, got {type(taken).__name__}")
         multiple = step_size(taken.norms_of(chosen), step, length)
 
+        arrays = self.profiler.network.arrays
+        asked = lost = 0
+
         def lowered(name: str, index: Index, weights: Any) -> Any:
-            return weights - multiple * taken.parameters[name][index]
+            nonlocal asked, lost
+            slope = taken.parameters[name][index]
+            moved = weights - multiple * slope
+            if str(weights.dtype).endswith("float16"):  # bfloat16 too: its numbers near 1 are 1/128 apart
+                due = arrays.numpy(slope) != 0
+                asked += int(np.count_nonzero(due))
+                lost += int(
+                    np.count_nonzero(due & (arrays.numpy(arrays.like(moved, weights)) == arrays.numpy(weights)))
+                )
+            return moved
 
         with self._patches.changed(self._patches.slices(chosen), lowered):
+            if lost > _LOST * asked and not self._told:
+                self._told = True
+                warnings.warn(
+                    f"the step is lost to rounding in {lost:,} of the {asked:,} weights that it would change: take a "
+                    "larger step, or the network in float32",
+                    stacklevel=3,
+                )
             yield self
 
     def export(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,6 @@ __all__ = ["TASKS", "Profiler"]
 
 TASKS = ("classes", "labels", "values")
 """What a network may say: one class of several; several labels, each true or not; numbers, as in regression."""
-
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -56,7 +55,11 @@ class Profiler(ABC):
         which rounding is to be judged; 0 where that is not known.
     followers : dict of str to set of str
         For each parameter, the batch norms its output goes straight into, by the name that the network knows them by.
+    channel_axis : int
+        The axis of an input that has the channels, by the framework's custom.
     """
+
+    channel_axis: ClassVar[int] = -1
 
     network: Network
     plan: Plan
@@ -90,7 +93,7 @@ class Profiler(ABC):
         return False
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
+        """Slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
 
         Parameters
         ----------
@@ -101,8 +104,8 @@ class Profiler(ABC):
 
         Returns
         -------
-        ndarray, shape (1, ...), or None
-            Largest over the channels; None where the measure does not depend on the input.
+        ndarray, shape of the first floating input, or None
+            None where the measure does not depend on the input.
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient of gradients")
 
