@@ -38,8 +38,8 @@ class KerasModel(NetworkModel):
     ----------
     model : keras.Model
         A built classifier: Sequential, functional or subclassed, of logits or probabilities (batch, classes), or with
-        one of them as ``"logits"`` of a dict. A single column scores the second of two classes. Axes between samples and
-        classes are positions, each with a label: the pixels of a segmentation, the tokens of a text.
+        one of them as ``"logits"`` of a dict. A single column scores the second of two classes. Axes between samples
+        and classes are positions, each with a label: the pixels of a segmentation, the tokens of a text.
     loss : callable, str or keras.losses.Loss, optional
         ``loss(y_true, y_pred) -> (batch,)``, one number a sample, or one a position, of which a
         sample's loss is then the mean, without those whose integer label is -100 or the loss's ``ignore_class``. By

@@ -200,7 +200,9 @@ class KerasNetwork(Network):
         stages = [prefix + stage(name[len(prefix) :]) for name in plan.units.module.tolist()]
         return replace(plan, units=replace(plan.units, stage=np.array(stages))) if prefix else plan
 
-    def _by_own_names(self, choose: Chooser | Sequence[Chooser], candidates: Sequence[Candidate]) -> list[Chooser]:
+    def _by_own_names(
+        self, choose: Chooser | Sequence[Chooser], candidates: Sequence[Candidate]
+    ) -> Chooser | Sequence[Chooser]:
         """Choosers, of which globs that fit names as the user's layers have them stand for those layers."""
         choosers = [choose] if isinstance(choose, str) or callable(choose) else list(choose)
         own: dict[str, str] = {}
@@ -214,7 +216,7 @@ class KerasNetwork(Network):
         for chooser in choosers:
             fits = [] if callable(chooser) else [name for name in own if fnmatchcase(own[name], chooser)]
             found += fits if fits and chooser not in self.kinds else [chooser]
-        return found
+        return choose if found == choosers else found
 
     def _named(self, layer: Any, local: Sequence[Lanes], reasons: dict[str, str]) -> Iterator[Lanes]:
         """Lanes under their weights' full names, without those whose weight is recomputed from others."""

@@ -136,7 +136,7 @@ class KerasProfiler(Profiler):
     def _filled(self, batch: Batch, target: Any, use: str) -> tuple[Batch, Any]:
         """A batch and its targets, filled up by repeated samples to a size that there is a graph for already.
 
-        A graph costs seconds, the further rows little. A size that keeps coming, as samples one by one do, gets its own.
+        A graph costs seconds, further rows little. A size that keeps coming, as single samples do, gets its own.
         """
         shapes = _signature(batch)
         if self.run_eagerly or any(own and None in own[0] for own in shapes):

@@ -1,4 +1,4 @@
-"""Samples: labelled batches from arrays, a `tf.data.Dataset` or a PyDataset, with their number, which calibration must know."""
+"""Samples: labelled batches from arrays, a `tf.data.Dataset` or a PyDataset, and how many samples there are."""
 
 from __future__ import annotations
 

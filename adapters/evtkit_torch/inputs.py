@@ -203,7 +203,7 @@ def _labels(target: Tensor, logits: Tensor, axis: int) -> Tensor:
             target = hot.to(torch.uint8).argmax(1)
     if not whole or tuple(target.shape) != shape:
         raise ValueError(
-            f"labels must be integers of shape {shape}, or one-hot along axis {axis} of the output's classes, got dtype "
-            f"{target.dtype} and shape {tuple(target.shape)}"
+            f"labels must be integers of shape {shape}, or one-hot along axis {axis} of the output's classes, got "
+            f"dtype {target.dtype} and shape {tuple(target.shape)}"
         )
     return target.long()

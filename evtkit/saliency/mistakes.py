@@ -1,4 +1,4 @@
-"""Mistakes: which samples a network gets wrong, for classes, several labels at once, and whatever a task calls wrong."""
+"""Mistakes: which samples a network gets wrong, by class, by several labels, or by what a task calls wrong."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_any_of_keras_own_data_will_do():
         model, callback = dense(), SaliencyCallback(data, data, units="rows", progress=False)
         model.fit(X, Y, verbose=0, callbacks=[callback])
         assert callback.reference.n_seen == count
-    with pytest.raises(ValueError, match="take.* must bound"):
+    with pytest.raises(ValueError, match=r"take.* must bound"):
         SaliencyCallback(unknown.repeat())
     with pytest.raises(ValueError, match="n_samples must be at least 2, got 1"):
         SaliencyCallback(unknown, n_samples=1)

@@ -132,7 +132,7 @@ def test_one_sigmoid_or_logit_is_a_classifier_of_two_classes():
         np.testing.assert_allclose(net.predict(halves()).sum(1), 1)
     with pytest.raises(ValueError, match="from_logits must be True or False"):
         of("binary").profile(halves(), y)
-    with pytest.raises(ValueError, match="task must be 'labels' .* 3 sigmoids"):
+    with pytest.raises(ValueError, match=r"task must be 'labels' .* 3 sigmoids"):
         of("sigmoid").profile(halves(), Y)
     with pytest.raises(ValueError, match="an output that a softmax made"):
         of("softmax", from_logits=True).predict(halves())

@@ -180,8 +180,7 @@ def test_input_saliency_takes_the_channels_by_size_or_as_levin_et_al(channels):
     found = input_saliency(net, x[:2], y[:2], reference, units=[1], channels=channels)
 
     def cosine(image):
-        s = (net.profile(image, y[:1])[0] - reference.tail.mean) / reference.tail.std
-        return s
+        return (net.profile(image, y[:1])[0] - reference.tail.mean) / reference.tail.std
 
     fixed = cosine(x[:1])
     fixed[1] *= 100

@@ -39,10 +39,10 @@ def input_saliency(
     chosen units' values are multiplied by `boost`. The result is ``|∂ cos(z, z')/∂x|``, a gradient of gradients, one
     number a pixel. One sample at a time; costs about four passes each.
 
-    Levin et al. (2021, arXiv 2108.01335, §3.2) do so with mean absolute gradients that are not normalised, and take the
-    channels with their signs: their quantity is that of a network with ``reduction="mean-abs"``, a reference of
-    ``normalize=None``, and ``channels="signed"``. The defaults are evtkit's own: Taylor saliency, in which "more salient"
-    is a larger fall of the loss, and every channel by its size.
+    Levin et al. (2021, arXiv 2108.01335, §3.2) do so with mean absolute gradients that are not normalised, and take
+    the channels with their signs: theirs is the quantity for a network with ``reduction="mean-abs"``, a reference of
+    ``normalize=None``, and ``channels="signed"``. The defaults are evtkit's own: Taylor saliency, in which "more
+    salient" is a larger fall of the loss, and every channel by its size.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def input_saliency(
     boost : float
         The factor.
     channels : {"largest", "signed"}
-        How a pixel's channels become one number: the largest absolute slope; or the absolute value of the largest slope,
-        which is small where all channels but one fall steeply (Levin et al.).
+        How a pixel's channels become one number: the largest absolute slope; or the absolute value of the largest
+        slope, sign and all, as Levin et al. take it.
 
     Returns
     -------
@@ -94,11 +94,11 @@ def input_saliency(
     maps = [profiler.input_slope(*one, similarity) for one in batch.parts(1, target)]
     if any(slope is None for slope in maps):
         raise ValueError("units must have a gradient that depends on the input, got a profile that does not")
-    slopes = np.concatenate(maps)
+    slopes: NDArray[np.floating[Any]] = np.concatenate(maps)
     axis = profiler.channel_axis
     if slopes.ndim < 3:  # no channels
-        return np.abs(slopes)
-    return np.abs(slopes.max(axis)) if channels == "signed" else np.abs(slopes).max(axis)
+        return np.asarray(np.abs(slopes))
+    return np.asarray(np.abs(slopes.max(axis)) if channels == "signed" else np.abs(slopes).max(axis))
 
 
 class _Similarity:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size
+from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
 from evtkit.saliency.adapting.verification import SAMPLES, verify
 from evtkit.saliency.units import LeftOut

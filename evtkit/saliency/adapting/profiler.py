@@ -121,6 +121,9 @@ class Profiler(ABC):
         """Bring targets, an array or tensor of numbers, to where the loss takes them."""
         return y
 
+    def check_targets(self, y: Any) -> None:  # noqa: B027 (there may be nothing to check)
+        """Refuse targets, of any number of samples, that the default loss cannot take."""
+
     def batch(self, x: Any) -> Batch:
         """A network's input as tensors, checked."""
         return make_batch(x, self.place, self.is_tensor)
