@@ -57,7 +57,7 @@ def test_coverage_accounts_for_every_parameter():
     assert reasons["conv/bias"] == "bias"
     assert reasons["norm/gamma"] == "channels not selected"
     assert reasons["dense/kernel"] == "rows not selected"
-    assert reasons["gru/gru_cell/kernel"] == "in GRUCell, for which no units are defined"
+    assert reasons["gru/gru_cell/kernel"] == "cells not selected"
     model.trainable = False
     assert KerasModel(model).coverage == coverage
 
