@@ -1,6 +1,6 @@
-"""Compute evtkit/_gof_table.py: the asymptotic distributions of W² and A² for a GPD with both parameters estimated.
+"""Compute evtkit/gof/points.py: the asymptotic distributions of W² and A² for a GPD with both parameters estimated.
 
-    python benchmarks/gof_table.py > evtkit/_gof_table.py
+    python benchmarks/gof_table.py > evtkit/gof/points.py
 
 Under a GPD fitted by maximum likelihood, both statistics tend to Σ λᵢ χ²₁ (Choulakian & Stephens 2001), where λ are the
 eigenvalues of the covariance of the estimated empirical process, min(s, t) − st − g(s)ᵀ I⁻¹ g(t), g = ∂F/∂(σ, ξ) at the

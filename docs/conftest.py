@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 collect_ignore = ["conf.py", "pictures.py"]
 if not all(find_spec(name) for name in ("torch", "sklearn", "matplotlib")):
     collect_ignore.append("saliency.rst")
+RAIN = Path(__file__).resolve().parents[2] / "shared" / "data" / "evt" / "rain.csv"
+if not RAIN.exists():  # real data that are no part of the project
+    collect_ignore.append("rainfall.rst")
+if not all(find_spec(name) for name in ("pandas", "matplotlib", "jinja2")):
+    collect_ignore.append("dated.rst")
 if not find_spec("formulaic"):
     collect_ignore.append("covariates.rst")
 if not find_spec("river"):
@@ -17,6 +23,12 @@ if not all(find_spec(name) for name in ("libspot", "pyod")):
     collect_ignore.append("coming-from.rst")
 if not all(find_spec(name) for name in ("sklearn", "pyod", "pandas", "matplotlib")):
     collect_ignore.append("detectors.rst")
+
+
+@pytest.fixture(autouse=True)
+def _data(doctest_namespace):
+    """Where the pages find data that are no part of the project."""
+    doctest_namespace["rain_csv"] = RAIN
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ _DEFINED_IN = {
 _MODULES = (
     "cleaning",
     "covariates",
+    "dated",
     "dependence",
     "families",
     "gev",
@@ -45,6 +46,7 @@ _MODULES = (
     "plot",
     "predictive",
     "pvalues",
+    "reports",
     "saliency",
     "spot",
     "testing",

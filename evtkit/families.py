@@ -10,6 +10,7 @@ from scipy.special import digamma, gammainc, gammaincc, gammaln, log_ndtr, polyg
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit._common.text import aligned
 from evtkit.fit import FitStatus, fit_gpd
 
@@ -32,7 +33,7 @@ _TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FamilyComparison:
+class FamilyComparison(Result):
     """How well families of distributions describe the excesses of every unit; made by `compare_families`.
 
     Attributes
@@ -71,7 +72,7 @@ class FamilyComparison:
         return np.where(self.comparable, np.argmin(np.nan_to_num(self.aic, nan=np.inf), axis=0), -1)
 
     @property
-    def summary(self) -> dict[str, NDArray[Any]]:
+    def by_family(self) -> dict[str, NDArray[Any]]:
         """One row a family, over the comparable units.
 
         Columns: ``family``; ``best``, the share of units whose AIC is smallest; ``loglik``, the mean over the units of
@@ -95,13 +96,16 @@ class FamilyComparison:
         return float(np.mean(self.p_gpd[known] < 0.05)) if np.any(known) else float("nan")
 
     def table(self) -> str:
-        """The summary as text."""
-        s = self.summary
+        """`by_family` as text."""
+        s = self.by_family
         rows = [("family", "best AIC", "log-likelihood − GPD's", "median A²", "smallest A²")]
         for i, family in enumerate(FAMILIES):
             rows.append((family, f"{100 * s['best'][i]:.1f} %", f"{s['loglik'][i]:+.4f} an excess", f"{s['a2'][i]:.2f}",
                          f"{100 * s['closest'][i]:.1f} %"))  # fmt: skip
         return aligned(rows, "<>>>>")
+
+    def _table(self) -> dict[str, NDArray[Any]]:
+        return self.by_family
 
     def __repr__(self) -> str:
         n_units, n_some = self.n.size, int(np.count_nonzero(self.comparable))

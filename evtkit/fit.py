@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit._common.threads import chunks, for_each
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class FitStatus(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class GpdFit:
+class GpdFit(Result):
     """Generalised Pareto parameters of one or many channels; every field has one entry a channel, 0-d for 1-D input.
 
     Attributes

@@ -12,6 +12,8 @@ from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
 from evtkit.cleaning import FROM, isolated
+from evtkit.dated.reading import dated_values
+from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
 
@@ -19,16 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float, Int
+    from evtkit.dated import Dates
 
 __all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
 
 
 def fit_tail(
-    x: ArrayLike,
+    x: ArrayLike | Clusters,
     *,
     quantile: float | None = None,
     threshold: ArrayLike | None = None,
     n_excess: int | None = None,
+    time: str | Dates | ArrayLike | None = None,
     side: str = "upper",
     missing: str = "raise",
     method: str = "mle",
@@ -46,13 +50,17 @@ def fit_tail(
     ----------
     x : array_like, shape (n,) or (n, channels)
         Observations along axis 0, channels along axis 1. The names of a data frame's columns, or of a series, become
-        the tail's.
+        the tail's, and its dates are kept. `Clusters` are events: their peaks are fitted, and no rule is given, as they
+        have their threshold; probabilities and levels are those of events.
     quantile : float in (0, 1)
         The threshold is the order statistic sorted(x)[floor(quantile · n)]; excesses lie strictly above it.
     threshold : float, or array_like of shape (channels,)
         The threshold itself, in the units of the data; the index of a series must be the names of the channels.
     n_excess : int
         The threshold is the (n_excess + 1)-th most extreme observation.
+    time : str or array_like of shape (n,), optional
+        The column of dates, or the dates of the observations. Without it they are those of the index, or of the only
+        column of dates. Observations are sorted by time; see `Tail.dates` and ``tail.return_level(100, per="year")``.
     side : str
         "upper", or "lower" for the tail of small values: the quantile is then counted from the other end.
     missing : str
@@ -95,8 +103,12 @@ def fit_tail(
     >>> round(float(tail.return_level(1e6)), 2)
     46.75
     """
-    values = _observations(x)
-    given = frame_labels(x)
+    if isinstance(x, Clusters):
+        given_rules = (quantile, threshold, n_excess, time)
+        return _fit_events(x, given_rules, side, method, resolution, n_threads)
+    values, dates, given = dated_values(x, time, nulls=missing == "drop")
+    if values.ndim not in (1, 2) or values.size == 0:
+        raise ValueError(f"x must have shape (n,) or (n, channels) and not be empty, got shape {values.shape}")
     names = given.names if given is not None else None
     if (levels_given := frame_labels(threshold)) is not None:
         check_names(levels_given.channels, names, "threshold")
@@ -127,7 +139,24 @@ def fit_tail(
     return tail_from_largest(
         largest, levels, n, sign * mean, variance, sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
-        left_out=left_out,
+        left_out=left_out, dates=dates, library=None if given is None else given.library,
+    )  # fmt: skip
+
+
+def _fit_events(
+    x: Clusters, rules: tuple[Any, ...], side: str, method: str, resolution: float | None, n_threads: int | None
+) -> Tail:
+    """The tail of the clusters' peaks, at their rate: n is the number of observations, and n_excess that of events."""
+    if any(one is not None for one in rules) or side != "upper":
+        raise ValueError("clusters have their threshold, dates and side; give none of quantile, threshold, n_excess, …")
+    if not x.n:
+        raise ValueError("clusters must know of how many observations they are, got n = 0")
+    if not x.peak_value.size:
+        raise ValueError(f"clusters must not be empty, got none above {x.threshold}")
+    return tail_from_largest(
+        np.sort(x.peak_value)[None, :], np.array([x.threshold]), np.array([x.n]), np.array([x.mean]),
+        np.array([x.variance]), sample=None, side=side, method=method, resolution=resolution, scalar=True,
+        n_threads=n_threads, names=None if x.name is None else np.array(x.name, dtype=np.str_), dates=x.dates,
     )  # fmt: skip
 
 
@@ -203,7 +232,10 @@ def _summary(
 def _summary_of_present(
     columns: NDArray[Any], kept: Int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary:
-    """The same of what is not NaN, channel by channel; NaN stands in front where a channel has fewer."""
+    """The same of what is not NaN, channel by channel; NaN stands in front where a channel has fewer of the largest,
+
+    and in the sample where it was missing.
+    """
     rows, channels = columns.shape
     largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
     sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
@@ -217,7 +249,7 @@ def _summary_of_present(
             if found is not None:
                 largest[c, largest.shape[1] - count :], moments[c] = found[0][0], found[2][0]
                 if found[1] is not None:
-                    sample[c, rows - len(present) :] = found[1][0]
+                    sample[c, ~np.isnan(columns[:, c])] = found[1][0]
 
     for_each(work, pieces(channels, rows, n_threads), n_threads)
     return largest, sample if keep_sample else None, moments
@@ -238,6 +270,8 @@ def tail_from_largest(
     n_threads: int | None,
     names: NDArray[np.str_] | None = None,
     left_out: Int | None = None,
+    dates: Dates | None = None,
+    library: str | None = None,
 ) -> Tail:
     """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
     from evtkit._kernels.largest import fit_largest
@@ -265,20 +299,14 @@ def tail_from_largest(
         loglik=fit.loglik, se_xi=fit.se_xi, se_sigma=fit.se_sigma, cov=fit.cov,
         resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
         left_out=(np.zeros(total, dtype=np.int64) if left_out is None else left_out).reshape(shape),
-        sample=sample[0] if scalar and sample is not None else sample, names=names,
+        sample=sample[0] if scalar and sample is not None else sample, names=names, dates=dates,
+        library=library,
     )  # fmt: skip
     if method == "mle":
         return tail
     other = fit_gpd(tail.excesses, method=method, n_threads=n_threads)
     fields = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
     return replace(tail, **{name: getattr(other, name) for name in fields})
-
-
-def _observations(x: ArrayLike) -> NDArray[Any]:
-    values = real_array(x, "x")
-    if values.ndim not in (1, 2) or values.size == 0:
-        raise ValueError(f"x must have shape (n,) or (n, channels) and not be empty, got shape {values.shape}")
-    return values
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evtkit import gpd
+from evtkit._common.results import Result
 from evtkit._common.text import aligned, probability
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _TINY_STD = 1e-14  # a standard deviation up to this counts as 1 (Levin et al. 2
 
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
+class Ranking(Result):
     """Channels from the most improbable value to the least; made by `Tail.rank`.
 
     The scores, larger first:
@@ -81,11 +82,15 @@ class Ranking:
             return int(np.count_nonzero(self.above))
         return np.asarray(np.count_nonzero(self.above, axis=-1))
 
-    def top(self, k: int) -> NDArray[np.int64]:
-        """The first k channels of the order, shape (k,) or (queries, k)."""
+    def top(self, k: int, *, by_name: bool = False) -> NDArray[Any]:
+        """The first k channels of the order, shape (k,) or (queries, k): their numbers, or their names."""
         if not 0 <= k <= self.order.shape[-1]:
             raise ValueError(f"k must lie in [0, {self.order.shape[-1]}], got {k}")
-        return self.order[..., :k]
+        if not by_name:
+            return self.order[..., :k]
+        if self.names is None:
+            raise ValueError("by_name must be False where channels have no names")
+        return np.asarray(self.names[self.order[..., :k]])
 
     def select(self, fdr: float = 0.05) -> NDArray[np.int64]:
         """The channels whose improbability survives a false-discovery rate (Benjamini & Hochberg 1995).
@@ -122,6 +127,18 @@ class Ranking:
             rows.append((f"{place}", name, f"{self.value[channel]:.4g}", f"{self.score[channel]:.4g}",
                          probability(float(self.log_sf[channel])), note))  # fmt: skip
         return aligned(rows, "><>>><")
+
+    def _table(self) -> dict[str, NDArray[Any]]:
+        """Channels in their order, of one query or of one after another."""
+        order = np.atleast_2d(self.order)
+        table: dict[str, NDArray[Any]] = {}
+        if self.order.ndim > 1:
+            table["query"] = np.repeat(np.arange(len(order)), order.shape[1])
+        table["channel"] = (order if self.names is None else self.names[order]).ravel()
+        for name in ("value", "score", "p_value", "above", "fitted"):
+            values = np.broadcast_to(np.atleast_2d(getattr(self, name)), order.shape)
+            table[name] = np.take_along_axis(values, order, axis=1).ravel()
+        return table
 
     def __len__(self) -> int:
         return int(self.order.shape[-1])

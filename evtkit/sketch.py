@@ -13,8 +13,8 @@ from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
 from evtkit._moments import empty_state, join, mean_and_variance
-from evtkit._stored import check_sketch
 from evtkit.peaks import Thresholds, how_many, tail_from_largest
+from evtkit.tail.stored import check_sketch
 
 if TYPE_CHECKING:
     import os

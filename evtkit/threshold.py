@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit.fit import FitStatus, GpdFit, fit_gpd, rounding_steps
 from evtkit.gof import goodness_of_fit
 
@@ -48,7 +49,7 @@ _FEWEST_TESTED = 30  # and of one that is tested
 
 
 @dataclass(frozen=True, eq=False)
-class MeanResidualLife:
+class MeanResidualLife(Result):
     """Mean excess against the threshold; every array has one entry a threshold.
 
     Attributes
@@ -74,7 +75,7 @@ class MeanResidualLife:
 
 
 @dataclass(frozen=True, eq=False)
-class ParameterStability:
+class ParameterStability(Result):
     """Fits over a range of thresholds; every array has one entry a threshold.
 
     Attributes
@@ -101,7 +102,7 @@ class ParameterStability:
 
 
 @dataclass(frozen=True, eq=False)
-class ThresholdChoice:
+class ThresholdChoice(Result):
     """A suggested threshold, and the tests that led to it.
 
     Attributes

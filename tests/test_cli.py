@@ -72,7 +72,7 @@ def test_fit_options_are_fit_tails_own(csv, rule, side):
 def test_return_levels_have_profile_intervals_above_the_threshold(csv, side):
     got = document("fit", csv, "-m", 1000, "-m", 5, "--confidence", 0.9, "--side", side)["columns"]
     tail = fit_tail(X, side=side)
-    interval = return_level_interval(tail.excesses, 1000, rate=tail.n_excess / tail.n, level=0.9)
+    interval = return_level_interval(tail.excesses, 1000, rate=tail.n_excess / tail.n, level=0.9, method="bartlett")
     for i, column in enumerate(got):
         far, near = column["return_levels"]
         assert (far["period"], far["confidence"]) == (1000.0, 0.9)
@@ -136,6 +136,40 @@ def test_standard_input_and_parquet_are_the_file(csv, tmp_path):
     want = document("fit", csv)["columns"]
     assert document("fit", tmp_path / "data.parquet")["columns"] == want
     assert document("fit", "-", input=Path(csv).read_bytes())["columns"] == want
+
+
+def test_fit_by_the_year_is_the_tail_of_the_dates(tmp_path):
+    days = np.arange("1990-01-01", "1995-01-01", dtype="datetime64[D]")
+    x = gpd.rvs(0.1, 1.0, size=days.size, rng=5)
+    want = fit_tail(x, time=days)
+    frame = pl.DataFrame({"day": days, "x": x})
+    told = {}
+    for name, column in (
+        ("iso", frame["day"].dt.strftime("%Y-%m-%d")), ("zoned", frame["day"].dt.strftime("%Y-%m-%dT00:00:00Z")),
+        ("german", frame["day"].dt.strftime("%d.%m.%Y")), ("compact", frame["day"].dt.strftime("%Y%m%d")),
+        ("british", frame["day"].dt.strftime("%d/%m/%Y")),
+    ):  # fmt: skip
+        path = tmp_path / f"{name}.csv"
+        frame.with_columns(column.alias("day")).write_csv(path)
+        told[name] = document("fit", path, "-c", "x", "--per", "year", "-m", 50, "--time", "day")
+    frame.write_parquet(tmp_path / "typed.parquet")
+    told["typed"] = document("fit", tmp_path / "typed.parquet", "--per", "year", "-m", 50)
+    told["found"] = document("fit", tmp_path / "iso.csv", "--per", "year", "-m", 50)
+    level = want.return_level(50, per="year", interval=0.95)
+    for name, got in told.items():
+        assert got["dates"]["per_year"] == 365.25, name
+        (found,) = got["columns"][0]["return_levels"]
+        assert (found["period"], got["per"]) == (50.0, "year")
+        assert [found[key] for key in ("level", "lower", "upper")] == pytest.approx(
+            [float(level.estimate), float(level.lower), float(level.upper)], rel=1e-9
+        )
+    assert "50 years" in run("fit", tmp_path / "iso.csv", "--per", "year", "-m", 50).stdout
+    bare = tmp_path / "bare.csv"
+    frame.select("x").write_csv(bare)
+    assert "needs dates" in run("fit", bare, "--per", "year", "-m", 50, code=2).stderr
+    assert "must be one of year" in run("fit", bare, "--per", "eon", code=2).stderr
+    bare.write_text("day,x\n01/02/2001,1\n03/04/2001,2\n05/06/2001,4\n")
+    assert "its day or its month" in run("fit", bare, "--time", "day", code=2).stderr
 
 
 # -- score -------------------------------------------------------------------------------------------------------------

@@ -111,7 +111,11 @@ def test_no_exceedance_no_cluster():
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        (extremal_index, {"x": [1.0, np.nan], "threshold": 0.5}, "complete streams, got 1 NaN"),
+        (extremal_index, {"x": [1.0, np.inf], "threshold": 0.5}, "finite, or NaN where it is missing; got inf"),
+        (extremal_index, {"x": [1.0, -np.inf], "threshold": 0.5}, "got -inf"),
+        (decluster, {"x": [1.0, np.inf], "threshold": 0.5}, "got inf"),
+        (decluster, {"x": [1.0, 2.0], "threshold": np.nan}, "got nan"),
+        (extremal_index, {"x": [1.0, 2.0], "threshold": np.nan}, "got nan"),
         (extremal_index, {"x": np.ones((2, 2, 2)), "threshold": 0.5}, r"got \(2, 2, 2\)"),
         (extremal_index, {"x": np.ones((4, 2)), "threshold": [1.0, 2.0, 3.0]}, r"\(2,\); got shape \(3,\)"),
         (extremal_index, {"x": [1.0, 2.0], "threshold": 0.5, "run_length": 0}, "at least 1, got 0"),

@@ -80,7 +80,8 @@ def test_the_changelog_has_this_version():
 @pytest.mark.parametrize(
     "module",
     ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
-     "evtkit.cleaning", "evtkit.covariates", "evtkit.plot", "evtkit.predictive", "evtkit.pvalues",
+     "evtkit.cleaning", "evtkit.dated", "evtkit.reports", "evtkit.covariates", "evtkit.plot", "evtkit.predictive",
+     "evtkit.pvalues",
      "evtkit.interop.sklearn",
      "evtkit.interop.pyod", "evtkit.interop.river", "evtkit.testing", "evtkit.saliency", "evtkit_torch",
      "evtkit_keras"],

@@ -18,8 +18,8 @@ import pytest
 
 from evtkit import Tail, TailSketch, fit_tail
 from evtkit._common.files import read_arrays, read_json, write_arrays, write_atomic, write_json
-from evtkit._stored import METHOD_NAMES
 from evtkit.estimators import METHODS
+from evtkit.tail.stored import METHOD_NAMES
 
 posix = pytest.mark.skipif(os.name == "nt", reason="permissions and links as POSIX has them")
 

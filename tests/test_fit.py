@@ -53,10 +53,10 @@ def same(a, b, rtol=0.0):
 
 
 def test_fit_obeys_every_law():
-    assert laws.check_gpd_estimator(fit_gpd, max_examples=200).passed
+    assert laws.check_gpd_estimator(fit_gpd, max_examples=100).passed
 
 
-@pytest.mark.parametrize(("count", "least", "most"), [(20_000, 2, 500), (2_000, 513, 5_000)])
+@pytest.mark.parametrize(("count", "least", "most"), [(4_000, 2, 500), (400, 513, 5_000)])
 def test_likelihood_is_never_below_brute_force(count, least, most):
     samples = random_samples(count, 7, least, most)
     fit = fit_gpd(ragged(samples))
@@ -71,7 +71,7 @@ def test_likelihood_is_never_below_brute_force(count, least, most):
 
 
 def test_likelihood_is_never_below_scipys():
-    samples = [y for y in random_samples(4_000, seed=8) if 1e-3 < y.mean() < 1e3 and np.ptp(y) > 0][:400]
+    samples = [y for y in random_samples(2_000, seed=8) if 1e-3 < y.mean() < 1e3 and np.ptp(y) > 0][:150]
     compared = 0
     for y in samples:
         with warnings.catch_warnings():
@@ -81,7 +81,7 @@ def test_likelihood_is_never_below_scipys():
             fit = fit_gpd(y)
             assert fit.loglik >= genpareto.logpdf(y, c, scale=scale).sum() - 1e-8 * y.size, y.tolist()
             compared += 1
-    assert compared > 200
+    assert compared > 75
 
 
 def test_scale_equivariance_to_twelve_digits():
@@ -95,7 +95,7 @@ def test_scale_equivariance_to_twelve_digits():
             np.testing.assert_allclose(other.sigma / factor, fit.sigma, rtol=1e-12)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(laws.samples())
 def test_units_that_are_powers_of_two_change_no_bit(y):
     exponent = -int(np.frexp(y.max())[1])

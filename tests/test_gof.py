@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import cramervonmises
 
-from evtkit import FitStatus, _gof_table, fit_gpd, gpd
+from evtkit import FitStatus, fit_gpd, gpd
 from evtkit.gof import goodness_of_fit
+from evtkit.gof import points as table
 
 P = [0.5, 0.25, 0.1, 0.05, 0.025, 0.01, 0.005, 0.001]
 # Choulakian & Stephens (2001), table 2, both parameters unknown; k = −ξ.
@@ -24,7 +25,7 @@ PUBLISHED_W2_AT_ZERO = [0.057, 0.086, 0.124, 0.153, 0.183, 0.224, 0.255, 0.330]
 def points(statistic, xi):
     from evtkit.gof import _table
 
-    return dict(zip(_gof_table.P, _table(statistic)[0](1 / (1 + xi)), strict=True))
+    return dict(zip(table.P, _table(statistic)[0](1 / (1 + xi)), strict=True))
 
 
 def test_statistics_are_those_of_their_definition():

@@ -30,6 +30,7 @@ EQUAL = {
     "DSpot.fit": lambda x: DSpot(nonfinite="skip", risk=1e-3, depth=20).fit(x).alarm_threshold,
     "Spot.update": lambda x: Spot(nonfinite="skip", risk=1e-3).fit(PLAIN).update(x),
     "Spot.step": lambda x: [Spot(nonfinite="skip", risk=1e-3).fit(PLAIN).step(one) for one in x[:10]],
+    "extremal_index": lambda x: extremal_index(x, 1.0),
 }
 
 
@@ -48,7 +49,6 @@ REFUSED = {
     "Spot": lambda x: Spot().fit(x),
     "Tail.sf": lambda x: fit_tail(PLAIN, quantile=0.9).sf(x),
     "Spot.probability": lambda x: Spot().fit(PLAIN).probability(x),
-    "extremal_index": lambda x: extremal_index(x, 1.0),
     "combine_p_values": lambda x: combine_p_values(-x),
 }
 

@@ -49,6 +49,27 @@ def run(script: Path, cache: Path) -> str:
     return error
 
 
+def test_threads_may_be_the_first_to_call_a_kernel_while_others_are(tmp_path):
+    script = tmp_path / "tiny.py"
+    script.write_text(
+        TINY.replace(
+            "print(twice(2.0))",
+            """
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
+
+def call(number):
+    sleep(0.01 * number)  # some call while another one compiles
+    return twice(2.0)
+
+with ThreadPoolExecutor(100) as pool:
+    print(*set(pool.map(call, range(100))))
+""",
+        )
+    )
+    run(script, tmp_path / "cache")
+
+
 def test_a_kernel_is_compiled_once_whatever_the_times_of_files(tiny, tmp_path):
     cache = tmp_path / "cache"
     assert run(tiny, cache).count("compiling kernels") == 1

@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("_common", "_kernels"),
-    ("gpd", "pvalues", "_gof_table", "_empirical", "_moments", "predictive", "estimators"),
+    ("gpd", "pvalues", "_moments", "predictive", "estimators", "dated"),
     ("fit", "ranking"),
-    ("gev", "gof", "intervals", "dependence", "cleaning", "_stored"),
-    ("_notes",),
+    ("intervals", "gof", "cleaning"),
+    ("gev", "dependence"),
     ("tail", "threshold", "covariates"),
     ("peaks", "families", "testing"),
     ("sketch", "spot"),
     ("plot",),
+    ("reports",),
     ("saliency", "interop"),
     ("evtkit_torch", "evtkit_keras"),
     ("demo",),

@@ -3,10 +3,13 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -79,7 +82,8 @@ def test_return_level_shows_the_tail_and_its_profile_interval():
     period, level = ax.lines[0].get_xydata()[-1]
     assert period == pytest.approx(100.0)
     assert level == pytest.approx(tail.return_level(1000.0))
-    want = return_level_interval(tail.excesses, 1000.0, rate=tail.n_excess / tail.n, threshold=tail.threshold)
+    rate = tail.n_excess / tail.n
+    want = return_level_interval(tail.excesses, 1000.0, rate=rate, threshold=tail.threshold, method="bartlett")
     band = ax.collections[0].get_paths()[0].vertices
     at_end = band[np.isclose(band[:, 0], 100.0), 1]
     assert at_end.min() == pytest.approx(want.lower)
@@ -225,7 +229,7 @@ def test_events_are_shaded_and_a_level_outside_the_picture_is_said():
     assert 1000 in spans
     assert len(spans) == len({event.id for event in told})
     assert not ax.texts
-    far = trace._replace(alarm_threshold=trace.alarm_threshold * [1.0, 1e6])
+    far = replace(trace, alarm_threshold=trace.alarm_threshold * [1.0, 1e6])
     (text,) = plot.stream(x[1000:], far).texts
     assert "outside the picture" in text.get_text()
 
@@ -279,6 +283,68 @@ def test_a_stream_that_does_not_fit_its_trace_is_refused(arguments, message):
         plot.stream(**{"x": x[500:], "trace": trace, "calibration": x[:500]} | arguments)
 
 
+def test_an_l_moment_diagram_has_a_point_a_channel_and_the_curves_of_families():
+    from evtkit import gev
+
+    x = gev.rvs(0.1, 0.0, 1.0, size=(80, 12), rng=1)
+    ax = plot.l_moment_ratios(x)
+    by_label = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(by_label["samples"].get_xydata().T, gev.l_moments(x)[2:])
+    np.testing.assert_allclose(by_label["their mean"].get_xydata()[0], gev.l_moments(x)[2:].mean(axis=1))
+    assert {"generalised extreme-value", "generalised Pareto", "generalised logistic"} <= set(by_label)
+    with pytest.raises(ValueError, match="at least four values"):
+        plot.l_moment_ratios([1.0, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_pictures_take_the_dates_of_pandas_and_polars_as_the_clock_shows_them(zone):
+    index = pd.date_range("2021-03-12", periods=1200, freq="h", tz=zone)
+    x = pd.Series(RNG.standard_exponential(1200), index=index)
+    spot = Spot(1e-3).fit(x[:400])
+    trace = spot.trace(x[400:])
+    clock = mpl.dates.date2num(index.tz_localize(None).to_numpy())
+    times = pl.Series((index if zone is None else index.tz_convert("UTC").tz_localize(None)).to_numpy())
+    if zone is not None:
+        times = times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    pictures = [
+        plot.stream(x[400:], trace, calibration=x[:400], time=index),
+        plot.stream(x[400:], trace, calibration=x[:400], time=times),
+        plot.series(x, 4.0),
+        plot.series(pl.DataFrame({"t": times, "x": x.to_numpy()}), 4.0),
+    ]
+    for ax in pictures:
+        ax.figure.draw_without_rendering()
+        assert ax.get_xlim() == pytest.approx((clock[0], clock[-1]))
+    alone = plot.stream(x[400:], trace)
+    assert alone.get_xlim() == pytest.approx((clock[400], clock[-1]))
+
+
+def test_return_levels_of_a_dated_tail_are_drawn_in_years():
+    days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]")
+    tail = fit_tail(RNG.standard_exponential(days.size), quantile=0.9, time=days)
+    by_default, by_hand = plot.return_level(tail), plot.return_level(tail, per=365.25, period_unit="years")
+    assert by_default.get_xlabel() == by_hand.get_xlabel() == "return period [years]"
+    assert by_default.get_xlim() == by_hand.get_xlim()
+    assert plot.return_level(tail, per="month").get_xlabel() == "return period [months]"
+
+
+def test_a_series_leaves_a_hole_where_it_has_one_and_marks_what_is_beyond():
+    days = np.arange("1990-01-01", "1992-01-01", dtype="datetime64[D]")
+    there = np.r_[:200, 400 : days.size]
+    x = RNG.standard_exponential(days.size)
+    ax = plot.series(x[there], 2.0, time=days[there], label="rain", unit="mm")
+    line, _, marks = ax.get_lines()
+    assert np.count_nonzero(np.isnan(line.get_ydata())) == 1
+    assert len(marks.get_xdata()) == np.count_nonzero(x[there] > 2.0)
+    assert len(ax.patches) == 1
+
+
+def test_counts_hold_what_chance_brings():
+    ax = plot.counts([10.0, 10.0], [9, 30], ["Jan", "Feb"])
+    band = ax.patches[-2].get_data()
+    assert (band.baseline[0], band.values[0]) == (3.5, 17.5)  # Poisson(10) lies in 4 … 17 with 95 %
+
+
 @pytest.mark.parametrize("name", ["$", "$x_1^2", r"a\$b$", r"\frac{$", "_hidden", "\x1b[31m"])
 def test_names_are_shown_as_they_are(name):
     sample, x = SAMPLES["exponential"], np.arange(60.0) % 7
@@ -312,4 +378,4 @@ def _repairs(name):
     summary = {"repair": np.array(["prune"] * 4), "by": np.array([name, name, "b", "b"]), "k": np.array([1, 2, 1, 2])}
     for metric in ("wrong", "true", "corrected", "collateral"):
         summary |= {f"{metric}{end}": np.arange(4.0) for end in ("", "_low", "_high")}
-    return SimpleNamespace(by=(name, "b"), curves={"prune": None}, summary=summary)
+    return SimpleNamespace(by=(name, "b"), curves={"prune": None}, means=summary)

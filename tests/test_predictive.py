@@ -38,7 +38,7 @@ def posterior_of(y):
 def test_the_level_inverts_the_probability_and_the_slope_is_its_derivative(seed, k, xi):
     nodes = posterior_of(gpd.rvs(xi, 1.0, size=k, rng=seed))
     for log_p in (-0.3, -3.0, -9.0):
-        y = kernels.excess_level(log_p, nodes)
+        y = kernels.excess_level(log_p, 0.0, nodes)
         value, slope = kernels.log_survival(y, nodes)
         assert value <= log_p + 1e-9
         assert kernels.log_survival(y * (1.0 - 1e-6), nodes)[0] >= log_p - 1e-9
@@ -54,8 +54,10 @@ def test_the_posterior_knows_neither_units_nor_order(seed, unit):
     rng = np.random.default_rng(seed)
     y = gpd.rvs(0.2, 1.0, size=50, rng=rng)
     for log_p in (-1.0, -6.0):
-        expected = kernels.excess_level(log_p, posterior_of(y))
-        assert kernels.excess_level(log_p, posterior_of(rng.permutation(y) * unit)) == pytest.approx(expected * unit)
+        expected = kernels.excess_level(log_p, 0.0, posterior_of(y))
+        assert kernels.excess_level(log_p, 0.0, posterior_of(rng.permutation(y) * unit)) == pytest.approx(
+            expected * unit
+        )
 
 
 def test_a_dozen_excesses_are_not_believed_that_the_shape_is_two():
@@ -64,7 +66,7 @@ def test_a_dozen_excesses_are_not_believed_that_the_shape_is_two():
     heavy = np.flatnonzero(fit.xi > 1.5)
     assert len(heavy) > 30
     for c in heavy:
-        level = kernels.excess_level(np.log(1e-3), posterior_of(y[:, c].copy()))
+        level = kernels.excess_level(np.log(1e-3), 0.0, posterior_of(y[:, c].copy()))
         assert level < gpd.isf(1e-3, fit.xi[c], fit.sigma[c])
 
 

@@ -36,7 +36,7 @@ _ROUGH, _EXACT = 1e-3, 1e-8  # relative steps of λ; the next one would be about
 
 
 @kernel("UniTuple(float64, 3)(float64)")
-def _bend(w):
+def bend(w):
     """log1p(w)/w with its first two derivatives."""
     if abs(w) < _SERIES:
         value, first, second = 0.0, 0.0, 0.0
@@ -106,7 +106,7 @@ def _profile(z, n, t, start, exactness, work):
     q, scaled = 0.0, rate / weight
     for i in range(n):
         w = t * z[i]
-        by_t = (z[i] / (1.0 + w) - y[i]) / t if abs(w) > _SERIES else z[i] * z[i] * _bend(w)[1]
+        by_t = (z[i] / (1.0 + w) - y[i]) / t if abs(w) > _SERIES else z[i] * z[i] * bend(w)[1]
         q -= by_t * (rate - scaled * e[i] + t) + y[i]
     return q / n, rate, math.log(rate) - rate * gap - math.log(weight) - 1.0 - t * mean
 
@@ -212,7 +212,7 @@ def _information(z, n, xi, mu, sigma, out):
     out[:] = 0.0
     for i in range(n):
         s = (z[i] - mu) / sigma
-        value, first, second = _bend(xi * s)
+        value, first, second = bend(xi * s)
         g, by_xi, by_xi_xi = s * value, s * s * first, s * s * s * second
         by_s = 1.0 / (1.0 + xi * s)
         tail = math.exp(-g)

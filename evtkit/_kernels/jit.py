@@ -28,6 +28,9 @@ __all__ = ["Kernel", "entries", "kernel"]
 
 _KERNELS: dict[str, Kernel] = {}
 
+_DISABLED = "compilation disabled"
+"""What Numba says to a thread that waited to compile while another one did."""
+
 
 class _Form:
     """A kernel as Python calls it, or as kernels do, without what takes Python's objects apart."""
@@ -79,6 +82,9 @@ class Kernel:
             return dispatcher(*args)
         except TypeError:  # perhaps it has not been compiled yet
             if len(dispatcher.overloads) == len(self._signatures):
+                raise
+        except RuntimeError as error:  # another thread has compiled it meanwhile
+            if str(error) != _DISABLED:
                 raise
         with global_compiler_lock:
             for each in self._suitable(args):

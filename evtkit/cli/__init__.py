@@ -1,4 +1,4 @@
-"""The ``evtkit`` command: fit, score, watch and plot the columns of a file.
+"""The ``evtkit`` command: fit, score, watch, plot and report the columns of a file.
 
 Exit codes: 0 done; 1 an event of ``evtkit watch``, or ``evtkit score --alarm`` found values more improbable than
 allowed; 2 wrong usage, bad input or output that cannot be written, with one line on the standard error that says what
@@ -19,6 +19,7 @@ from evtkit.cli._terminal import BAD_INPUT, prepare, told
 from evtkit.cli.demo import demo_command
 from evtkit.cli.fit import fit_command
 from evtkit.cli.plot import plot_command
+from evtkit.cli.report import report_command
 from evtkit.cli.score import score_command
 from evtkit.cli.warm_up import warm_up_command
 from evtkit.cli.watch import watch_command
@@ -73,6 +74,7 @@ def main() -> None:
       evtkit score rain.csv --top 5                 the most improbable values
       evtkit watch latency.csv --follow --live      alarms as lines arrive
       evtkit plot rain.csv -c value --unit mm       can the fit be believed?
+      evtkit report rain.csv -c value --unit mm     one page to sign
       evtkit saliency nets:make mistakes.npz        which filters are behind a network's mistakes?
 
     Exit codes: 0 done; 1 an event of `evtkit watch` or `evtkit score --alarm`; 2 wrong usage, bad input or output that
@@ -80,6 +82,14 @@ def main() -> None:
     """  # noqa: D301
 
 
-for _command in (fit_command, score_command, watch_command, plot_command, demo_command, warm_up_command):
+for _command in (
+    fit_command,
+    score_command,
+    watch_command,
+    plot_command,
+    report_command,
+    demo_command,
+    warm_up_command,
+):
     main.add_command(_command)
 main.add_command(_Elsewhere("saliency", "evtkit.cli.saliency", "Which filters are behind a network's mistakes?"))

@@ -125,6 +125,37 @@ def tail_options(
     return command
 
 
+def time_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The rows' dates, and what periods are counted in."""
+    for option in (
+        click.option(
+            "--per", callback=_per, metavar="PERIOD",
+            help="What return periods count: year, month, week, day or hour, by the dates; or a number of rows. "
+            "Default: rows.",
+        ),
+        click.option(
+            "--time", "-t", metavar="NAME",
+            help="The column of dates; default: the only one, if its cells are such as 2026-01-31 or 2026-01-31 12:30.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _per(_context: click.Context, _option: click.Parameter, value: str | None) -> str | float | None:
+    from evtkit.dated.dates import PERIODS
+
+    if value is None or value in PERIODS:
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0.0 < number < float("inf"):
+        raise click.BadParameter(f"must be one of {', '.join(PERIODS)}, or a number of rows, got {value!r}")
+    return number
+
+
 def clean_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--clean``: of a tail that is fitted once."""
     return click.option(

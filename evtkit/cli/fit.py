@@ -22,15 +22,17 @@ __all__ = ["fit_command"]
 @_options.FILE
 @_options.table_options
 @_options.tail_options
+@_options.time_options
 @_options.clean_option
 @click.option(
     "--return-period",
     "-m",
     "periods",
-    type=_options.Finite(1.0, min_open=True),
+    type=_options.Finite(0.0, min_open=True),
     multiple=True,
     metavar="M",
-    help="Also the level exceeded once in M observations, with its interval; repeat it for several.",
+    help="Also the level exceeded once in M observations, or in M years with --per year, with its interval; repeat it "
+    "for several.",
 )
 @click.option(
     "--confidence",
@@ -45,8 +47,8 @@ __all__ = ["fit_command"]
 def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
-    clean: bool | None, periods: tuple[float, ...], confidence: float, save: str | None, output: str | None,
-    json_: bool,
+    time: str | None, per: str | float | None, clean: bool | None, periods: tuple[float, ...],
+    confidence: float, save: str | None, output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
 
@@ -57,40 +59,59 @@ def fit_command(
     Examples:
       evtkit fit rain.csv
       evtkit fit rain.csv --threshold 30 --return-period 3652.5 --return-period 36525
+      evtkit fit rain.csv --threshold 30 --time day --per year -m 10 -m 100
       evtkit fit prices.parquet -c AAPL -c MSFT --side lower --quantile 0.95 --json
       evtkit fit history.csv --save tail.npz && evtkit score today.csv --tail tail.npz
       zcat big.csv.gz | evtkit fit - --missing drop
       evtkit fit pegel.csv --decimal , --encoding latin-1 --comment '#' --na -999 --missing drop
     """  # noqa: D301
     from evtkit._common.tables import read_table
-    from evtkit.cli._model import fit_columns, return_level
+    from evtkit.cli._model import dates_of, fit_columns, return_level
 
     rule = _options.rule(quantile, threshold, n_excess)
     check_output(output)
-    table = read_table(file, columns, skip=skip, dialect=dialect)
+    table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)
+    dates = dates_of(table)
     tail = fit_columns(
-        table.values, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
     )
-    levels = [(m, *return_level(tail, m, confidence)) for m in periods]
+    if isinstance(per, str) and dates is None:
+        raise ValueError(f"--per {per} needs dates, and no column of {file} has them all; name it with --time")
+    levels = [(m, *return_level(tail, m, confidence, per or 1.0)) for m in periods]
     if save:
         tail.save(save)
 
     rows = _rows(tail, table.missing, levels, confidence)
     content = {
         "file": file, "rows": len(table.values), "rule": rule or None, "side": tail.side, "method": tail.method,
-        "skipped_columns": _options.skipped(table), "columns": rows, "notes": tail.notes,
+        "skipped_columns": _options.skipped(table), "per": per, "dates": _dates(tail, table.time_column),
+        "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:
         write_records(output, "fit", content, [_flat(row) for row in rows])
     if json_:
         print_json("fit", content)
         return
-    notes = _options.left_out(table)
+    notes = [f"times: {tail.dates.description}, by column {table.time_column}"] if tail.dates is not None else []
+    notes += _options.left_out(table)
     if save:
         notes.append(f"saved to {save}")
     notes += [f"note: {line}" for line in tail.notes]
-    _print(rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, notes)
+    _print(
+        rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, per, notes
+    )
+
+
+def _dates(tail: Tail, column: str | None) -> dict[str, Any] | None:
+    """What the dates say, for the JSON document."""
+    if tail.dates is None:
+        return None
+    first, last = (str(t) for t in tail.dates.time[[0, -1]])
+    return {
+        "column": column, "first": first, "last": last, "zone": tail.dates.zone, "per_year": tail.dates.per_year,
+        "absent": tail.dates.n_absent, "repeated": tail.dates.n_repeated, "unordered": tail.dates.unordered,
+    }  # fmt: skip
 
 
 def _rows(tail: Tail, missing: Any, levels: list[tuple[Any, ...]], confidence: float) -> list[dict[str, Any]]:
@@ -124,7 +145,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: list[str]) -> None:
+def _print(
+    rows: list[dict[str, Any]], title: str, confidence: float, per: str | float | None, notes: list[str]
+) -> None:
     fits = [
         [
             row["column"], f"{row['n']:,}", number(row["threshold"]), f"{row['n_excess']:,}",
@@ -137,7 +160,7 @@ def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: lis
     print_table(title, header, fits)
     levels = [
         [
-            row["column"], number(item["period"], 10), number(item["level"]),
+            row["column"], _period(item["period"], per), number(item["level"]),
             f"{number(item['lower'])} … {number(item['upper'])}",
         ]
         for row in rows
@@ -149,6 +172,12 @@ def _print(rows: list[dict[str, Any]], title: str, confidence: float, notes: lis
         print_table("Return levels, with profile-likelihood intervals", header, levels)
     for note in notes:
         say(note)
+
+
+def _period(period: float, per: str | float | None) -> str:
+    if isinstance(per, str):
+        return f"{number(period, 10)} {per}{'s' * (period != 1.0)}"
+    return number(period, 10) if per is None else f"{number(period, 10)} × {number(per, 10)}"
 
 
 def _with_error(value: float, error: float) -> str:

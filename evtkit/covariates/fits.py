@@ -9,6 +9,7 @@ import numpy as np
 
 from evtkit import gev, gpd
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit._common.text import aligned
 from evtkit.covariates.design import Design, response
 from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio
@@ -32,7 +33,7 @@ PARAMETERS = ("mu", "log sigma", "xi")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RegressionFit:
+class RegressionFit(Result):
     """A law whose parameters are linear in covariates; one entry a channel, none for a single response.
 
     Attributes
@@ -70,6 +71,13 @@ class RegressionFit:
     units: tuple[Float, Float] = field()
     triangles: tuple[Float, ...] = field()
     offsets: tuple[Float, ...] = field()
+
+    def _table(self) -> dict[str, NDArray[Any]]:
+        """A row a coefficient, of one channel after another."""
+        names, channels = np.array(self.names), self.coefficients[0].size
+        table = {} if self.single else {"channel": np.repeat(np.arange(channels), names.size)}
+        table |= {"coefficient": np.tile(names, channels)}
+        return table | {"estimate": self.coefficients.T.ravel(), "se": self.se.T.ravel()}
 
     @property
     def single(self) -> bool:

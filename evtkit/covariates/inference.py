@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import chdtrc, chdtri, ndtri
 
+from evtkit._common.results import Result
 from evtkit.intervals import Interval
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Fit(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class LikelihoodRatio:
+class LikelihoodRatio(Result):
     """A likelihood-ratio test of a model against one that holds it; one entry a channel.
 
     Attributes

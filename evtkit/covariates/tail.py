@@ -10,6 +10,7 @@ from scipy.special import chdtri, expit, ndtri
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit.covariates.design import Design, response
 from evtkit.covariates.fits import RegressionFit, fit_designs
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
@@ -32,7 +33,7 @@ _LAWS = ("predictive", "plug-in")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CovariateTail:
+class CovariateTail(Result):
     """A tail that depends on covariates; made by `fit_tail`.
 
     Attributes
@@ -66,6 +67,10 @@ class CovariateTail:
     above: Bool
     y: Float
     side: str = "upper"
+
+    def _table(self) -> dict[str, Any]:
+        """The coefficients of the law of the excesses."""
+        return self.excess._table()
 
     def __repr__(self) -> str:
         parts = {"u": self.threshold_design, "rate": self.rate_design} | dict(self.excess.designs)

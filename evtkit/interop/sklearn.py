@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from evtkit._common.checks import real_array
 from evtkit._common.frames import like
-from evtkit._empirical import Ranks
 from evtkit.interop.calibrated import CalibratedDetector, NeighborDistance
 from evtkit.peaks import fit_tail
 from evtkit.pvalues import combine_p_values
+from evtkit.tail.empirical import Ranks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

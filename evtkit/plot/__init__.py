@@ -15,7 +15,10 @@ style in force, and the other colours hold on light and dark. Names and units ar
 `mean_residual_life`         mean excess against threshold: where does it become a line?
 `stability`                  shape and modified scale against threshold: where do they become constant?
 `ranking`                    the most improbable channels
+`series`                     a series over time, with its threshold and its gaps
+`counts`                     how many extremes came in each year, and how many chance would bring
 `stream`                     a stream with its moving alarm levels, and its alarms
+`l_moment_ratios`            which family do many samples look like?
 `families`                   do other distributions describe the excesses better?
 `unit_depth`                 improbability of a network's units over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
@@ -30,25 +33,30 @@ try:
 except ImportError as error:
     raise ImportError("evtkit.plot needs Matplotlib; install it with: pip install 'evtkit[plot]'") from error
 
+from evtkit.plot.dated import counts, series
 from evtkit.plot.fitted import density, probability, quantile
 from evtkit.plot.networks import families, input_saliency, repair_curves, unit_depth
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
+from evtkit.plot.ratios import l_moment_ratios
 from evtkit.plot.returns import return_level
 from evtkit.plot.streams import stream
 from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice
 
 __all__ = [
+    "counts",
     "density",
     "diagnostics",
     "families",
     "input_saliency",
+    "l_moment_ratios",
     "mean_residual_life",
     "probability",
     "quantile",
     "ranking",
     "repair_curves",
     "return_level",
+    "series",
     "stability",
     "stream",
     "threshold_choice",

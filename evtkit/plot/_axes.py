@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib import rcParams
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from evtkit._common.text import plain
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.typing import ColorType
     from numpy.typing import NDArray
+
+    from evtkit._common.types import Float
 
 # Two hues that stay apart under every common colour blindness and are legible on white and on black.
 MODEL = "#2f86c8"
 MARK = "#d9822b"
 BAND = 0.22  # opacity of confidence bands
+_PARTS = 1000  # of a long stream, each drawn by its smallest and its largest value
 _TEX = {c: f"\\{c}" for c in "$_%&#{}"} | {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
 }  # fmt: skip
@@ -65,3 +70,26 @@ def quantity(label: str, unit: str) -> str:
 def points(ax: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str | None = None) -> None:
     """Observations: small discs in the colour of text, so that they show on light and dark."""
     ax.plot(x, y, "o", color=ink(ax), markersize=3.5, markeredgewidth=0, alpha=0.65, label=label)
+
+
+def along_dates(ax: Axes) -> None:
+    """Short dates along the axis."""
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def long_line(ax: Axes, when: NDArray[Any], y: Float, **style: Any) -> None:
+    """A line through all that is finite, with gaps at the rest; through the ends of each part where there is much."""
+    y = np.where(np.isfinite(y), y, np.nan)
+    shown = _ends(y) if y.size > 2 * _PARTS else np.arange(y.size)
+    ax.plot(when[shown], y[shown], **style)
+
+
+def _ends(y: Float) -> NDArray[np.int64]:
+    """Where the smallest and the largest value of each part are, in order; where there is none, its first place."""
+    cuts = np.linspace(0, y.size, _PARTS + 1).astype(np.int64)
+    low = np.where(np.isnan(y), np.inf, y)
+    high = np.where(np.isnan(y), -np.inf, y)
+    shown = [(a + low[a:b].argmin(), a + high[a:b].argmax()) for a, b in pairwise(cuts)]
+    return np.unique(shown)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         @property
         def curves(self) -> Mapping[str, Any]: ...
         @property
-        def summary(self) -> dict[str, NDArray[Any]]: ...
+        def means(self) -> dict[str, NDArray[Any]]: ...
 
 
 __all__ = ["families", "input_saliency", "repair_curves", "unit_depth"]
@@ -153,7 +153,7 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     matplotlib Figure
         The first ranking has its band of 95 %.
     """
-    s = results.summary
+    s = results.means
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
     if figure is None:
         figure = Figure(figsize=(2.7 * len(metrics), 2.4 * len(results.curves) + 0.5), layout="constrained")
@@ -204,7 +204,7 @@ def families(comparison: FamilyComparison, figure: Figure | None = None) -> Figu
     if figure is None:
         figure = Figure(figsize=(8.6, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    s = comparison.summary
+    s = comparison.by_family
     some = comparison.comparable
     colours = [MODEL, MARK, "#4f9d69", "#9467bd", "#8a8a8a"]
     shown = max(float(np.quantile(np.abs(comparison.loglik[1:, some] - comparison.loglik[0, some]), 0.95)), 1e-4)

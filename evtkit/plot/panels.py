@@ -23,8 +23,8 @@ def diagnostics(
     label: str = "value",
     unit: str = "",
     level: float = 0.95,
-    per: float = 1.0,
-    period_unit: str = "observations",
+    per: str | float | None = None,
+    period_unit: str | None = None,
     figure: Figure | None = None,
 ) -> Figure:
     """The four pictures that tell whether a fit can be believed: probability, quantile, density and return level.

@@ -26,11 +26,11 @@ def return_level(
     *,
     label: str = "value",
     unit: str = "",
-    band: str | None = "profile",
+    band: str | None = "bartlett",
     level: float = 0.95,
     longest: float | None = None,
-    per: float = 1.0,
-    period_unit: str = "observations",
+    per: str | float | None = None,
+    period_unit: str | None = None,
 ) -> Axes:
     """Return levels: what is exceeded once in a period, on average, with the observations at their empirical periods.
 
@@ -42,17 +42,18 @@ def return_level(
         Where to draw; a new figure by default.
     label, unit : str
         Name and unit of the observations.
-    band : {"profile", "delta", None}
-        Confidence band: profile likelihood; the delta method, where it is valid (ξ > −0.5); or none. A tail that was
-        not fitted by maximum likelihood gets none.
+    band : {"bartlett", "profile", "delta", None}
+        Confidence band: profile likelihood, by default corrected for fewer than 100 excesses; the delta method, where
+        it is valid (ξ > −0.5); or none. A tail that was not fitted by maximum likelihood gets none.
     level : float
         Pointwise confidence of the band, in (0, 1).
     longest : float, optional
         Longest period drawn, in `period_unit`; by default four times the observed one.
-    per : float
-        Observations in one `period_unit`: 365.25 for years of daily data.
+    per : str or float
+        Observations in one `period_unit`: 365.25 for years of daily data; or "year", "month", … for tails with dates.
+        By default years where the tail has dates, else single observations.
     period_unit : str
-        Unit of the periods.
+        Unit of the periods; by default what `per` says.
 
     Returns
     -------
@@ -76,10 +77,9 @@ def return_level(
     'return period [years]'
     """
     tail, ax = one_channel(tail), axes(ax)
-    if band not in ("profile", "delta", None):
-        raise ValueError(f"band must be 'profile', 'delta' or None, got {band!r}")
-    if not 0.0 < per < np.inf:
-        raise ValueError(f"per must be a positive number of observations, got {per}")
+    if band not in ("bartlett", "profile", "delta", None):
+        raise ValueError(f"band must be 'bartlett', 'profile', 'delta' or None, got {band!r}")
+    per, period_unit = periods_of(tail, per, period_unit)
     shortest = float(tail.n / tail.n_excess)
     end = 4.0 * float(tail.n) if longest is None else longest * per
     if not shortest < end < np.inf:
@@ -100,6 +100,13 @@ def return_level(
     ax.legend(frameon=False, loc="best")
     quiet(ax)
     return ax
+
+
+def periods_of(tail: Tail, per: str | float | None, unit: str | None) -> tuple[float, str]:
+    """Observations in one unit of return periods, and its name."""
+    if per is None:
+        per = "year" if tail.dates is not None and tail.dates.per_year > 0.0 else 1.0
+    return tail.observations_per(per), unit or (f"{per}s" if isinstance(per, str) else "observations")
 
 
 def _band(tail: Tail, periods: Float, method: str, level: float) -> tuple[Float, Float]:

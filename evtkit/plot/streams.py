@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.lines import Line2D
 
 from evtkit._common.checks import real_array
-from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, literal, quantity, quiet
+from evtkit.dated import Dates
+from evtkit.dated.reading import as_times, dates_of
+from evtkit.plot._axes import BAND, MARK, MODEL, along_dates, axes, ink, literal, long_line, quantity, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["stream"]
 
-_PARTS = 1000  # of a long stream, each drawn by its smallest and its largest value
 _FEW = 400  # observations that are drawn as discs too
 _MANY = 100  # alarms whose discs are smaller
 _REACH = 2.0  # the picture goes on beyond ordinary values by so many times their range, at the most
@@ -60,7 +59,8 @@ def stream(
     events : iterable of Event
         Events to be shaded, with rows counted as those of x, from 0; of those told twice the latest state counts.
     time : array_like, shape (m + n,), optional
-        When: numbers, or dates (datetime64). By default the observations are counted.
+        When: numbers, or dates, also of pandas and polars and with a time zone, whose clock is shown. By default those
+        of x if it has some, else the observations are counted.
     label, unit : str
         Name and unit of the observations.
     time_label : str
@@ -92,28 +92,28 @@ def stream(
         raise ValueError(f"a picture shows one stream, shape (n,), got {after.shape} after {before.shape}")
     if trace.label.shape != after.shape or levels.shape not in ((after.size,), (after.size, 2)):
         raise ValueError(f"the trace must be of these {after.size} observations of one stream, got {levels.shape}")
-    when = np.arange(before.size + after.size) if time is None else np.asarray(time)
+    if time is None and (dates := dates_of(x)) is not None and not before.size:
+        time = dates.local()
+    when = np.arange(before.size + after.size) if time is None else _times(time)
     if when.shape != (before.size + after.size,):
         raise ValueError(f"time must have shape ({before.size + after.size},), got {when.shape}")
     ax, values = axes(ax, 9.6, 4.0), np.concatenate([before, after])
     if time is None:
         ax.xaxis.set_major_formatter("{x:,.0f}")
     elif np.issubdtype(when.dtype, np.datetime64):
-        locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        along_dates(ax)
     if before.size:
         end = when[before.size - 1] + (when[before.size] - when[before.size - 1]) / 2
         ax.axvspan(when[0], end, color=ink(ax), alpha=0.3 * BAND, linewidth=0)
     alarmed = before.size + np.flatnonzero(trace.label == 2)
     ordinary = values.copy()
     ordinary[alarmed] = np.nan
-    _line(ax, when, values, color=ink(ax), alpha=0.75, linewidth=0.7)
+    long_line(ax, when, values, color=ink(ax), alpha=0.75, linewidth=0.7)
     if values.size <= _FEW:
         ax.plot(when, values, "o", color=ink(ax), markersize=2.5, markeredgewidth=0, alpha=0.65)
     sides = levels.reshape(after.size, -1).T
     for level in sides:
-        _line(ax, when[before.size :], level, color=MODEL, linewidth=1.5)
+        long_line(ax, when[before.size :], level, color=MODEL, linewidth=1.5)
     for event in {event.id: event for event in events}.values():
         first, last = (min(before.size + row, values.size - 1) for row in (event.start, event.end))
         ax.axvspan(when[first], when[last], color=MARK, alpha=BAND, linewidth=1.0)
@@ -128,6 +128,14 @@ def stream(
     return ax
 
 
+def _times(time: ArrayLike) -> NDArray[Any]:
+    """Numbers as they are, and dates as a clock in their time zone shows them."""
+    plain = np.asarray(time) if isinstance(time, np.ndarray | list | tuple | range) else None
+    if plain is not None and plain.dtype.kind in "iuf":
+        return plain
+    return Dates(*as_times(time)).local()
+
+
 def _name_hidden(ax: Axes, levels: Float, low: float, high: float) -> None:
     """Say which levels lie outside the picture, all the time."""
     for level in levels:
@@ -138,22 +146,6 @@ def _name_hidden(ax: Axes, levels: Float, low: float, high: float) -> None:
         text = f"alarm level {finite.min() if above else finite.max():.4g}, outside the picture"
         ax.annotate(text, (0.99, 0.98 if above else 0.02), xycoords="axes fraction", ha="right",
                     va="top" if above else "bottom", color=MODEL, fontsize="small")  # fmt: skip
-
-
-def _line(ax: Axes, when: NDArray[Any], y: Float, **style: Any) -> None:
-    """A line through all that is finite, with gaps at the rest; through the ends of each part where there is much."""
-    y = np.where(np.isfinite(y), y, np.nan)
-    shown = _ends(y) if y.size > 2 * _PARTS else np.arange(y.size)
-    ax.plot(when[shown], y[shown], **style)
-
-
-def _ends(y: Float) -> NDArray[np.int64]:
-    """Where the smallest and the largest value of each part are, in order; where there is none, its first place."""
-    cuts = np.linspace(0, y.size, _PARTS + 1).astype(np.int64)
-    low = np.where(np.isnan(y), np.inf, y)
-    high = np.where(np.isnan(y), -np.inf, y)
-    shown = [(a + low[a:b].argmin(), a + high[a:b].argmax()) for a, b in pairwise(cuts)]
-    return np.unique(shown)
 
 
 def _limits(ordinary: Float, levels: Float, alarms: Float) -> tuple[float, float]:

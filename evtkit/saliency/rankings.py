@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.results import Result
 from evtkit._common.text import aligned, probability
 from evtkit.ranking import Ranking
 
@@ -128,7 +129,7 @@ class UnitRanking(Ranking):
 
 
 @dataclass(frozen=True, eq=False)
-class Enrichment:
+class Enrichment(Result):
     """Share of each group among the first k units, divided by its share of all units.
 
     Attributes
@@ -154,6 +155,10 @@ class Enrichment:
     n_top: NDArray[np.int64]
     ratio: Float
     p_value: Float
+
+    def _table(self) -> dict[str, NDArray[Any]]:
+        columns = {"n_units": self.n_units, "n_top": self.n_top, "ratio": self.ratio, "p_value": self.p_value}
+        return {self.by: np.array(self.group), **columns}
 
     def __str__(self) -> str:
         rows = [(self.by, "units", f"in top {self.k}", "enrichment", "P(≥)")]

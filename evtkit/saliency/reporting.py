@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from evtkit._common.files import write_atomic
-from evtkit._common.version import __version__
+from evtkit.reports.page import Part, Section, picture, write_page
 from evtkit.saliency import sections as made
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
@@ -74,11 +71,6 @@ def report(
     """
     if ranking is not None and (ranking.order.ndim > 1 or ranking.units != reference.units):
         raise ValueError(f"ranking must be one ranking of the reference's units, got {ranking!r}")
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise ImportError("a report needs Jinja; install it with: pip install 'evtkit[saliency]'") from error
-
     count = min(k, len(reference.units))
     sections = [made.calibration(reference)]
     if ranking is not None:
@@ -88,18 +80,10 @@ def report(
     if families is not None:
         sections.append(made.fitted(families))
     if pictures:
-        sections.append(made.Section("Pictures", [made.picture(figure, caption) for figure, caption in pictures]))
+        sections.append(Section("Pictures", [picture(figure, caption) for figure, caption in pictures]))
     caveats = [*made.caveats(reference, ranking, results, count), *notes]
-    sections.append(made.Section("Mind", [made.Part("list", caveats)]))
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
-        files(__package__ or "").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    content = page.render(
-        title=title, lead=made.lead(reference, ranking), facts=made.facts(reference, ranking, results),
-        sections=sections, version=__version__,
-    ).encode()  # fmt: skip
-
-    def write(stream: BinaryIO) -> None:
-        stream.write(content)
-
-    return write_atomic(path, write)
+    sections.append(Section("Mind", [Part("list", caveats)]))
+    return write_page(
+        path, title=title, lead=made.lead(reference, ranking), facts=made.facts(reference, ranking, results),
+        sections=sections,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.files import write_atomic
+from evtkit._common.results import Result
 from evtkit._common.text import aligned
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RepairCurves:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RepairResults:
+class RepairResults(Result):
     """Outcome of `evaluate`.
 
     Attributes
@@ -98,8 +99,11 @@ class RepairResults:
             f"{', '.join(self.by)}; {self.n_held_out} held-out samples)"
         )
 
+    def _table(self) -> dict[str, NDArray[Any]]:
+        return self.means
+
     @cached_property
-    def summary(self) -> dict[str, NDArray[Any]]:
+    def means(self) -> dict[str, NDArray[Any]]:
         """Means over the samples with bootstrap bands, tidy: one row for each repair, ranking and k.
 
         Columns: ``repair``, ``by``, ``k``, ``n`` samples, ``n_k`` of them with at least k units above their threshold,
@@ -189,7 +193,7 @@ class RepairResults:
     def table(self, k: Sequence[int] = (5, 25)) -> str:
         """Means at some k as text: changes of confidence and shares in percent, for each repair and ranking."""
         rows = [("repair", "by", "k", "wrong class", "true class", "corrected", "95 % band", "collateral", "n(k)")]
-        s = self.summary
+        s = self.means
         for i in range(len(s["k"])):
             if int(s["k"][i]) not in k:
                 continue
@@ -202,18 +206,18 @@ class RepairResults:
             ))  # fmt: skip
         return aligned(rows, "<<>>>>>>>")
 
-    def to_csv(self, path: str | os.PathLike[str], what: str = "summary") -> Path:
+    def to_csv(self, path: str | os.PathLike[str], what: str = "means") -> Path:
         """Write the table to a CSV file, atomically; empty cells are what was not measured.
 
         Parameters
         ----------
         path : path
             The file.
-        what : {"summary", "samples"}
+        what : {"means", "samples"}
             Means with bands, or every single outcome.
         """
-        if what not in ("summary", "samples"):
-            raise ValueError(f"what must be 'summary' or 'samples', got {what!r}")
+        if what not in ("means", "samples"):
+            raise ValueError(f"what must be 'means' or 'samples', got {what!r}")
         columns: dict[str, NDArray[Any]] = getattr(self, what)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

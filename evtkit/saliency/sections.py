@@ -2,87 +2,38 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evtkit._common.text import probability
 from evtkit.families import FAMILIES
 from evtkit.fit import FitStatus
+from evtkit.reports.page import Part, Row, Section, Table, picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from evtkit.families import FamilyComparison
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
     from evtkit.saliency.results import RepairResults
 
 __all__ = [
-    "Part",
-    "Section",
     "calibration",
     "caveats",
     "enriched",
     "facts",
     "fitted",
     "lead",
-    "picture",
     "ranked",
     "repaired",
 ]
 
-_DPI = 160
 _SALIENCY = {
     "taylor": "Σ w · ∂loss/∂w over a unit's weights: to first order, by how much the loss would fall without it",
     "mean-abs": "mean |∂loss/∂w| over a unit's weights",
     "l2": "length of a unit's gradient",
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """A paragraph ("text"), "list", "table" or "picture", and what is in it."""
-
-    kind: str
-    value: Any
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands under it."""
-
-    title: str
-    parts: list[Part]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Cells of a table's line, and its style: "", "group" (a line above) or "quiet" (grey)."""
-
-    cells: Sequence[str]
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; columns `text` stand to the left, columns `code` in the font of code."""
-
-    head: Sequence[str]
-    rows: list[Row]
-    text: tuple[int, ...] = (0,)
-    code: tuple[int, ...] = field(default=())
-
-
-def picture(figure: Any, caption: str) -> Part:
-    """A figure with its caption, as a PNG that the page itself holds."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
-    png = base64.b64encode(stream.getvalue()).decode("ascii")
-    return Part("picture", {"png": png, "caption": caption, "width": round(96 * figure.get_figwidth())})
 
 
 def _percent(share: float, digits: int = 1) -> str:
@@ -195,7 +146,7 @@ def repaired(results: RepairResults) -> Section:
     """What changing units did: a table at two k, and the curves."""
     from evtkit import plot
 
-    s = results.summary
+    s = results.means
     names = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
     rows, last = [], ""
     for i, repair in enumerate(s["repair"].tolist()):
@@ -229,7 +180,7 @@ def fitted(families: FamilyComparison) -> Section:
     """How well the tails fit."""
     from evtkit import plot
 
-    s = families.summary
+    s = families.by_family
     rows = [
         Row((name, _percent(s["best"][i]), f"{s['loglik'][i]:+.4f}".replace("-", "−"), f"{s['a2'][i]:.2f}",
               _percent(s["closest"][i])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, number, text
-from evtkit._stored import check_sketch, check_tail
+from evtkit.tail.stored import check_sketch, check_tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,6 +10,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.frames import frame_labels, like
 from evtkit._common.threads import thread_count
+from evtkit.dated.reading import dates_of
 from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, HUGE, MISSING, NORMAL, Label
 from evtkit.spot.reading import SIDES, Detector
@@ -258,7 +259,10 @@ class Spot(Detector):
         rows = len(values)
         levels, scores = np.full((rows, len(streams.floats)), np.nan), np.full((rows, len(streams)), np.nan)
         labels = self._run(values, levels, scores, every=not alarms_only)
-        return Trace(labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape))
+        return Trace(
+            labels.reshape(values.shape), self._shaped(levels, rows), scores.reshape(values.shape), self._names,
+            dates_of(batch),
+        )  # fmt: skip
 
     def check_calibration(self, n: int) -> None:
         """Raise ValueError if n finite observations of a stream are too few to calibrate on."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from evtkit._common.schema import MANY, flag, integer, keys, number, numbers, text, texts
 from evtkit._kernels import tail_columns as columns
-from evtkit._stored import matches
 from evtkit.fit import FitStatus
 from evtkit.spot.labels import HUGE
+from evtkit.tail.stored import matches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

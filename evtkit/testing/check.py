@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import Flaky
 
+from evtkit._common.results import Result
 from evtkit.testing.laws import (
     LAWS,
     Broken,
@@ -23,7 +25,6 @@ from evtkit.testing.samples import ragged, samples
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Law = Callable[[Estimator, NDArray[np.float64]], None]
@@ -64,7 +65,7 @@ class LawResult:
 
 
 @dataclass(frozen=True, eq=False)
-class EstimatorReport:
+class EstimatorReport(Result):
     """How an estimator fared under every law; printed, a line a law.
 
     Attributes
@@ -83,6 +84,18 @@ class EstimatorReport:
     def failures(self) -> tuple[LawResult, ...]:
         """The laws that were broken."""
         return tuple(result for result in self.results if result.passed is False)
+
+    def _table(self) -> dict[str, Any]:
+        """A row a law."""
+        verdict = {True: "holds", False: "BROKEN", None: "not applicable"}
+        return {
+            "law": np.array([result.law for result in self.results]),
+            "verdict": np.array([verdict[result.passed] for result in self.results]),
+            "message": np.array([result.message for result in self.results]),
+        }
+
+    def _head(self) -> str:
+        return f"EstimatorReport({len(self.results)} laws, {len(self.failures)} broken)"
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.results))

@@ -147,7 +147,7 @@ def test_changing_all_units_is_the_same_whatever_the_ranking(reference):
 
 
 def test_summary_holds_the_means_and_bands_around_them(results):
-    s, rows = results.summary, results.samples
+    s, rows = results.means, results.samples
     for i in range(0, len(s["k"]), 5):
         some = (rows["repair"] == s["repair"][i]) & (rows["by"] == s["by"][i]) & (rows["k"] == s["k"][i])
         assert s["n"][i] == np.count_nonzero(some) == len(results)
@@ -163,7 +163,7 @@ def test_bands_depend_on_the_seed_alone(reference, results):
         Toy(), reference, MISTAKES, held_out=HELD_OUT, collateral_k=(1, 4), step=0.1, equal_norm=True, **QUICK
     )
     other = evaluate(Toy(), reference, MISTAKES, step=0.1, seed=1, **QUICK)
-    assert np.array_equal(results.summary["wrong_low"], again.summary["wrong_low"])
+    assert np.array_equal(results.means["wrong_low"], again.means["wrong_low"])
     assert not np.array_equal(results.curves["prune"].wrong[-1], other.curves["prune"].wrong[-1])  # the random ranking
     assert np.array_equal(results.curves["prune"].wrong[:-1], other.curves["prune"].wrong[:-1])
 
@@ -176,7 +176,7 @@ def test_a_difference_is_paired(results):
     assert results.difference("pot", "pot", "true", "tune", 4) == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("what", ["summary", "samples"])
+@pytest.mark.parametrize("what", ["means", "samples"])
 def test_csv_holds_the_table(tmp_path, results, what):
     path = results.to_csv(tmp_path / "table.csv", what)
     with path.open(newline="") as file:

@@ -64,7 +64,7 @@ def test_ragged_dead_and_constant_units():
     assert found.comparable.tolist() == [True, True, False, False]
     assert found.best[2:].tolist() == [-1, -1]
     np.testing.assert_allclose(found.loglik[:, 1], compare_families(y[:150, 1]).loglik[:, 0], rtol=1e-9)
-    assert np.sum(found.summary["best"]) == pytest.approx(1.0)
+    assert np.sum(found.by_family["best"]) == pytest.approx(1.0)
     assert "2 comparable" in repr(found)
 
 

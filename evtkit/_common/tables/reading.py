@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from evtkit._common.frames import column_times
 from evtkit._common.tables.cutting import cut
+from evtkit._common.tables.dates import dates, look_like_dates
 from evtkit._common.tables.decoding import decoded, read_bytes
 from evtkit._common.tables.dialect import Dialect
 from evtkit._common.tables.hints import hint
@@ -55,6 +57,10 @@ class Table:
         Columns left out, and why: they hold text throughout, or no values, or are not wanted.
     others : tuple of str
         Other columns with numbers, where columns were asked for by name.
+    time : ndarray of datetime64[us], shape (rows,), or None
+        The rows' dates, if they were asked for and found; in UTC if `zone` is one.
+    zone, time_column : str, or None
+        Their time zone, and the column that has them.
     """
 
     columns: tuple[str, ...]
@@ -62,6 +68,9 @@ class Table:
     labels: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     others: tuple[str, ...] = ()
+    time: NDArray[np.datetime64] | None = None
+    zone: str | None = None
+    time_column: str | None = None
 
     @property
     def missing(self) -> NDArray[np.int64]:
@@ -71,7 +80,7 @@ class Table:
 
 def read_table(
     path: str | Path, columns: Sequence[str] = (), *, label: str | None = None, skip: Sequence[str] = (),
-    dialect: Dialect | None = None,
+    dialect: Dialect | None = None, dated: bool = False, time: str | None = None,
 ) -> Table:  # fmt: skip
     r"""Read numeric columns. A file is read as it is, or refused; no cell, row or column disappears unsaid.
 
@@ -88,6 +97,10 @@ def read_table(
         Columns that are not looked at.
     dialect : Dialect, optional
         How the file is written.
+    dated : bool
+        Look for a column of dates: the only one whose cells are all such as 2026-01-31, with or without a time.
+    time : str, optional
+        The column of dates. Here 31.1.2026, 20260131 and years are dates too.
 
     Returns
     -------
@@ -112,20 +125,24 @@ def read_table(
     (('north', 'south'), [1, 0], "day (text, such as 'Mon')")
     """
     file = _File(str(path), dialect or Dialect())
-    named = [*columns, *([label] if label is not None else []), *skip]
+    named = [*columns, *(name for name in (label, time) if name is not None), *skip]
     unknown = [name for name in named if name not in file.names]
     if not (columns and not unknown):  # who asks for 2024 has seen the header
         file.check_header()
     file.check_names()
     if len(set(columns)) < len(columns):
         raise ValueError(f"a column is asked for twice: {', '.join(columns)}")
-    if both := [name for name in skip if name in (*columns, label)]:
+    if time is not None and time in columns:
+        raise ValueError(f"column {time!r} is asked for as dates and as numbers, wanted one of the two")
+    if both := [name for name in skip if name in (*columns, label, time)]:
         raise ValueError(f"column {both[0]!r} is asked for and to be skipped, wanted one of the two")
     if unknown:
         raise ValueError(f"no column {unknown[0]!r} in {path}; it has {listed(file.names)}{file.headless}")
     if file.height == 0:
         raise ValueError(f"{path} has a header but no rows")
-    candidates = [name for name in file.names if name != label and name not in (columns or skip)]
+    if dated and time is None:
+        time = file.column_of_dates(columns, skip)
+    candidates = [name for name in file.names if name not in (label, time) and name not in (columns or skip)]
     chosen, skipped, others = list(columns), [], []
     for name in candidates:
         if columns:
@@ -140,7 +157,8 @@ def read_table(
     values = np.column_stack([file.values(name) for name in chosen])
     labels = None if label is None else file.labels(label)
     skipped += [Skipped(name, "as asked for") for name in skip if not columns]
-    return Table(tuple(chosen), values, labels, tuple(skipped), tuple(others))
+    when, zone = (None, None) if time is None else file.times(time)
+    return Table(tuple(chosen), values, labels, tuple(skipped), tuple(others), when, zone, time)
 
 
 class _File:
@@ -168,6 +186,7 @@ class _File:
         self.height = len(cells) // len(first)
         self._texts: Callable[[int], pl.Series] = lambda place: cells.gather_every(len(first), place)
         self._types = [""] * len(first)
+        self._column: Callable[[int], pl.Series] = self._texts
         values, other = numbers(cells, self._dialect.decimal, self._dialect.na)
         self._values, self._other = list(values.reshape(-1, len(first)).T), list(other.reshape(-1, len(first)).T)
 
@@ -182,6 +201,7 @@ class _File:
             raise ValueError(f"cannot read {self.path}: {str(error).strip().splitlines()[0]}") from None
         self._first, self.names, self.height = None, list(frame.columns), frame.height
         self._texts = lambda place: frame.to_series(place).cast(pl.String, strict=False).fill_null("").str.strip_chars()
+        self._column = frame.to_series
         self._types, self._values, self._other = [], [], []
         absent = [float(text) for text in self._dialect.na if is_number(text, ".")]
         for place, kind in enumerate(frame.dtypes):
@@ -288,6 +308,38 @@ class _File:
     def labels(self, name: str) -> tuple[str, ...]:
         """A column as text."""
         return tuple(self._texts(self._place[name]).to_list())
+
+    def column_of_dates(self, columns: Sequence[str], skip: Sequence[str]) -> str | None:
+        """The only column of dates, if there is one, that is neither asked for nor to be skipped."""
+        found = [
+            name
+            for name, place in self._place.items()
+            if name not in columns and name not in skip
+            and (self._types[place].startswith("Date")
+                 or (not self._types[place] and self._other[place].all() and look_like_dates(self._texts(place))))
+        ]  # fmt: skip
+        return found[0] if len(found) == 1 else None
+
+    def times(self, name: str) -> tuple[NDArray[np.datetime64], str | None]:
+        """A column as dates; ValueError if one is missing or something else."""
+        place = self._place[name]
+        where = f"column {name!r} of {self.path} must be dates"
+        column = self._column(place)
+        if self._types[place].startswith("Date"):
+            found = column_times(column)
+        else:
+            column = self._texts(place)
+            if (blank := (column == "").to_numpy()).any():
+                raise ValueError(f"{where}, got none in row {int(np.argmax(blank)) + 1}")
+            try:
+                found = dates(column)
+            except ValueError as error:
+                raise ValueError(f"{where}; {error}") from None
+        if found is None:
+            raise ValueError(f"{where} such as 2026-01-31 or 2026-01-31 12:30, got {column[0]!r} in row 1")
+        if (absent := np.isnat(found[0])).any():
+            raise ValueError(f"{where}, got none in row {int(np.argmax(absent)) + 1}")
+        return found
 
     def _advice(self, place: int) -> str:
         """What to do about cells that look like numbers and are none."""

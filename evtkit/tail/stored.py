@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -46,6 +47,7 @@ _TAIL = {
     "largest": Array("f4 f8", "channels* kept", nan=True),
     "sample": Array("f4 f8", "channels* rows", nan=True, optional=True),
     "names": Array("U", "channels*", optional=True),
+    "time": Array("i8", "rows", optional=True),
 }
 
 _SKETCH = {
@@ -63,7 +65,12 @@ _CLOSE = 1e-6  # relative: what is stored was summed in another order
 def check_tail(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "") -> None:
     """Refuse what no Tail was saved as: its arrays, whose names begin with a prefix, its side and its method."""
     check_arrays(arrays, _TAIL, prefix)
-    keys(words, {"side", "method"})
+    dated = {"zone", "unordered"} if prefix + "time" in arrays else set()
+    keys(words, {"side", "method", *dated}, {"side", "method", "library", *dated})
+    if words.get("library") is not None:
+        text(words["library"], "library", ("pandas", "polars"))
+    if prefix + "time" in arrays:
+        _check_dates(arrays[prefix + "time"], words)
     sign = 1.0 if text(words["side"], "side", ("upper", "lower")) == "upper" else -1.0
     method = text(words["method"], "method", METHOD_NAMES)
     one = {name: np.atleast_1d(arrays[prefix + name]) for name in _TAIL if prefix + name in arrays}
@@ -80,6 +87,18 @@ def check_tail(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "")
         if "sample" in one:
             _check_sample(np.atleast_2d(one["sample"]), largest, u, one, sign)
         _check_fit(np.where(above, y, np.nan), one, method)
+
+
+def _check_dates(time: Int, words: Mapping[str, Any]) -> None:
+    """Times in microseconds, in order, and a time zone that is known here."""
+    _must(bool(np.all(time[1:] >= time[:-1])), "the times are not in ascending order")
+    _must(time.min(initial=0) > np.iinfo(np.int64).min, "a time is missing")
+    integer(words["unordered"], "unordered")
+    if words["zone"] is not None:
+        try:
+            ZoneInfo(words["zone"])
+        except (TypeError, ValueError, OSError, KeyError):
+            raise ValueError(f"zone {words['zone']!r:.60} is unknown") from None
 
 
 def _check_ascending(largest: NDArray[Any], count: Int) -> None:

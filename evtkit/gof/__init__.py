@@ -20,6 +20,7 @@ from scipy.interpolate import CubicSpline
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
+from evtkit._common.results import Result
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _BLOCK = 1 << 20  # simulated excesses held at a time
 
 
 @dataclass(frozen=True, eq=False)
-class GoodnessOfFit:
+class GoodnessOfFit(Result):
     """Goodness of fit of one or many channels; every array has one entry a channel, 0-d for 1-D input.
 
     Attributes
@@ -168,10 +169,10 @@ def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
 @cache
 def _table(statistic: str) -> tuple[CubicSpline, Float]:
     """Percentage points as a function of 1/(1 + ξ), and the log odds of their probabilities, both for descending p."""
-    from evtkit import _gof_table
+    from evtkit.gof import points as table
 
-    p = np.array(_gof_table.P)
-    points = np.array(getattr(_gof_table, statistic))
+    p = np.array(table.P)
+    points = np.array(getattr(table, statistic))
     return CubicSpline(np.linspace(0.0, 2.0, len(points)), points), np.log(p) - np.log1p(-p)
 
 

@@ -11,15 +11,17 @@ import numpy as np
 from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
-from evtkit._common.frames import check_names, frame_labels, like, unlabelled
-from evtkit._empirical import Body
-from evtkit._notes import advice
-from evtkit._stored import check_tail
+from evtkit._common.frames import by_channel, check_names, frame_labels, like, unlabelled
+from evtkit._common.results import Result
+from evtkit.dated import Dates
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 from evtkit.gof import goodness_of_fit
-from evtkit.intervals import Interval, return_level_interval, xi_interval
+from evtkit.intervals import Inference, Interval
 from evtkit.predictive import Predictive
 from evtkit.ranking import Channels, rank
+from evtkit.tail.empirical import Body
+from evtkit.tail.notes import advice
+from evtkit.tail.stored import check_tail
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +41,7 @@ _WHOLE = 1.0 + 1e-12  # lest a product of rounded numbers miss a whole one
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
+class Tail(Inference, Result):
     """A peaks-over-threshold model: the empirical distribution up to a threshold u, a generalised Pareto tail above it.
 
     `sf`, `logsf`, `isf` and `rank` are about the next observation: they allow for the uncertainty of what was fitted.
@@ -80,6 +82,10 @@ class Tail:
         The estimator, as in `fit_gpd`.
     names : ndarray of str, or None
         Names of the channels, (channels,) or 0-d: those of the columns of a data frame that was fitted.
+    dates : Dates, or None
+        When the observations were made, if they had dates; in the order of `sample`.
+    library : str or None
+        "pandas" or "polars", where a data frame of it was fitted: one number a channel then comes with the names.
     """
 
     threshold: Float
@@ -102,6 +108,8 @@ class Tail:
     side: str = "upper"
     method: str = "mle"
     names: NDArray[np.str_] | None = None
+    dates: Dates | None = None
+    library: str | None = None
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -221,13 +229,27 @@ class Tail:
         return self._like(p, out)
 
     @overload
-    def return_level(self, period: ArrayLike) -> Float: ...
+    def return_level(self, period: ArrayLike, *, per: str | float = ..., extremal_index: ArrayLike = ...) -> Float: ...
 
     @overload
-    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+    def return_level(
+        self,
+        period: ArrayLike,
+        *,
+        interval: float,
+        method: str = ...,
+        per: str | float = ...,
+        extremal_index: ArrayLike = ...,
+    ) -> Interval: ...
 
     def return_level(
-        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+        self,
+        period: ArrayLike,
+        *,
+        interval: float | None = None,
+        method: str = "bartlett",
+        per: str | float = 1.0,
+        extremal_index: ArrayLike = 1.0,
     ) -> Float | Interval:
         """The textbook's level exceeded once in `period` observations, on average: ``isf(1/period, law="plug-in")``.
 
@@ -237,22 +259,34 @@ class Tail:
         Parameters
         ----------
         period : array_like
-            Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data.
+            Numbers of observations, > 1; e.g. 100 · 365 for the hundred-year level of daily data. One period, or a
+            list of k, is asked of every channel; an array of two or more axes has the channels on its last one, and so
+            has a series or data frame of pandas that names them.
         interval : float in (0, 1), optional
             Also confidence limits at this level, for tails fitted by maximum likelihood.
-        method : {"profile", "delta"}
-            Of the interval, as in `evtkit.intervals.return_level_interval`.
+        method : {"bartlett", "profile", "delta"}
+            Of the interval: profile likelihood, which "bartlett" corrects where a channel has fewer than 100 excesses;
+            or the delta method; see `evtkit.intervals.return_level_interval`.
+        per : str or float
+            What `period` counts: "year", "month", "week", "day" or "hour", for tails with dates; or a number of
+            observations.
+        extremal_index : float or array_like of shape (channels,)
+            θ in (0, 1]. Below 1 the level is the one that a *cluster* of exceedances reaches once in `period`
+            observations, x with P(X > x) = 1/(θ · period) (Coles 2001, section 5.3.3); see `evtkit.dependence`.
 
         Returns
         -------
         ndarray of float64, or Interval
-            Shaped as `isf(1/period)`. With `interval` an `evtkit.intervals.Interval` of that shape, whose limits are
-            NaN where there are none: in channels without a fit, and for levels at or below the threshold.
+            For a tail of one channel without an axis: shaped as `period`. Of several channels: (channels,) for one
+            period, (k, channels) for a list of k, and else shaped as `period`. With `interval` an
+            `evtkit.intervals.Interval` of that shape, whose lower limits are the lower numbers on either side. Limits
+            are NaN where there are none: in channels without a fit, and for levels at or before the threshold.
 
         Raises
         ------
         ValueError
-            If a period is not above 1, or an interval is asked of another estimator.
+            If a period is not above one observation, the last of several axes is not the channels, θ is not in (0, 1],
+            an interval is asked of another estimator, or `per` is a name and there are no dates.
 
         Examples
         --------
@@ -261,19 +295,27 @@ class Tail:
         >>> hundred_years = tail.return_level(36500, interval=0.95)
         >>> print(f"{hundred_years.estimate:.1f}, between {hundred_years.lower:.1f} and {hundred_years.upper:.1f}")
         38.4, between 24.1 and 77.5
+        >>> many = fit_tail(gpd.rvs(0.2, 1.0, size=(3650, 4), rng=1), quantile=0.9)
+        >>> many.return_level([365, 3650, 36500], interval=0.95).upper.shape
+        (3, 4)
+        >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]")
+        >>> dated = fit_tail(gpd.rvs(0.2, 1.0, size=3652, rng=1), quantile=0.9, time=days)
+        >>> print(f"{dated.return_level(100, per='year'):.1f}")
+        38.7
         """
-        m = self._numbers(period, "period")
+        m = self._periods(period) * self.observations_per(per)
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
-        estimate = self.isf(1.0 / m, law="plug-in")
+        theta = real_array(extremal_index, "extremal_index").astype(np.float64)
+        if not np.all((theta > 0.0) & (theta <= 1.0)):
+            raise ValueError(
+                f"extremal_index must lie in (0, 1], got {theta[~((theta > 0.0) & (theta <= 1.0))].flat[0]}"
+            )
+        m = np.maximum(np.broadcast_to(m * theta, np.broadcast_shapes(m.shape, theta.shape, self.threshold.shape)), 1.0)
+        estimate = np.asarray(self.isf(1.0 / m, law="plug-in"))
         if interval is None:
             return self._like(period, estimate)
-        return self._level_interval(m, np.asarray(estimate), interval, method)
-
-    def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
-        """Confidence interval of the shape ξ of each channel; see `evtkit.intervals.xi_interval`."""
-        self._need_likelihood("an interval")
-        return xi_interval(self.excesses, level=level, method=method)
+        return replace(self._level_interval(m, estimate, interval, method), names=self.names)
 
     def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
         """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
@@ -313,6 +355,43 @@ class Tail:
             raise ValueError("ranking needs a tail of several channels, got one; fit x of shape (n, channels)")
         _check_law(law)
         return rank(self._channels(law), self._numbers(x, "x"), by, rng=rng, names=names)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def observations_per(self, per: str | float) -> float:
+        """Observations in one year, month, week, day or hour; a number as it is. Errors as in `Dates.observations_per`.
+
+        Raises
+        ------
+        ValueError
+            Also where the tail has no dates.
+        """
+        if self.dates is not None:
+            return self.dates.observations_per(per)
+        if isinstance(per, str):
+            raise ValueError(f"per={per!r} needs dates; fit a series with dates, or give per a number of observations")
+        return Dates(np.empty(0, dtype="M8[us]")).observations_per(per)
+
+    @property
+    def excesses_per_year(self) -> Float:
+        """How many observations a year are beyond the threshold, by the dates; of clusters, how many events."""
+        return np.asarray(self.exceedance_rate * self.observations_per("year"))
+
+    @property
+    def times_beyond(self) -> NDArray[np.datetime64]:
+        """When the observations of one channel were beyond the threshold, as the clock in the time zone shows it.
+
+        Raises
+        ------
+        ValueError
+            If the tail has several channels, no dates, or did not keep its sample.
+        """
+        if self.threshold.ndim:
+            raise ValueError(f"times are of one channel, got {len(self)}; pick one: tail[0]")
+        if self.dates is None or self.sample is None:
+            raise ValueError("times need dates and the sample; fit a series with dates, with keep_sample=True")
+        with np.errstate(invalid="ignore"):
+            return self.dates.local()[self.sample > self._sign * self.threshold]
 
     # -- what was fitted -----------------------------------------------------------------------------------------------
 
@@ -390,7 +469,17 @@ class Tail:
         if self.sample is not None:
             ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
         n, left_out, excesses = np.atleast_1d(self.n), np.atleast_1d(self.left_out), self.excesses.reshape(-1, channels)
-        return advice(fit, n, excesses, left_out, names, ordered, p)
+        return (*self._dates_in_words(), *advice(fit, n, excesses, left_out, names, ordered, p))
+
+    def _dates_in_words(self) -> tuple[str, ...]:
+        """What is wrong with the dates, and how many observations are missing of those that have one."""
+        if self.dates is None:
+            return ()
+        total = len(self.dates.time)
+        missing = (total - self.n - self.left_out).reshape(-1)
+        where = f" of one channel, {int(missing.min()):,} of another" if np.ptp(missing) else ""
+        lines = [f"{int(missing.max()):,} of {total:,} values are missing{where}"] if np.any(missing > 0) else []
+        return (*self.dates.remarks, *lines)
 
     def __len__(self) -> int:
         return self.threshold.size
@@ -439,19 +528,22 @@ class Tail:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, atomically; `Tail.load` restores it bit for bit."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
-        write_arrays(path, "Tail", arrays, {"side": self.side, "method": self.method})
+        words: dict[str, Any] = {"side": self.side, "method": self.method, "library": self.library}
+        if self.dates is not None:
+            arrays["time"] = self.dates.time.astype(np.int64)
+            words |= {"zone": self.dates.zone, "unordered": self.dates.unordered}
+        write_arrays(path, "Tail", arrays, words)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tail:
         """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
-        arrays, attributes = read_arrays(path, "Tail", check_tail)
-        return cls(**arrays, **attributes)
+        arrays, words = read_arrays(path, "Tail", check_tail)
+        dates = None
+        if "time" in arrays:
+            dates = Dates(arrays.pop("time").astype("M8[us]"), words.pop("zone"), words.pop("unordered"))
+        return cls(**arrays, **words, dates=dates)
 
     # -- inside --------------------------------------------------------------------------------------------------------
-
-    @property
-    def _sign(self) -> float:
-        return 1.0 if self.side == "upper" else -1.0
 
     def _channels(self, law: str) -> Channels:
         """What a ranking may look at."""
@@ -473,28 +565,18 @@ class Tail:
         known = np.where(self.is_fitted, x, self.threshold)
         return np.where(self.is_fitted, np.asarray(self.logsf(known, law=law)), 0.0)
 
-    def _level_interval(self, period: Float, estimate: Float, level: float, method: str) -> Interval:
-        """Limits of return levels, of the side of the tail; period and estimate as in `return_level`."""
-        self._need_likelihood("an interval")
-        estimate = estimate.copy()
-        channels = np.atleast_1d(self.threshold).size
-        m = np.broadcast_to(period, estimate.shape).reshape(-1, channels)
-        rate, u = np.atleast_1d(self.exceedance_rate), np.atleast_1d(self.threshold)
-        excesses = self.excesses.reshape(-1, channels)
-        low, high = np.full(m.shape, np.nan), np.full(m.shape, np.nan)
-        for row, periods in enumerate(m):
-            some = np.atleast_1d(self.is_fitted) & (rate * periods > 1.0) & np.isfinite(periods)
-            if not np.any(some):
-                continue
-            found = return_level_interval(excesses[:, some], periods[some], rate=rate[some], level=level, method=method)
-            reach = np.array([found.lower, found.upper])
-            low[row, some], high[row, some] = u[some] + reach if self._sign > 0 else (u[some] - reach)[::-1]
-        shape = estimate.shape
-        return Interval(estimate, low.reshape(shape), high.reshape(shape), level, method, self.status)
-
-    def _need_likelihood(self, what: str) -> None:
-        if self.method != "mle":
-            raise ValueError(f"{what} needs a maximum-likelihood fit, got method {self.method!r}")
+    def _periods(self, period: ArrayLike) -> Float:
+        """Periods with the channels on the last axis, or 1 for all of them."""
+        m = self._numbers(period, "period")
+        named = frame_labels(period)
+        channels = self.threshold.size
+        if not self.threshold.ndim or not m.ndim:
+            return m
+        if m.ndim == 1 and (named is None or named.channels is None):
+            return m[:, None]
+        if m.shape[-1] not in (1, channels):
+            raise ValueError(f"period must have {channels} channels on the last of its axes, got shape {m.shape}")
+        return m
 
     def _numbers(self, x: ArrayLike, argument: str) -> Float:
         """Numbers as float64; the columns of a data frame are compared with the channels."""
@@ -503,7 +585,9 @@ class Tail:
         return real_array(x, argument).astype(np.float64)
 
     def _like(self, x: ArrayLike, out: Float) -> Float:
-        """A result as NumPy's functions return it, or labelled as x is."""
+        """A result as NumPy's functions return it, or labelled as x is; of one number with the channels' names."""
+        if self.library is not None and self.names is not None and self.names.ndim and np.ndim(x) == 0:
+            return cast("Float", by_channel(out, self.names, self.library))
         return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
 
     def _position(self, name: str) -> int:
