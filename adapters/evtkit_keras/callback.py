@@ -16,8 +16,8 @@ import numpy as np
 from evtkit.saliency.batches import Batches
 from evtkit.saliency.calibration import calibrate, check_settings
 from evtkit.saliency.combine import check_ranking
-from evtkit.saliency.mistakes import mistaken
 from evtkit.saliency.reporting import report as write_report
+from evtkit.saliency.tasks import mistaken
 from evtkit_keras.model import KerasModel
 from evtkit_keras.samples import batches
 

@@ -61,7 +61,7 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random ranking and the bootstrap.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def saliency(model: str, samples: Path, **options: Any) -> None:
-    """Rank the filters of MODEL by how much they add to the loss of the mistakes among SAMPLES, and how unusually.
+    """Say which filters of MODEL are at fault for the mistakes among SAMPLES, if any, and rank all of them.
 
     MODEL is module:function; the function takes nothing and returns the network wrapped for saliency:
     evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network). The module is looked for in the current folder
@@ -79,6 +79,7 @@ def saliency(model: str, samples: Path, **options: Any) -> None:
 
 def _run(model: str, samples: Path, **o: Any) -> None:
     from evtkit.saliency.evaluation import evaluate
+    from evtkit.saliency.finding import suspects
 
     network = load_function(model)()
     if not isinstance(network, SaliencyModel):
@@ -97,6 +98,11 @@ def _run(model: str, samples: Path, **o: Any) -> None:
         raise ValueError("samples must include mistakes, got none (--all-samples ranks all)")
     parts = Batches(_rows(x, chosen), y[chosen], o["batch_size"])
     profiles = np.concatenate([network.profile(*part) for part in parts])
+    found = None
+    if wrong.any() and reference.mistakes is not None:
+        bad = np.flatnonzero(wrong)
+        found = suspects(network, reference, (_rows(x, bad), y[bad]), batch_size=o["batch_size"])
+        _say_lines("", repr(found))
     ranking = reference.rank(profiles, o["by"], combine=o["combine"], rng=o["seed"])
     k = min(o["top"], len(network.units))
     _say_lines("", ranking.table(k), "", ranking.enrichment(k))
@@ -115,7 +121,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
         from evtkit.saliency.reporting import report
 
         families = reference.compare_families()
-        written = report(o["page"], reference, ranking=ranking, results=results, families=families, k=k)
+        written = report(o["page"], reference, suspects=found, ranking=ranking, results=results, families=families, k=k)
         _say_lines("", written)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from evtkit.saliency.batches import Batches, held_out_split
 from evtkit.saliency.calibration import calibrate
 from evtkit.saliency.evaluation import evaluate
+from evtkit.saliency.finding import suspects
+from evtkit.saliency.repairing import repair
 from evtkit.saliency.reporting import report
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from evtkit.saliency.finding import Suspects
     from evtkit.saliency.protocol import SaliencyModel
+    from evtkit.saliency.reference import Reference
+    from evtkit.saliency.repairs import Repair
 
 __all__ = ["run"]
 
@@ -34,6 +39,7 @@ _PRUNE = (1, 3, 5, 10, 25, 50)
 _TUNE = (1, 3, 5, 10, 25)
 _STEP = 1e-3
 _STEP_AT_ONCE = 2e-3
+_DAMAGED = "stage1.0[4]"
 
 
 def run(output: Path, progress: bool = True) -> str:
@@ -82,6 +88,7 @@ def _run(output: Path, progress: bool) -> str:
     wrong = np.flatnonzero(~right_rotated)
     seen, unseen = wrong[::2], wrong[1::2]  # one half shows which filters matter, the other whether that carries over
 
+    planted, found, mended = _fault_found_and_repaired(net, reference, digits)
     ranking = reference.rank(net.profile(rotated[seen], labels[seen]))
     some = seen[:_MANY]
     results = evaluate(
@@ -98,9 +105,10 @@ def _run(output: Path, progress: bool) -> str:
         cast("Figure", figure).savefig(output / f"saliency-{name}.png", dpi=150)
     once = _repaired_at_once(net, ranking.top(25), rotated, clean, labels, seen, unseen, right)
     page = report(
-        output / "saliency.html", reference, ranking=ranking, results=results, families=families,
+        output / "saliency.html", reference, suspects=found, repair=mended, ranking=ranking, results=results,
+        families=families,
         pictures=[_examples(rotated[seen], labels[seen], net.predict(rotated[seen]).argmax(axis=1))],
-        notes=["A small network and few mistakes: the bands are wide, and nothing here is a benchmark.", once],
+        notes=[planted, "A small network and few mistakes: the bands are wide, and nothing here is a benchmark.", once],
         title="Digits turned by 20 degrees",
     )  # fmt: skip
     head, *rows = results.table((max(_TUNE),)).splitlines()
@@ -108,7 +116,8 @@ def _run(output: Path, progress: bool) -> str:
     return "\n".join([
         f"A small CNN on scikit-learn's digits: {100 * right.mean():.1f} % right; turned by {_ANGLE:.0f} degrees "
         f"{100 * right_rotated.mean():.1f} %.",
-        f"{reference!r}", "", f"The filters behind {len(seen)} of its {len(wrong)} mistakes:", ranking.table(5), "",
+        f"{reference!r}", "", planted, found.table(3), f"{mended!r}", "",
+        f"The filters behind {len(seen)} of its {len(wrong)} mistakes:", ranking.table(5), "",
         f"Repaired one by one ({len(results)} mistakes, a step of {_STEP} in {max(_TUNE)} filters; see the report):",
         *tuned, "", once, "", f"report  {page}",
     ])  # fmt: skip
@@ -166,6 +175,24 @@ def _rotated(x: NDArray[np.float32]) -> NDArray[np.float32]:
     from scipy.ndimage import rotate
 
     return np.asarray(rotate(x, _ANGLE, axes=(2, 3), reshape=False, order=1), dtype=np.float32)
+
+
+def _fault_found_and_repaired(net: Any, reference: Reference, digits: _Digits) -> tuple[str, Suspects, Repair]:
+    """One filter is damaged for a while: is it found, and is what it broke repaired?"""
+    x, y = digits.x[digits.test], digits.y[digits.test]
+    right = net.predict(x).argmax(axis=1) == y
+    x, y = x[right], y[right]
+    unit = int(net.units.resolve([_DAMAGED])[0])
+    with net.scaled([unit], -1.0):
+        wrong = net.predict(x).argmax(axis=1) != y
+        found = suspects(net, reference, (x[wrong][:10], y[wrong][:10]))
+        mended = repair(net, reference, (x[wrong], y[wrong]), (x[~wrong], y[~wrong]), budget=0.02)
+    place = found.ranked.tolist().index(unit) + 1
+    text = (
+        f"A planted fault: the sign of filter {_DAMAGED} is turned, and {int(wrong.sum())} of {len(y)} digits that "
+        f"were right go wrong. From ten of them the filter is found in place {place} of {len(net.units)}."
+    )
+    return text, found, mended
 
 
 def _repaired_at_once(

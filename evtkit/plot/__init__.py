@@ -22,6 +22,7 @@ style in force, and the other colours hold on light and dark. Names and units ar
 `families`                   do other distributions describe the excesses better?
 `unit_depth`                 improbability of a network's units over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
+`repair_frontier`            what the candidates of a repair correct over what they cost
 `input_saliency`             an image, and where the first units look
 ============================ ===========================================================================================
 """
@@ -35,7 +36,7 @@ except ImportError as error:
 
 from evtkit.plot.dated import counts, series
 from evtkit.plot.fitted import density, probability, quantile
-from evtkit.plot.networks import families, input_saliency, repair_curves, unit_depth
+from evtkit.plot.networks import families, input_saliency, repair_curves, repair_frontier, unit_depth
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
 from evtkit.plot.ratios import l_moment_ratios
@@ -55,6 +56,7 @@ __all__ = [
     "quantile",
     "ranking",
     "repair_curves",
+    "repair_frontier",
     "return_level",
     "series",
     "stability",

@@ -12,7 +12,7 @@ from evtkit._common.checks import real_array
 from evtkit.plot._axes import BAND, MARK, MODEL, axes, ink, literal, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
@@ -43,6 +43,32 @@ if TYPE_CHECKING:
 
         def top(self, k: int) -> NDArray[np.int64]: ...
 
+    class _Tried(Protocol):
+        """One change of the weights that was looked at."""
+
+        @property
+        def candidate(self) -> str: ...
+        @property
+        def corrected(self) -> float: ...
+        @property
+        def learnt(self) -> float: ...
+        @property
+        def lost(self) -> float: ...
+
+    class _Repair(Protocol):
+        """What is drawn of a repair, which `evtkit.saliency.repair` makes."""
+
+        @property
+        def tried(self) -> Sequence[_Tried]: ...
+        @property
+        def chosen(self) -> int: ...
+        @property
+        def budget(self) -> float: ...
+        @property
+        def corrected(self) -> Any: ...
+        @property
+        def lost(self) -> Any: ...
+
     class _RepairResults(Protocol):
         """What is drawn of a repair's outcome, which `evtkit.saliency.evaluate` measures."""
 
@@ -54,7 +80,7 @@ if TYPE_CHECKING:
         def means(self) -> dict[str, NDArray[Any]]: ...
 
 
-__all__ = ["families", "input_saliency", "repair_curves", "unit_depth"]
+__all__ = ["families", "input_saliency", "repair_curves", "repair_frontier", "unit_depth"]
 
 COLOURS = {
     "pot": MODEL,
@@ -185,6 +211,46 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     labels = [literal(name) for name in results.by]  # given here, for one that begins with _ would be hidden
     figure.legend(lines[: len(labels)], labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
+
+
+def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
+    """What a repair's candidates correct over what they cost, step by step, and what the one taken does elsewhere.
+
+    Parameters
+    ----------
+    repair : evtkit.saliency.Repair
+        What `evtkit.saliency.repair` made.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        A line a candidate, of the mistakes that choose. The budget is shaded. The cross, with its 95 % intervals, is
+        the change that was taken, on samples that had no say.
+    """
+    ax = axes(ax, 6.4, 3.8)
+    colours = (MARK, "#c1352b", "#bc7a00", "#9467bd", MODEL, *OTHERS)
+    names = list(dict.fromkeys(one.candidate for one in repair.tried))
+    ax.axvspan(0.0, 100 * repair.budget, color=ink(ax), alpha=0.06, linewidth=0)
+    for number, name in enumerate(names):
+        own = [one for one in repair.tried if one.candidate == name]
+        colour = colours[number % len(colours)]
+        ax.plot([100 * one.lost for one in own], [100 * one.corrected for one in own], marker="o", markersize=3.0,
+                linewidth=1.0, color=colour, alpha=0.8, label=name)  # fmt: skip
+    if repair.chosen >= 0:
+        x, y = repair.lost, repair.corrected
+        across = [[100 * (x.value - x.low)], [100 * (x.high - x.value)]]
+        along = [[100 * (y.value - y.low)], [100 * (y.high - y.value)]]
+        ax.errorbar(100 * x.value, 100 * y.value, xerr=across, yerr=along, fmt="X", markersize=8, capsize=2,
+                    color=ink(ax), linewidth=1.0, label="taken, on others", zorder=4)  # fmt: skip
+    ax.set(xlabel="lost of the samples to keep [%]", ylabel="mistakes corrected [%]", ylim=(-4.0, 104.0))
+    costs = sorted(one.lost for one in repair.tried)
+    most = costs[int(0.9 * (len(costs) - 1))] if costs else 0.0
+    ax.set_xlim(-0.05 * (1 + 100 * most), 100 * max(1.2 * most, 2.0 * repair.budget, repair.lost.value * 1.2))
+    quiet(ax)
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
 
 
 def families(comparison: FamilyComparison, figure: Figure | None = None) -> Figure:

@@ -4,6 +4,7 @@ Framework-free: a network is known through the few methods of `SaliencyModel`, w
 for PyTorch and `evtkit_keras.KerasModel` for Keras. The way data takes::
 
     calibrate(model, batches) ──► Reference ──► .rank(profile) ──► UnitRanking ──► .table() .enrichment()
+                                      ├──► suspects(model, reference, mistakes) ──► Suspects ──► .table()
                                       └──► evaluate(model, reference, mistakes) ──► RepairResults ──► .table()
 
 The names below are loaded when first used.
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from evtkit.saliency.batches import held_out_split as held_out_split
     from evtkit.saliency.calibration import calibrate as calibrate
     from evtkit.saliency.evaluation import evaluate as evaluate
+    from evtkit.saliency.finding import Suspects as Suspects
+    from evtkit.saliency.finding import suspects as suspects
     from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
     from evtkit.saliency.protocol import UnitGradient as UnitGradient
     from evtkit.saliency.rankings import Enrichment as Enrichment
     from evtkit.saliency.rankings import UnitRanking as UnitRanking
     from evtkit.saliency.reference import Reference as Reference
+    from evtkit.saliency.repairing import repair as repair
+    from evtkit.saliency.repairs import Repair as Repair
     from evtkit.saliency.reporting import report as report
     from evtkit.saliency.results import RepairCurves as RepairCurves
     from evtkit.saliency.results import RepairResults as RepairResults
@@ -35,16 +40,20 @@ _DEFINED_IN = {
     "Coverage": "units",
     "Enrichment": "rankings",
     "Reference": "reference",
+    "Repair": "repairs",
     "RepairCurves": "results",
     "RepairResults": "results",
     "SaliencyModel": "protocol",
+    "Suspects": "finding",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
     "Units": "units",
     "calibrate": "calibration",
     "evaluate": "evaluation",
     "held_out_split": "batches",
+    "repair": "repairing",
     "report": "reporting",
+    "suspects": "finding",
 }
 
 __all__ = sorted(_DEFINED_IN)

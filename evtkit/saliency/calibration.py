@@ -13,8 +13,9 @@ from tqdm import tqdm
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
-from evtkit.saliency.mistakes import mistaken
+from evtkit.saliency.mistakes import UsualMistakes
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
+from evtkit.saliency.tasks import mistaken
 from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def calibrate(
     """Learn what every unit's saliency usually is.
 
     Profiles go into a `TailSketch`, which keeps the largest (1 − quantile) share of every unit's values and their mean
-    and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951).
-    Memory: about (1 − quantile) · n · units values. The published protocol is ``normalize=None``.
+    and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951). Up
+    to 128 profiles of samples that the network gets wrong are kept whole, for `suspects`.
+    Memory: about ((1 − quantile) · n + 128) · units values. The published protocol is ``normalize=None``.
 
     Parameters
     ----------
@@ -126,12 +128,19 @@ def calibrate(
                 continue
             if seen > bound:
                 raise ValueError(f"samples must be at most as many as announced, n_samples = {bound}, got more")
-            profiles = _usable(model, x, y, size, which, wrong)
-            if len(profiles):
+            profiles = _profiles(model, x, y, size)
+            scaled = normalized(profiles, normalize)
+            if state.mistakes is None:
+                state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
+            if which == "correct" or state.mistakes.wants(state.seen, size):
+                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
+                state.mistakes.update(profiles, scaled, missed, state.seen)
+                scaled = scaled[~missed] if which == "correct" else scaled
+            if len(scaled):
                 if state.sketch is None:
                     capacity = max(2, bound - int(quantile * bound))
                     state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
-                state.sketch.update(normalized(profiles, normalize))
+                state.sketch.update(scaled)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
             if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
                 state.save(checkpoint)
@@ -146,7 +155,15 @@ def calibrate(
         state.save(checkpoint)
     tail = state.sketch.fit(quantile=quantile, method=method)
     return Reference(
-        tail, model.units, quantile, which, normalize, model.reduction, n_seen=seen, coverage=str(model.coverage)
+        tail,
+        model.units,
+        quantile,
+        which,
+        normalize,
+        model.reduction,
+        n_seen=seen,
+        coverage=str(model.coverage),
+        mistakes=None if state.mistakes is None else state.mistakes.profiles,
     )
 
 
@@ -217,13 +234,21 @@ def _digest(before: bytes, y: Any) -> bytes:
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
 
 
-def _usable(
-    model: SaliencyModel, x: Any, y: Any, size: int, which: str, wrong: Callable[[Any, Any], Any] | None
-) -> NDArray[np.floating[Any]]:
-    """Profiles of a batch, checked; of its correct samples only if so asked."""
+def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.floating[Any]]:
+    """Profiles of a batch, checked."""
     profiles = np.asarray(model.profile(x, y))
     if profiles.shape != (size, len(model.units)):
         raise ValueError(f"profiles must have shape ({size}, {len(model.units)}), got {profiles.shape}")
-    if which == "correct":
-        profiles = profiles[~mistaken(model, x, y, wrong)]
     return profiles
+
+
+def _missed(
+    model: SaliencyModel, x: Any, y: Any, size: int, wrong: Callable[[Any, Any], Any] | None, needed: bool
+) -> NDArray[np.bool_]:
+    """Which samples are mistakes; none where the task does not say what one is, unless it must."""
+    try:
+        return mistaken(model, x, y, wrong)
+    except ValueError:
+        if needed or wrong is not None:
+            raise
+        return np.zeros(size, dtype=bool)

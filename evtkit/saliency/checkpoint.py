@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.files import read_arrays, write_arrays
+from evtkit.saliency.mistakes import UsualMistakes
 from evtkit.saliency.stored import check_checkpoint
 from evtkit.sketch import TailSketch
 
@@ -36,6 +37,8 @@ class Checkpoint:
         Length of each unit's weights, by which other weights of the same architecture are told.
     sketch : TailSketch or None
         None before the first usable sample.
+    mistakes : UsualMistakes or None
+        The profiles that are kept whole; None before the first.
     batches, seen : int
         Batches and samples that are in it.
     digest : str
@@ -46,6 +49,7 @@ class Checkpoint:
     names: NDArray[np.str_]
     norms: NDArray[np.float64]
     sketch: TailSketch | None = None
+    mistakes: UsualMistakes | None = None
     batches: int = 0
     seen: int = 0
     digest: str = ""
@@ -75,6 +79,8 @@ class Checkpoint:
         if found["sketch"] is not None:
             stored = {name.removeprefix("sketch."): a for name, a in arrays.items() if name.startswith("sketch.")}
             fresh.sketch = TailSketch.from_arrays(stored, found["sketch"])
+        if "mistakes.key" in arrays:
+            fresh.mistakes = UsualMistakes(arrays["mistakes.profiles"], arrays["mistakes.key"])
         fresh.batches, fresh.seen, fresh.digest = found["batches"], found["seen"], found["digest"]
         return fresh
 
@@ -84,6 +90,8 @@ class Checkpoint:
         if self.sketch is not None:
             stored, values = self.sketch.to_arrays()
             arrays |= {f"sketch.{name}": array for name, array in stored.items()}
+        if self.mistakes is not None:
+            arrays |= {"mistakes.profiles": self.mistakes.profiles, "mistakes.key": self.mistakes.key}
         progress = {"batches": self.batches, "seen": self.seen, "digest": self.digest, "sketch": values}
         write_arrays(path, "Checkpoint", arrays, {"settings": self.settings, **progress})
 

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches, labels_of, size_of, take
-from evtkit.saliency.mistakes import mistaken
 from evtkit.saliency.results import METRICS, RepairCurves, RepairResults
+from evtkit.saliency.tasks import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

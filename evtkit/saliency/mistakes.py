@@ -1,4 +1,4 @@
-"""Mistakes: which samples a network gets wrong, by class, by several labels, or by what a task calls wrong."""
+"""Mistakes: profiles of calibration samples that the network gets wrong: what its mistakes usually look like."""
 
 from __future__ import annotations
 
@@ -6,67 +6,79 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import labels_of, plain, size_of
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from evtkit.saliency.protocol import SaliencyModel
+__all__ = ["KEPT", "UsualMistakes"]
 
-    Wrong = Callable[[NDArray[Any], Any], Any]
+KEPT = 128
+"""How many profiles calibration keeps. Memory: so many values a unit."""
 
-__all__ = ["mistaken"]
+_FEWEST = 32  # where there are fewer mistakes, the right samples with the largest saliency stand in
 
 
-def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
-    """Whether each sample is a mistake.
+class UsualMistakes:
+    """Up to 128 of the mistakes among all samples seen, drawn evenly by their number in the stream.
+
+    If there are fewer than 32, the right samples with the largest saliency fill up to these: the ones that the network
+    was least sure of.
 
     Parameters
     ----------
-    model : SaliencyModel
-        The network.
-    x, y
-        Samples and their targets.
-    wrong : callable, optional
-        ``wrong(predictions, y) -> (n,)``, of what `SaliencyModel.predict` returns. By default the most probable class
-        is not the label or, with ``task="labels"``, some label is on the wrong side of a probability of 1/2.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If it is not one answer a sample, or there is no default for such predictions.
+    profiles : ndarray, shape (m, units)
+        What is kept so far.
+    key : ndarray of float64, shape (m,)
+        Ascending: negative, and random, for mistakes; above 0, and the smaller the larger its saliency, for others.
 
     Examples
     --------
-    >>> from evtkit.saliency.toy import Toy, samples
-    >>> net, (x, y) = Toy(), samples(4)
-    >>> mistaken(net, x, (y + [0, 1, 0, 1]) % 4)
-    array([False,  True, False,  True])
-    >>> mistaken(net, x, y, lambda predictions, y: predictions[:, 0] > 0.5).shape
-    (4,)
+    >>> import numpy as np
+    >>> kept = UsualMistakes.none(2)
+    >>> profiles = np.array([[1.0, 0.0], [5.0, 1.0], [2.0, 2.0]])
+    >>> kept.update(profiles, profiles, np.array([False, False, True]), first=0)
+    >>> kept.profiles
+    array([[2., 2.],
+           [5., 1.],
+           [1., 0.]])
     """
-    predictions = np.asarray(model.predict(x))
-    size = size_of(y)
-    if wrong is not None:
-        found = plain(wrong(predictions, y))
-        if found.shape != (size,):
-            raise ValueError(f"wrong must say for each of {size} samples whether it is a mistake, got {found.shape}")
-        return found.astype(bool)
-    task = getattr(model, "task", "classes")
-    if task == "labels":
-        truth = plain(y)
-        if truth.shape != predictions.shape:
-            raise ValueError(f"y must have shape {predictions.shape}, 0 or 1 a label, got {truth.shape}")
-        return np.asarray(((predictions > 0.5) != (truth > 0.5)).reshape(size, -1).any(axis=1))
-    if task != "classes" or predictions.ndim != 2:
-        raise ValueError(
-            f"wrong= must be given, a function of (predictions, y), for predictions of shape {predictions.shape} that "
-            "are no classes' probabilities, got None"
-        )
-    return np.asarray(np.argmax(predictions, axis=1) != labels_of(y))
+
+    def __init__(self, profiles: NDArray[Any], key: NDArray[np.float64]) -> None:
+        self.profiles, self.key = profiles, key
+
+    @classmethod
+    def none(cls, n_units: int, dtype: Any = np.float64) -> UsualMistakes:
+        """Nothing kept yet."""
+        return cls(np.empty((0, n_units), dtype=dtype), np.empty(0))
+
+    def wants(self, first: int, n: int) -> bool:
+        """Whether any of the samples numbered from `first` would be kept if it were a mistake."""
+        return len(self.key) < KEPT or bool(np.any(_drawn(first, n) < self.key[-1]))
+
+    def update(self, profiles: NDArray[Any], kept_as: NDArray[Any], wrong: NDArray[np.bool_], first: int) -> None:
+        """Take in a block.
+
+        Parameters
+        ----------
+        profiles, kept_as : ndarray, shape (rows, units)
+            As they are, and normalised.
+        wrong : ndarray of bool, shape (rows,)
+            Which of them are mistakes.
+        first : int
+            Number of the first in the stream.
+        """
+        with np.errstate(divide="ignore"):
+            key = np.where(wrong, _drawn(first, len(wrong)), 1.0 / np.abs(profiles).mean(axis=1, dtype=np.float64))
+        key = np.concatenate([self.key, key])
+        order = np.argsort(key, kind="stable")
+        mistakes = int(np.count_nonzero(key < 0.0))
+        order = order[: min(KEPT, max(mistakes, _FEWEST))]
+        self.profiles = np.concatenate([self.profiles, kept_as])[order]
+        self.key = key[order]
+
+
+def _drawn(first: int, n: int) -> NDArray[np.float64]:
+    """A number in [−1, 0) for each place in the stream, by the mixing function of SplitMix64 (Steele et al. 2014)."""
+    z = (np.arange(first, first + n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53 - 1.0

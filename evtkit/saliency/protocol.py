@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -63,6 +64,22 @@ class SaliencyModel(Protocol):
 
     def pruned(self, selection: ArrayLike) -> AbstractContextManager[Any]:
         """Context in which the selected units' weights are zero; on leaving they are restored bit for bit."""
+
+    def scaled(self, selection: ArrayLike, factor: float) -> AbstractContextManager[Any]:
+        """Context in which the selected units' weights are multiplied by a factor; restored likewise."""
+
+    def stepping(self, selection: ArrayLike) -> AbstractContextManager[Callable[[Any, float], None]]:
+        """Context in which the selected units can take steps: a function of a gradient and the multiple to subtract."""
+
+    def apply(self, repair: Mapping[str, Any], *, revert: bool = False) -> None:
+        """Write what `export` returned into the network, or take it out again."""
+
+    @property
+    def in_force(self) -> int:
+        """How many of these contexts are entered."""
+
+    def export(self, outer: int = 0) -> dict[str, Any]:
+        """All changes in force but the outermost so many, as arrays by name."""
 
     def tuned(
         self,

@@ -62,6 +62,9 @@ class Reference:
         Calibration samples seen; ``tail.n`` of them were used.
     coverage : str
         What share of the network's parameters the units cover, in words.
+    mistakes : ndarray, shape (m, units), or None
+        Profiles, normalised likewise, of up to 128 calibration samples that the network gets wrong; where these are
+        fewer than 32, the right ones with the largest saliency besides. `suspects` needs it.
 
     Examples
     --------
@@ -85,12 +88,15 @@ class Reference:
     reduction: str = "mean-abs"
     n_seen: int = 0
     coverage: str = ""
+    mistakes: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
             raise ValueError(
                 f"tail must have a channel a unit, got {len(self.tail)} channels for {len(self.units)} units"
             )
+        if self.mistakes is not None and self.mistakes.shape[1:] != (len(self.units),):
+            raise ValueError(f"mistakes must have shape (m, {len(self.units)}), got {self.mistakes.shape}")
         if self.n_seen < self.n_samples:
             object.__setattr__(self, "n_seen", self.n_samples)
 
@@ -191,7 +197,10 @@ class Reference:
                 arrays[f"tail.{part.name}"] = value
             elif value is not None:
                 words[part.name] = value
-        own = {part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("tail", "units")}
+        if self.mistakes is not None:
+            arrays["mistakes"] = self.mistakes
+        apart = ("tail", "units", "mistakes")
+        own = {part.name: getattr(self, part.name) for part in fields(self) if part.name not in apart}
         write_arrays(path, "Reference", arrays, own | {"tail": words})
 
     @classmethod
@@ -202,7 +211,8 @@ class Reference:
             kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
             for kind in ("tail.", "units.")
         }
-        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own)
+        kept = arrays.get("mistakes")
+        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own, mistakes=kept)
 
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
         values = real_array(profile, name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evtkit.reports.page import Part, Section, picture, write_page
 from evtkit.saliency import sections as made
+from evtkit.saliency import verdicts
 
 if TYPE_CHECKING:
     import os
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evtkit.families import FamilyComparison
+    from evtkit.saliency.finding import Suspects
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
+    from evtkit.saliency.repairs import Repair
     from evtkit.saliency.results import RepairResults
 
 __all__ = ["report"]
@@ -24,6 +27,8 @@ def report(
     path: str | os.PathLike[str],
     reference: Reference,
     *,
+    suspects: Suspects | None = None,
+    repair: Repair | None = None,
     ranking: UnitRanking | None = None,
     results: RepairResults | None = None,
     families: FamilyComparison | None = None,
@@ -42,6 +47,10 @@ def report(
         The file; written atomically.
     reference : Reference
         What was calibrated.
+    suspects : Suspects, optional
+        From `suspects`: which units are at fault, first of all.
+    repair : Repair, optional
+        From `repair`: what was tried, and what the change that was taken does.
     ranking : UnitRanking, optional
         Of one sample or of a set of mistakes: adds its table, the depth picture and the enrichment of stages.
     results : RepairResults, optional
@@ -69,10 +78,15 @@ def report(
     ImportError
         If Jinja or Matplotlib is not installed.
     """
+    if suspects is not None and suspects.units != reference.units:
+        raise ValueError(f"suspects must be of the reference's units, got {suspects!r}")
     if ranking is not None and (ranking.order.ndim > 1 or ranking.units != reference.units):
         raise ValueError(f"ranking must be one ranking of the reference's units, got {ranking!r}")
     count = min(k, len(reference.units))
-    sections = [made.calibration(reference)]
+    sections = [] if suspects is None else [verdicts.suspected(suspects, min(count, 10))]
+    if repair is not None:
+        sections.append(verdicts.mended(repair))
+    sections.append(made.calibration(reference))
     if ranking is not None:
         sections += [made.ranked(ranking, count), made.enriched(ranking, count)]
     if results is not None:

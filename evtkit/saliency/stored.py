@@ -21,17 +21,26 @@ _UNITS = {
     "size": Array("i8", "units", low=0, high=MANY),
     "stage": Array("U", "units"),
 }
-_CHECKPOINT = {"names": Array("U", "units"), "norms": Array("f8", "units", low=0.0)}
+_CHECKPOINT = {
+    "names": Array("U", "units"),
+    "norms": Array("f8", "units", low=0.0),
+    "mistakes.profiles": Array("f4 f8", "kept units", optional=True),
+    "mistakes.key": Array("f8", "kept", low=-1.0, infinite=True, optional=True),
+}
+_MISTAKES = {"mistakes": Array("f4 f8", "kept units", optional=True)}
 
 
 def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     """Refuse what no Reference was saved as."""
-    parts = _split(arrays, "tail.", "units.")
+    check_arrays({name: array for name, array in arrays.items() if name == "mistakes"}, _MISTAKES)
+    parts = _split({name: array for name, array in arrays.items() if name != "mistakes"}, "tail.", "units.")
     units = check_arrays(parts["units."], _UNITS, "units.")["units"][0]
     keys(own, {"tail", "quantile", "which", "normalize", "reduction", "n_seen", "coverage"})
     check_tail(parts["tail."], own["tail"], "tail.")
     if not units or parts["tail."]["tail.threshold"].shape != (units,):
         raise ValueError("wanted a tail of one channel a unit")
+    if "mistakes" in arrays and arrays["mistakes"].shape[1:] != (units,):
+        raise ValueError("wanted kept profiles of all units")
     number(own["quantile"], "quantile", 0.0, 1.0)
     text(own["which"], "which", ("all", "correct"))
     if own["normalize"] is not None:
@@ -45,6 +54,8 @@ def check_checkpoint(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     """Refuse what no Checkpoint was saved as."""
     parts = _split(arrays, "sketch.", "")
     units = check_arrays(parts[""], _CHECKPOINT)["units"]
+    if ("mistakes.key" in arrays) != ("mistakes.profiles" in arrays):
+        raise ValueError("wanted the kept mistakes with their keys")
     keys(own, {"settings", "batches", "seen", "digest", "sketch"})
     keys(own["settings"], (), own["settings"])
     integer(own["batches"], "batches")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from evtkit.saliency.adapting.lanes import Index
+    from evtkit.saliency.adapting.reduction import Reduction
 
     Float = NDArray[np.floating[Any]]
 
@@ -35,6 +36,8 @@ class Toy(NetworkModel):
         So many hidden units never fire, whatever the input.
     dtype : dtype
         Of the weights.
+    reduction : {"mean-abs", "taylor"}
+        What a profile holds for each row.
 
     Examples
     --------
@@ -57,18 +60,19 @@ class Toy(NetworkModel):
         seed: int = 0,
         dead: int = 1,
         dtype: DTypeLike = np.float64,
+        reduction: Reduction = "mean-abs",
     ) -> None:
         rng = np.random.default_rng(seed)
         self.w: Float = rng.normal(size=(hidden, inputs)).astype(dtype)
         self.b: Float = np.where(np.arange(hidden) < dead, -1e6, 0.0).astype(dtype)
         self.v: Float = rng.normal(size=(classes, hidden)).astype(dtype)
         network = _Network({"layer1.conv.w": self.w, "layer1.conv.b": self.b, "fc.v": self.v})
-        super().__init__(_Profiler(network=network, plan=network.plan("rows"), reduction="mean-abs"))
+        super().__init__(_Profiler(network=network, plan=network.plan("rows"), reduction=reduction))
         self.profiled = 0
         """Samples profiled so far."""
 
     def profile(self, x: ArrayLike, y: Any = None) -> Float:
-        """Mean absolute gradient of every row for every sample."""
+        """Saliency of every row for every sample."""
         profile = super().profile(x, y)
         self.profiled += len(profile)
         return profile
@@ -119,10 +123,13 @@ class _Profiler(Profiler):
         return {"layer1.conv.w": first.T @ x, "fc.v": second.T @ hidden}
 
     def profile(self, batch: Batch, target: Any) -> Float:
-        """For row j |δ_j| · mean |input|: a row's gradient is an outer product."""
+        """For row j |δ_j| · mean |input|, or δ_j · (w_j · input): a row's gradient is an outer product."""
         self.used.update(self.plan.parameters)
         x = np.asarray(batch.inputs)
         first, second, hidden = self._deltas(x, target)
+        if self.reduction == "taylor":
+            w, _, v = self.network.model.values()
+            return np.hstack([first * (x @ w.T), second * (hidden @ v.T)])
         layers = ((first, np.abs(x)), (second, hidden))
         return np.hstack([np.abs(delta) * below.mean(axis=1, keepdims=True) for delta, below in layers])
 

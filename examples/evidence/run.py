@@ -38,6 +38,7 @@ FAULTS = {  # drawn, and right samples looked at
     "pacs_art_painting": (120, 1000), "pacs_cartoon": (70, 1000), "pacs_sketch": (60, 1000),
     "imagenet_resnet50": (40, 120), "imagenet_lite0": (120, 120),
 }  # fmt: skip
+CAUSES = {"cifar_resnet20": 70, "cifar_resnet56": 60}  # faults drawn for suspects and for their repair
 
 
 def steps() -> list[list[str]]:
@@ -53,6 +54,8 @@ def steps() -> list[list[str]]:
         numbers = ["--mistakes", str(mistakes), "--held-out", str(held_out)]
         lines.append(["few.py", "--setting", name, "--shift", shift, *numbers])
     lines += [["found.py", "--setting", name] for name in NAMES]
+    lines += [["causes.py", "--setting", name, "--faults", str(n)] for name, n in CAUSES.items()]
+    lines += [["mended.py", "--setting", name, "--faults", str(n)] for name, n in CAUSES.items()]
     for name in NAMES:
         lines += [["tails.py", "--setting", name], ["stability.py", "--setting", name]]
     return [*lines, ["accuracy.py"], ["sequence.py"], ["scaling.py"]]

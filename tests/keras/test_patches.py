@@ -220,3 +220,22 @@ def test_a_repair_of_another_network_is_refused_before_anything_changes(net):
         apply_repair(net.model, repair)
     with pytest.raises(ValueError, match="got no patch in force"):
         net.export()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_scaled_units_are_multiples_and_steps_are_those_of_tuning(net):
+    chosen, factor = [1, 7], -2.0
+    norms = net.unit_norms(chosen)
+    with net.scaled(chosen, factor):
+        np.testing.assert_allclose(net.unit_norms(chosen), 2.0 * norms, rtol=1e-6)
+    gradient = net.gradient(X, Y, chosen)
+    with net.tuned(chosen, gradient=gradient, step=0.02):
+        twice = net.predict(X)
+    with net.stepping(chosen) as step:
+        step(gradient, 0.01)
+        step(gradient, 0.01)
+        np.testing.assert_allclose(net.predict(X), twice, rtol=1e-5)
+        delta = net.export()
+    net.apply(delta)
+    np.testing.assert_allclose(net.predict(X), twice, rtol=1e-5)
+    net.apply(delta, revert=True)

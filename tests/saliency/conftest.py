@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "examples"))
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "examples")]
 DATA = HERE.parents[2] / "shared" / "data"
 
 

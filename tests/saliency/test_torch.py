@@ -12,7 +12,7 @@ from evtkit_torch import TorchModel  # noqa: E402
 from evtkit_torch.input_saliency import input_saliency  # noqa: E402
 
 from evtkit.demo import network as demo  # noqa: E402
-from evtkit.saliency import Batches, calibrate, evaluate, held_out_split  # noqa: E402
+from evtkit.saliency import Batches, calibrate, evaluate, held_out_split, suspects  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +194,38 @@ def test_rankings_of_a_published_network_do_not_depend_on_the_batch(data):
         reference = calibrate(net, batches, progress=False)
         orders.append(reference.rank(np.concatenate([net.profile(*b) for b in batches]), combine="each").order[:, :25])
     assert np.array_equal(*orders)
+
+
+def test_faults_of_every_kind_are_found_in_a_convolutional_network():
+    from planted import KINDS, damaged
+
+    torch.manual_seed(0)
+    cnn = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 12, 3, padding=1, bias=False), torch.nn.BatchNorm2d(12), torch.nn.ReLU(),
+        torch.nn.Conv2d(12, 16, 3, padding=1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(64, 4),
+    )  # fmt: skip
+    x, rng = torch.randn(1500, 1, 8, 8), np.random.default_rng(0)
+    with torch.no_grad():
+        cnn.train()(x)  # the norms learn their statistics
+        cnn.eval()
+        scores = cnn(x)
+        cnn[-1].bias -= scores.mean(0)
+        cnn[-1].weight *= 4.0 / (scores - scores.mean(0)).std()
+        cnn[-1].bias *= 4.0 / (scores - scores.mean(0)).std()
+    net = TorchModel(cnn)
+    true = net.predict(x).argmax(axis=1)
+    y = np.where(rng.random(len(x)) < 0.1, rng.integers(4, size=len(x)), true)
+    reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
+    weight, reciprocal = cnn[3].weight, []
+    for kind in KINDS:
+        for unit in (1, 6, 11):
+            sound = weight[unit].detach().clone()
+            with torch.no_grad():
+                weight[unit] = torch.from_numpy(damaged(sound.numpy(), kind, rng))
+            wrong = np.flatnonzero(net.predict(x[1000:]).argmax(axis=1) != true[1000:])[:10] + 1000
+            found = net.units.names[suspects(net, reference, (x[wrong], true[wrong])).ranked]
+            with torch.no_grad():
+                weight[unit] = sound
+            reciprocal.append(1.0 / (1 + found.tolist().index(f"3[{unit}]")))
+    assert np.mean(reciprocal) >= 0.7, reciprocal  # of ten mistakes, in any one network

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size
+from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size, write_repair
 from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
 from evtkit.saliency.adapting.verification import SAMPLES, verify
 from evtkit.saliency.units import LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -243,6 +243,28 @@ class NetworkModel:
             yield self
 
     @contextmanager
+    def scaled(self, selection: ArrayLike, factor: float) -> Iterator[Self]:
+        """Context in which the selected units' weights are multiplied by a factor.
+
+        Parameters
+        ----------
+        selection : array-like
+            Units, as in `Units.resolve`.
+        factor : float
+            −1 turns their sign.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+        """
+        if not np.isfinite(factor):
+            raise ValueError(f"factor must be finite, got {factor}")
+        slices = self._patches.slices(self._resolve(selection))
+        with self._patches.changed(slices, lambda name, index, weights: weights * factor):
+            yield self
+
+    @contextmanager
     def tuned(
         self,
         selection: ArrayLike,
@@ -318,8 +340,64 @@ class NetworkModel:
                 )
             yield self
 
-    def export(self) -> dict[str, Any]:
+    @contextmanager
+    def stepping(self, selection: ArrayLike) -> Iterator[Callable[[UnitGradient, float], None]]:
+        """Context in which the selected units can take any number of steps.
+
+        Parameters
+        ----------
+        selection : array-like
+            Units, as in `Units.resolve`.
+
+        Yields
+        ------
+        callable
+            ``step(gradient, multiple)`` subtracts a multiple of a gradient of these units, in place. On leaving,
+            weights are restored bit for bit, also after an exception.
+        """
+        chosen = self._resolve(selection)
+        slices = self._patches.slices(chosen)
+
+        def step(gradient: UnitGradient, multiple: float) -> None:
+            if not isinstance(gradient, self.gradient_type):
+                raise ValueError(
+                    f"gradient must come from {type(self).__name__}.gradient, got {type(gradient).__name__}"
+                )
+            gradient.norms_of(chosen)
+            self._patches.shift(slices, lambda name, index: -multiple * gradient.parameters[name][index])
+
+        with self._patches.changed(slices, lambda name, index, weights: weights):
+            yield step
+
+    def apply(self, repair: Mapping[str, Any], *, revert: bool = False) -> None:
+        """Write an exported repair into the network, for good.
+
+        Parameters
+        ----------
+        repair : mapping of str to array
+            What `export` returned.
+        revert : bool
+            Undo the repair instead.
+
+        Raises
+        ------
+        ValueError
+            If the repair is not of this network, or its weights are not those it was made for; nothing is changed then.
+        """
+        write_repair(self.profiler.network, repair, revert)
+
+    @property
+    def in_force(self) -> int:
+        """How many of the contexts that change weights are entered."""
+        return len(self._patches)
+
+    def export(self, outer: int = 0) -> dict[str, Any]:
         """Return the patches in force as a repair to keep.
+
+        Parameters
+        ----------
+        outer : int
+            So many of the outermost contexts are left out.
 
         Returns
         -------
@@ -331,9 +409,9 @@ class NetworkModel:
         Raises
         ------
         ValueError
-            Outside `pruned` and `tuned`.
+            Outside `pruned`, `scaled`, `stepping` and `tuned`.
         """
-        return self._patches.export()
+        return self._patches.export(outer)
 
     def _checked(self, part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
         profile = self.profiler.profile(part, own)

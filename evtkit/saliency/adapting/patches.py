@@ -132,18 +132,32 @@ class Patches:
                 self._network.write(name, own)
             self._saved = [other for other in self._saved if other is not saved]
 
-    def export(self) -> dict[str, Any]:
-        """All changes in force, as a flat dictionary of arrays; see `NetworkModel.export`."""
-        if not self._saved:
+    def shift(self, slices: Slices, by: Callable[[str, Index], Any]) -> None:
+        """Add to slices in place; inside `changed` of the same, which restores them.
+
+        A weight that several units share is shifted once: slices are written, not added up.
+        """
+        for name, own in slices.items():
+            whole = deepcopy(self._network.read(name))
+            self._network.write(name, [(index, whole[index] + by(name, index)) for index in own])
+
+    def __len__(self) -> int:
+        """How many changes are in force."""
+        return len(self._saved)
+
+    def export(self, outer: int = 0) -> dict[str, Any]:
+        """All changes in force but the outermost so many, as a flat dictionary; see `NetworkModel.export`."""
+        inner = self._saved[outer:]
+        if not inner:
             raise ValueError(
                 "a call must be inside `with net.pruned(...)` or `with net.tuned(...)`, got no patch in force"
             )
         network, numpy = self._network, self._network.arrays.numpy
         repair: dict[str, Any] = {}
-        for name in dict.fromkeys(name for saved in self._saved for name in saved):
+        for name in dict.fromkeys(name for saved in inner for name in saved):
             new = network.read(name)
             old = deepcopy(new)
-            for saved in reversed(self._saved):
+            for saved in reversed(inner):
                 for index, weights in saved.get(name, ()):
                     old[index] = weights
             old, new = (network.arrays.reshape(x, (-1,)) for x in (old, new))

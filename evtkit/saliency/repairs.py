@@ -1,0 +1,177 @@
+"""Repairs: a change of weights with what it was chosen from and what it does, to save, apply and take back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit._common.text import aligned
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from evtkit.saliency.finding import Suspects
+    from evtkit.saliency.protocol import SaliencyModel
+    from evtkit.saliency.units import Units
+
+__all__ = ["Repair", "Share", "Tried"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of n samples with its 95 % interval (Wilson 1927).
+
+    Examples
+    --------
+    >>> print(Share.of([True, False, False, False]))
+    25 % (4.56 … 69.9 of 4)
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, hits: Any) -> Share:
+        """Of samples that hit or do not."""
+        n, k, z = len(hits), int(np.count_nonzero(hits)), 1.959964
+        if not n:
+            return cls(np.nan, np.nan, np.nan, 0)
+        middle, half = (k + z * z / 2) / (n + z * z), z * np.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+        return cls(k / n, max(0.0, float(middle - half)), min(1.0, float(middle + half)), n)
+
+    def __str__(self) -> str:
+        low, high = (f"{100 * end:.3g}" for end in (self.low, self.high))
+        return f"{100 * self.value:.3g} % ({low} … {high} of {self.n})"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One change that was looked at.
+
+    Attributes
+    ----------
+    candidate : str
+        What was changed, and from where it began.
+    n_units, step : int
+        How many units, and after how many gradient steps; 0 is the beginning.
+    norm : float
+        Euclidean length of the change.
+    learnt, corrected : float
+        Share now right of the mistakes in the loss, and of those that choose.
+    lost : float
+        Share now wrong of the samples that size the change.
+    """
+
+    candidate: str
+    n_units: int
+    step: int
+    norm: float
+    learnt: float
+    corrected: float
+    lost: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Repair:
+    """A change of a network's weights that corrects mistakes; made by `repair`.
+
+    Attributes
+    ----------
+    units : Units
+        All units of the network.
+    delta : mapping of str to array
+        What `export` gives: for every changed parameter its positions, and the weights before and after. Empty if
+        nothing that was tried corrects anything within the budget.
+    tried : tuple of Tried
+        Every change that was looked at: the frontier of what is corrected and what it costs.
+    chosen : int
+        Which of them it is; −1 if none.
+    corrected : Share
+        Of mistakes that had no say.
+    lost : Share
+        Of samples to keep that had no say: right before, wrong now.
+    budget : float
+        What might be lost.
+    suspects : Suspects or None
+        The units at fault, as they were found.
+    """
+
+    units: Units
+    delta: Mapping[str, Any]
+    tried: tuple[Tried, ...]
+    chosen: int
+    corrected: Share
+    lost: Share
+    budget: float
+    suspects: Suspects | None = None
+
+    def __repr__(self) -> str:
+        if self.chosen < 0:
+            return f"Repair(none: nothing tried corrects a mistake for at most {100 * self.budget:g} % lost)"
+        one = self.tried[self.chosen]
+        what = f"{one.candidate}, {one.n_units:,} unit{'s' if one.n_units > 1 else ''}, {one.step} steps"
+        return f"Repair({what}: corrects {self.corrected} unseen mistakes, loses {self.lost} others)"
+
+    def apply(self, model: SaliencyModel) -> None:
+        """Change the network's weights, for good. ValueError if they are not those it was made for."""
+        if self.delta:
+            model.apply(self.delta)
+
+    def revert(self, model: SaliencyModel) -> None:
+        """Take the change back, bit for bit."""
+        if self.delta:
+            model.apply(self.delta, revert=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the delta to an .npz file, which `numpy.load` reads and the adapters' ``apply_repair`` takes."""
+        from evtkit._common.files import write_atomic
+
+        arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in self.delta.items()}
+        write_atomic(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
+
+    def frontier(self) -> list[Tried]:
+        """The changes that no other beats in both what is corrected and what is lost, cheapest first."""
+        out: list[Tried] = []
+        for one in sorted(self.tried, key=lambda one: (one.lost, -one.corrected, -one.learnt, one.norm)):
+            if not out or one.corrected > out[-1].corrected:
+                out.append(one)
+        return out
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Each candidate at its best within the budget, and the one taken, as text under headings."""
+        head = ("", "changed", "units", "steps", "norm", "learnt", "corrected", "lost")
+        out: list[tuple[str, ...]] = [head]
+        for name in dict.fromkeys(one.candidate for one in self.tried):
+            own = [one for one in self.tried if one.candidate == name]
+            inside = [one for one in own if one.lost <= self.budget]
+            best = max(inside or own, key=lambda one: (one.learnt + one.corrected, -one.lost, -one.norm))
+            if self.chosen >= 0 and self.tried[self.chosen].candidate == name:
+                best = self.tried[self.chosen]
+            mark = "→" if self.chosen >= 0 and best is self.tried[self.chosen] else ""
+            shares = (f"{100 * share:.1f} %" for share in (best.learnt, best.corrected, best.lost))
+            out.append((mark, name, f"{best.n_units:,}", f"{best.step}", f"{best.norm:.3g}", *shares))
+        return out
+
+    def table(self) -> str:
+        """Each candidate at its best as text, and what the one taken does to samples that had no say."""
+        return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}"
+
+    def to_frame(self) -> Any:
+        """All that was tried as a pandas DataFrame, one row each."""
+        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+
+        return pd.DataFrame([vars(one) for one in self.tried])
+
+    def _repr_html_(self) -> str:
+        head, *body = self.rows()
+        lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+        lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
+        return f"<p>{escape(repr(self))}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"

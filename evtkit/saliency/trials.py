@@ -1,0 +1,132 @@
+"""Trials: what becomes of the mistakes' loss when one unit after another is removed, or its sign is turned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit.saliency.batches import labels_of, size_of, take
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from evtkit._common.types import Float
+    from evtkit.saliency.protocol import SaliencyModel
+
+__all__ = ["FACTORS", "Trials", "losses", "rows_of"]
+
+FACTORS = (0.0, -1.0)
+"""A unit is removed, and its sign is turned: damage may have turned it."""
+
+_ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
+"""The share of the mistakes that a round tries, and how many units go on to the next."""
+
+
+class Trials:
+    """The loss of some mistakes under changes of single units, each change and mistake tried at most once.
+
+    Parameters
+    ----------
+    model : SaliencyModel
+        The network; afterwards its weights are what they were, bit for bit.
+    x, y
+        The mistakes.
+    batch_size : int
+        Samples predicted at a time.
+    most : int
+        Of more mistakes than this, so many are tried, evenly spread over their losses.
+
+    Attributes
+    ----------
+    before : ndarray of float64, shape (tried,)
+        Loss of each mistake that is tried.
+    passes : int
+        Samples predicted so far.
+    """
+
+    def __init__(self, model: SaliencyModel, x: Any, y: Any, batch_size: int, most: int) -> None:
+        self._model, self._batch = model, batch_size
+        loss = losses(model, x, y, batch_size)
+        order = np.argsort(-loss, kind="stable")
+        some = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
+        # a round tries the first few: by turns from all parts of the range, and the same whatever the samples' order
+        some = some[np.argsort(np.arange(1, len(some) + 1) * 0.6180339887 % 1.0, kind="stable")]
+        self.before: Float = loss[some]
+        self._x, self._y = rows_of(x, some), labels_of(y)[some]
+        self._after: dict[tuple[int, float], list[Float]] = {}
+        self.passes = size_of(x)
+
+    def after(self, unit: int, factor: float, n: int) -> Float:
+        """Loss of the first n mistakes with the unit's weights multiplied by the factor."""
+        parts = self._after.setdefault((unit, factor), [])
+        done = sum(map(len, parts))
+        if done < n:
+            rows = slice(done, n)
+            with changed(self._model, unit, factor):
+                parts.append(losses(self._model, take(self._x, rows), self._y[rows], self._batch))
+            self.passes += n - done
+        return np.concatenate(parts)[:n]
+
+    def effect(self, unit: int, n: int) -> tuple[float, float]:
+        """The larger share of the first n mistakes' loss that a change of the unit takes away, and its factor."""
+        whole = max(float(self.before[:n].sum()), np.finfo(float).tiny)
+        shares = [1.0 - float(self.after(unit, factor, n).sum()) / whole for factor in FACTORS]
+        best = int(np.argmax(shares))
+        return shares[best], FACTORS[best]
+
+    def band(self, unit: int, factor: float, weights: int = 1000) -> tuple[float, float, int]:
+        """95 % bootstrap band of a change's effect over the mistakes that it was tried on, and how many these are."""
+        after = np.concatenate(self._after[unit, factor])
+        n = len(after)
+        drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1.0 / n), size=weights)
+        share = 1.0 - drawn @ after / np.maximum(drawn @ self.before[:n], np.finfo(float).tiny)
+        low, high = np.percentile(share, [2.5, 97.5])
+        return float(low), float(high), n
+
+    def halved(self, units: list[int]) -> list[tuple[int, float, float]]:
+        """Try the units on a few mistakes, the best on more, and the first two on all.
+
+        Returns
+        -------
+        list of (unit, effect, factor)
+            All units, by how far they came and then by their effect.
+        """
+        left, out = units, list[tuple[int, float, float]]()
+        for share, keep in _ROUNDS:
+            n = max(1, int(np.ceil(share * len(self.before))))
+            tried = sorted(((unit, *self.effect(unit, n)) for unit in left), key=lambda one: -one[1])
+            left = [unit for unit, *_ in tried[:keep]]
+            out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
+        return out
+
+
+def changed(model: SaliencyModel, unit: int, factor: float) -> AbstractContextManager[Any]:
+    """Context in which a unit's weights are multiplied by a factor."""
+    return model.scaled([unit], factor) if factor else model.pruned([unit])
+
+
+def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
+    """Cross-entropy of each sample, shape (n,)."""
+    labels = labels_of(y)
+    parts = []
+    for start in range(0, len(labels), batch_size):
+        rows = slice(start, start + batch_size)
+        p = np.asarray(model.predict(take(x, rows)), dtype=np.float64)
+        parts.append(-np.log(np.maximum(p[np.arange(len(p)), labels[rows]], 1e-12)))
+    return np.concatenate(parts)
+
+
+def rows_of(x: Any, rows: NDArray[np.intp]) -> Any:
+    """Chosen samples of an input, in this order: of an array or tensor, or of every one in a tuple, list or mapping."""
+    if isinstance(x, Mapping):
+        return {key: rows_of(value, rows) for key, value in x.items()}
+    if isinstance(x, (tuple, list)):
+        return type(x)(rows_of(value, rows) for value in x)
+    try:
+        return x[rows]
+    except TypeError:  # a tensor of TensorFlow takes slices only
+        return np.asarray(x)[rows]
