@@ -80,7 +80,7 @@ def calibrate(
         largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
         ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
     wrong : callable, optional
-        ``wrong(predictions, y) -> (n,)``, for ``which="correct"``; see `evaluate`.
+        What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
 
     Returns
     -------
