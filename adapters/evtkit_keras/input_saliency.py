@@ -36,7 +36,7 @@ def input_slope(
     weights: Mapping[str, Any],
     measure: Callable[[Mapping[str, Any]], Any],
 ) -> NDArray[np.floating[Any]] | None:
-    """Absolute slope along the first floating input, largest over the last axis; see `Profiler.input_slope`."""
+    """Slope along the first floating input; see `Profiler.input_slope`."""
     leaves: list[Any] = []
     with tf.GradientTape(watch_accessed_variables=False) as outer:
 
@@ -60,6 +60,5 @@ def input_slope(
     slope = outer.gradient(measured, leaves[0])
     if slope is None:
         return None
-    largest = tf.reduce_max(tf.abs(slope), -1) if len(slope.shape) > 2 else tf.abs(slope)
-    saliency: NDArray[np.floating[Any]] = largest.numpy()
+    saliency: NDArray[np.floating[Any]] = slope.numpy()
     return saliency

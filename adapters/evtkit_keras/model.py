@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 from evtkit.saliency.adapting import NetworkGradient, NetworkModel, check_options, write_repair
 from evtkit_keras.network import KerasNetwork, stage_of
-from evtkit_keras.outputs import Head, Loss, loss_of
+from evtkit_keras.outputs import Head, Loss, Task, loss_of
 from evtkit_keras.profiles import KerasProfiler
 
 if TYPE_CHECKING:
@@ -36,9 +38,12 @@ class KerasModel(NetworkModel):
     ----------
     model : keras.Model
         A built classifier: Sequential, functional or subclassed, of logits or probabilities (batch, classes), or with
-        one of them as ``"logits"`` of a dict. A single column scores the second of two classes.
+        one of them as ``"logits"`` of a dict. A single column scores the second of two classes. Axes between samples
+        and classes are positions, each with a label: the pixels of a segmentation, the tokens of a text.
     loss : callable, str or keras.losses.Loss, optional
-        ``loss(y_true, y_pred) -> (batch,)``, one number a sample. By default the cross-entropy to the label.
+        ``loss(y_true, y_pred) -> (batch,)``, one number a sample, or one a position, of which a
+        sample's loss is then the mean, without those whose integer label is -100 or the loss's ``ignore_class``. By
+        default the cross-entropy to the label.
     units : str, callable, or sequence of them
         Kinds of layers (``"filters"`` of convolutions, ``"rows"`` of dense layers, ``"channels"`` of normalisation
         scales, ``"heads"`` of attention), globs over layer names, or predicates of (name, layer). A glob or predicate
@@ -60,6 +65,12 @@ class KerasModel(NetworkModel):
         From a layer's name to its stage in `units`.
     verify : bool
         Check the first two samples ever profiled against ordinary gradients, once. Costs about four samples' passes.
+    task : {"classes", "labels", "values"}
+        What the network says: one class of several; several labels, each true or not; or numbers, as in regression.
+        It decides what `predict` returns (the probability of each class, or of each label, or the output) and the
+        default loss: cross-entropy, to the class or as a mean over the labels; or mean squared error.
+    output : str or int, optional
+        Which of several outputs, by its key or place: that of the loss and of `predict`.
     run_eagerly : bool, optional
         Run without a graph, slowly, as a network must whose ``call`` needs it. By default as the model was compiled.
 
@@ -103,9 +114,11 @@ class KerasModel(NetworkModel):
         loss_scale: float = 1.0,
         stage: Callable[[str], str] = stage_of,
         verify: bool = True,
+        task: Task = "classes",
+        output: str | int | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
-        check_options(reduction, max_workspace_mib, micro_batch, loss_scale)
+        check_options(reduction, max_workspace_mib, micro_batch, loss_scale, task)
         network = KerasNetwork(model)
         own_loss = loss_of(loss)
         profiler = KerasProfiler(
@@ -113,12 +126,21 @@ class KerasModel(NetworkModel):
             plan=network.plan(units, stage),
             reduction=reduction,
             loss=own_loss,
-            head=Head(from_logits),
+            head=Head(_says_logits(model, loss) if from_logits is None else from_logits, task, output),
+            task=task,
             workspace_mib=max_workspace_mib,
             loss_scale=loss_scale,
             run_eagerly=bool(model.run_eagerly) if run_eagerly is None else run_eagerly,
         )
         super().__init__(profiler, micro_batch=micro_batch, verify=verify)
+
+
+def _says_logits(model: Any, loss: Any) -> bool | None:
+    """Whether a loss for two classes, given or compiled, says that a single output is their logit."""
+    for own in (loss, getattr(model, "loss", None)):
+        if isinstance(own, (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)):
+            return True if own.from_logits else None  # a sigmoid is recognised, and better so
+    return None
 
 
 def apply_repair(model: Any, repair: Mapping[str, NDArray[Any]], *, revert: bool = False) -> None:

@@ -5,20 +5,22 @@ A layer is called by its own name, with those of the models and layers around it
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from evtkit.saliency.adapting import Arrays, Candidate, Chooser, Lanes, Network, Plan, resolve
+from evtkit.saliency.adapting import Arrays, Candidate, Chooser, Lanes, Network, Plan, Weight, make_plan, resolve
 from evtkit_keras.layers import HOLDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,7 +86,10 @@ class KerasNetwork(Network):
     Attributes
     ----------
     layers : dict of str to Layer
-        Every layer once, the model itself first (""), each layer before the layers inside it.
+        Every layer once, the model itself first (""), each layer before the layers inside it. Names that Keras makes up
+        are counted within the network, so that the same network built twice has the same.
+    quantised : list of Weight
+        Integer kernels, which have no gradient and so no units.
     variables : dict of str to Variable
         The weights that training could change, frozen or not, each once under its first name. Moving averages and the
         states of random generators are none.
@@ -109,7 +114,10 @@ class KerasNetwork(Network):
         if not model.built:
             raise ValueError(f"model must have been called on data before, got an unbuilt {type(model).__name__}")
         self.model = model
-        self.layers = dict(_walk(model))
+        walked = list(_walk(model))
+        self.layers = {name: layer for name, _, layer in walked}
+        self._own = {name: own for name, own, _ in walked}
+        self.quantised = list(_quantised(self.layers))
         self.variables: dict[str, Any] = {}
         self._names: dict[int, str] = {}
         self._owners: dict[str, Any] = {}
@@ -176,10 +184,39 @@ class KerasNetwork(Network):
 
     def plan(self, choose: Chooser | Sequence[Chooser], stage: Callable[[str], str] = stage_of) -> Plan:
         """Choose units; stages are named without the nested models that all units share."""
-        plan = super().plan(choose, stage)
+        weights = [Weight(name, math.prod(self.shape(name)), self.no_units(name)) for name in self.names()]
+        candidates = list(self.candidates())
+        try:
+            plan = make_plan(
+                candidates, [*weights, *self.quantised], self._by_own_names(choose, candidates), self.kinds,
+                stage=stage, owner=self.title,
+            )  # fmt: skip
+        except ValueError as error:
+            if not self.quantised:
+                raise
+            names = ", ".join(weight.name for weight in self.quantised[:3])
+            raise ValueError(f"{error}; {len(self.quantised)} quantised kernels have no units: {names}, …") from None
         prefix = _common(self, plan.units.module.tolist())
         stages = [prefix + stage(name[len(prefix) :]) for name in plan.units.module.tolist()]
         return replace(plan, units=replace(plan.units, stage=np.array(stages))) if prefix else plan
+
+    def _by_own_names(
+        self, choose: Chooser | Sequence[Chooser], candidates: Sequence[Candidate]
+    ) -> Chooser | Sequence[Chooser]:
+        """Choosers, of which globs that fit names as the user's layers have them stand for those layers."""
+        choosers = [choose] if isinstance(choose, str) or callable(choose) else list(choose)
+        own: dict[str, str] = {}
+        for candidate in candidates:
+            name, part = candidate.name, ""
+            while name not in self._own:
+                name, _, last = name.rpartition("/")
+                part = f"/{last}{part}"
+            own[candidate.name] = self._own[name] + part
+        found: list[Chooser] = []
+        for chooser in choosers:
+            fits = [] if callable(chooser) else [name for name in own if fnmatchcase(own[name], chooser)]
+            found += fits if fits and chooser not in self.kinds else [chooser]
+        return choose if found == choosers else found
 
     def _named(self, layer: Any, local: Sequence[Lanes], reasons: dict[str, str]) -> Iterator[Lanes]:
         """Lanes under their weights' full names, without those whose weight is recomputed from others."""
@@ -194,23 +231,42 @@ class KerasNetwork(Network):
                     reasons.setdefault(known, "the weight is recomputed from it (LoRA, quantization)")
 
 
-def _walk(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every layer once, before those inside it, under a name of its own."""
+def _walk(model: Any) -> Iterator[tuple[str, str, Any]]:
+    """Every layer once, before those inside it: a name of its own, that from Keras's names, and the layer."""
     taken: dict[str, Any] = {"": model}
     seen = {id(model)}
+    counts: dict[str, int] = {}
 
-    def below(prefix: str, layer: Any) -> Iterator[tuple[str, Any]]:
+    def below(prefix: str, own: str, layer: Any) -> Iterator[tuple[str, str, Any]]:
         for part in layer._flatten_layers(include_self=False, recursive=False):
             if id(part) in seen:
                 continue
             seen.add(id(part))
-            name = _unique(f"{prefix}{part.name}", taken)
+            name = _unique(f"{prefix}{_counted(part, counts)}", taken)
             taken[name] = part
-            yield name, part
-            yield from below(f"{name}/", part)
+            yield name, own + part.name, part
+            yield from below(f"{name}/", f"{own}{part.name}/", part)
 
-    yield "", model
-    yield from below("", model)
+    yield "", "", model
+    yield from below("", "", model)
+
+
+def _counted(layer: Any, counts: dict[str, int]) -> str:
+    """A layer's name or, where it is its type's with a number, with its number within the network."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+    if not re.fullmatch(rf"{re.escape(kind)}(_[0-9]+)?", layer.name):
+        return str(layer.name)
+    number = counts[kind] = counts.get(kind, -1) + 1
+    return f"{kind}_{number}" if number else kind
+
+
+def _quantised(layers: Mapping[str, Any]) -> Iterator[Weight]:
+    for name, layer in layers.items():
+        mode = getattr(layer, "quantization_mode", None)
+        for variable in layer._non_trainable_variables if mode else ():
+            if "int" in str(variable.dtype) and variable.name.endswith(("kernel", "embeddings")):
+                size = math.prod(variable.shape) * (2 if mode == "int4" else 1)  # two of them in a byte
+                yield Weight(f"{name}/{variable.name}", size, f"quantised to {mode}, without a gradient")
 
 
 def _unique(name: str, taken: dict[str, Any]) -> str:

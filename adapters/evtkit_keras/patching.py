@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
+import tensorflow as tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,14 @@ def patched(layer_type: type, compute: Callable[[Callable[..., Any], Any, Any, A
                 layer_type.call = original  # type: ignore[attr-defined]  # likewise
 
 
+def _as_many(original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+    """A text's tokens, as many rows as there are texts, which a graph would forget."""
+    tokens, texts = original(layer, *args, **kwargs), args[0] if args else kwargs["inputs"]
+    if isinstance(tokens, tf.Tensor) and isinstance(texts, tf.Tensor) and texts.shape.rank:
+        tokens.set_shape([texts.shape[0], *tokens.shape[1:]])
+    return tokens
+
+
 @contextmanager
 def inference(network: KerasNetwork) -> Iterator[None]:
     """Refuse, at the end, a forward pass in which a batch norm was to normalise by its batch: samples would mix.
@@ -67,7 +76,7 @@ def inference(network: KerasNetwork) -> Iterator[None]:
             args, kwargs = args[:1], {**kwargs, "training": False}
         return original(layer, *args, **kwargs)
 
-    with patched(keras.layers.BatchNormalization, compute):
+    with patched(keras.layers.BatchNormalization, compute), patched(keras.layers.TextVectorization, _as_many):
         yield
     if mixing:
         raise RuntimeError(

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from evtkit.saliency.adapting import BASE, HALF_BASE, Batch, Due, Profiler, finish, loss_weights, unit_totals
+from evtkit.saliency.batches import size_of
 from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.input_saliency import input_slope
 from evtkit_keras.inputs import class_labels, placed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KerasProfiler"]
 
+_PATIENCE = 3  # so often a batch of a new size is filled up rather than a graph made for its size
 _PROBED = 2  # samples by which an output is recognised
 
 
@@ -65,6 +67,8 @@ class KerasProfiler(Profiler):
     def __post_init__(self) -> None:
         self._by_data = False
         self._due: dict[tuple[Any, ...], Due] = {}
+        self._asked: dict[Any, dict[int, int]] = {}
+        self._graphs: dict[Any, set[int]] = {}
         functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
         runs = functions if self.run_eagerly else [_traced(function) for function in functions]
         self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = runs
@@ -88,6 +92,10 @@ class KerasProfiler(Profiler):
         """Return an array or tensor as a tensor, floating numbers in the weights' dtype."""
         return placed(x, self.network.variables[self.plan.parameters[0]].dtype)
 
+    def place_target(self, y: Any) -> Any:
+        """Return targets as a tensor, floating numbers as wide as a loss is."""
+        return placed(y, "float64" if self.dtype == np.float64 else "float32")
+
     def computes_in(self) -> set[str]:
         """The dtypes that layers with weights compute in."""
         return {layer.compute_dtype for layer in self.network.layers.values() if layer._trainable_variables}
@@ -95,22 +103,24 @@ class KerasProfiler(Profiler):
     def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
         """Class scores; of a softmax, what went into it."""
         self._look(batch)
-        scores: NDArray[np.floating[Any]] = self._run_logits(batch.inputs).numpy()
-        return scores
+        whole = self._filled(batch, None, "logits")[0]
+        scores: NDArray[np.floating[Any]] = self._run_logits(whole.inputs).numpy()
+        return scores[: batch.size]
 
     def probabilities(self, batch: Batch) -> NDArray[np.floating[Any]]:
         """Class probabilities; the output itself where it has them."""
         self._look(batch)
-        shares: NDArray[np.floating[Any]] = self._run_probabilities(batch.inputs).numpy()
-        return shares
+        whole = self._filled(batch, None, "probabilities")[0]
+        shares: NDArray[np.floating[Any]] = self._run_probabilities(whole.inputs).numpy()
+        return shares[: batch.size]
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
-        label = self._target(batch, target)
+        whole, label = self._filled(batch, self._target(batch, target), "profile")
         start = time.perf_counter()
         while True:
             try:
-                sums, sizes, lost = self._fast(batch, label)
+                sums, sizes, lost = (found[: batch.size] for found in self._fast(whole, label))
                 break
             except _SlowError as found:  # while tracing: known now, and traced again without
                 self.slow.update(found.reasons)
@@ -122,6 +132,26 @@ class KerasProfiler(Profiler):
         self.sizes = sizes / self.dtype.type(self.loss_scale) if self.reduction == "taylor" else None
         profile = finish(sums / self.dtype.type(scale), self.reduction, self.plan.units.size.astype(self.dtype))
         return np.ascontiguousarray(profile)
+
+    def _filled(self, batch: Batch, target: Any, use: str) -> tuple[Batch, Any]:
+        """A batch and its targets, filled up by repeated samples to a size that there is a graph for already.
+
+        A graph costs seconds, further rows little. A size that keeps coming, as single samples do, gets its own.
+        """
+        shapes = _signature(batch)
+        if self.run_eagerly or any(own and None in own[0] for own in shapes):
+            return batch, target
+        key = use, tuple(own and (own[0][1:], own[1]) for own in shapes)
+        asked = self._asked.setdefault(key, {})
+        asked[batch.size] = asked.get(batch.size, 0) + 1
+        larger = [size for size in self._graphs.get(key, ()) if size >= batch.size]
+        if larger and (min(larger) == batch.size or asked[batch.size] <= _PATIENCE):
+            extra = min(larger) - batch.size
+            inputs = batch.map(lambda x: _longer(x, extra)).inputs
+            filled = None if target is None else tf.nest.map_structure(lambda part: _longer(part, extra), target)
+            return Batch(inputs, min(larger), batch.is_tensor), filled
+        self._graphs.setdefault(key, set()).add(batch.size)
+        return batch, target
 
     def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
         """Take some weights' profiles one sample at a time from now on, if a sample's loss is its own."""
@@ -210,7 +240,7 @@ class KerasProfiler(Profiler):
         return {name: found[name].numpy() for name in names}
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input."""
+        """Slope of a measure of one sample's ordinary gradient along the input."""
         weights = {name: self.network.variables[name].value for name in self.plan.parameters}
         label = self._target(batch, target)
         return input_slope(batch, lambda one: self.losses(one.inputs, label), weights, measure)
@@ -218,11 +248,22 @@ class KerasProfiler(Profiler):
     def _target(self, batch: Batch, target: Any) -> Any:
         """Targets as the loss takes them, checked: integer labels for the default loss."""
         if isinstance(target, str):
-            target = self.logits(batch).argmax(1)
-        if self.loss is not None:
+            target = self._predicted(batch)
+        if self.loss is not None or self.task != "classes":
             return target
         self._look(batch)
-        return class_labels(target, self.head.classes)
+        return class_labels(target, self.head.classes, self.head.rank)
+
+    def _predicted(self, batch: Batch) -> Any:
+        if self.task == "values":
+            raise ValueError("y must be the true values, got 'predicted', whose loss would be 0")
+        scores = self.logits(batch)
+        return scores.argmax(-1) if self.task == "classes" else (scores > 0).astype(np.float32)
+
+    def check_targets(self, y: Any) -> None:
+        """Refuse targets that the default loss cannot take; for a network that has been run."""
+        if self.loss is None and self.task == "classes":
+            class_labels(self.targets(y, size_of(y)), self.head.classes, self.head.rank)
 
     def losses(self, inputs: Any, target: Any) -> Any:
         """One loss a sample."""
@@ -351,6 +392,14 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
         return graphs.get_concrete_function(*given)(*given)
 
     return run
+
+
+def _longer(x: Any, extra: int) -> Any:
+    """A tensor or array with its last sample repeated."""
+    if not extra:
+        return x
+    x = tf.convert_to_tensor(x)
+    return tf.concat([x, tf.repeat(x[-1:], extra, axis=0)], 0)
 
 
 def _unknown(x: Any, samples: int) -> bool:

@@ -37,7 +37,7 @@ def input_slope(
     parameters: Mapping[str, Tensor],
     measure: Callable[[Mapping[str, Tensor]], Tensor],
 ) -> NDArray[np.floating[Any]] | None:
-    """Absolute slope along the first floating input, largest over axis 1; see `Profiler.input_slope`."""
+    """Slope along the first floating input; see `Profiler.input_slope`."""
     leaves: list[Tensor] = []
 
     def follow(value: Tensor) -> Tensor:
@@ -60,4 +60,4 @@ def input_slope(
             (slope,) = torch.autograd.grad(measure(gradient), leaves, allow_unused=True)
     if slope is None:
         return None
-    return (slope.abs().amax(1) if slope.ndim > 2 else slope.abs()).cpu().numpy()
+    return (slope if slope.dtype == torch.float64 else slope.float()).cpu().numpy()

@@ -37,10 +37,13 @@ class TorchModel(NetworkModel):
     Parameters
     ----------
     model : nn.Module
-        A classifier: its output is a tensor of logits (batch, classes), or has one as ``logits``. Wrapped models
-        (compiled, data parallel) are unwrapped.
+        Its output is a tensor of logits (batch, classes), or has one as ``logits``; a single logit is that of the
+        second of two classes. Axes behind the classes are positions, each with a label, as the pixels of a
+        segmentation; of ``logits`` of three axes the classes are the last. Wrapped models (compiled, data parallel)
+        are unwrapped.
     loss : callable, optional
-        ``loss(output, target) -> (batch,)``, one number a sample. By default the cross-entropy to the target.
+        ``loss(output, target) -> (batch,)``, one number a sample, or one a position, of which a sample's
+        loss is then the mean, without those whose integer label is -100. By default the cross-entropy to the target.
     units : str, callable, or sequence of them
         Kinds of layers (``"filters"`` of convolutions, ``"rows"`` of linear layers, ``"channels"`` of normalisation
         scales, ``"heads"`` of attention, ``"cells"`` of recurrent layers, ``"words"`` of embeddings), globs over module
@@ -59,6 +62,10 @@ class TorchModel(NetworkModel):
         Run the forward pass in mixed precision. Gradients are still multiplied and added in float32.
     loss_scale : float
         Multiplies the loss for the backward pass, for float16; divided out again. A power of two is exact.
+    task : {"classes", "labels", "values"}
+        What the network says: one class of several; several labels, each true or not; or numbers, as in regression.
+        It decides what `predict` returns (the probability of each class, or of each label, or the output) and the
+        default loss: cross-entropy, to the class or as a mean over the labels; or mean squared error.
     stage : callable
         From a module's name to its stage in `units`.
     verify : bool
@@ -101,10 +108,11 @@ class TorchModel(NetworkModel):
         device: torch.device | str | None = None,
         autocast: torch.dtype | None = None,
         loss_scale: float = 1.0,
+        task: str = "classes",
         stage: Callable[[str], str] = stage_of,
         verify: bool = True,
     ) -> None:
-        check_options(reduction, max_workspace_mib, micro_batch, loss_scale)
+        check_options(reduction, max_workspace_mib, micro_batch, loss_scale, task)
         model = unwrap(model)
         network = TorchNetwork(model)
         plan = network.plan(units, stage)
@@ -114,6 +122,7 @@ class TorchModel(NetworkModel):
             plan=plan,
             reduction=reduction,
             loss=loss,
+            task=task,
             workspace_mib=max_workspace_mib,
             autocast=autocast,
             loss_scale=loss_scale,

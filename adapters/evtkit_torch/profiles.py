@@ -18,7 +18,7 @@ from torch.utils.checkpoint import CheckpointError
 from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
-from evtkit_torch.inputs import Loss, logits_of, per_sample_losses, placed
+from evtkit_torch.inputs import Loss, per_sample_losses, placed, scores_of
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
@@ -58,6 +58,8 @@ class TorchProfiler(Profiler):
         Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
     """
 
+    channel_axis = 1
+
     loss: Loss | None
     workspace_mib: float
     autocast: torch.dtype | None = None
@@ -69,6 +71,7 @@ class TorchProfiler(Profiler):
         self.workspace = Workspace(self.workspace_mib)
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
+        self._axis = 1
         self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
@@ -103,6 +106,8 @@ class TorchProfiler(Profiler):
     def place_target(self, y: Any) -> Any:
         """Bring targets to the network's device."""
         target = (y.detach() if isinstance(y, Tensor) else torch.as_tensor(y)).to(self._some_parameter.device)
+        if target.is_floating_point():
+            target = target.to(torch.float64 if self._some_parameter.dtype == torch.float64 else torch.float32)
         return target.clone() if target.is_inference() else target
 
     @torch.inference_mode(False)  # what is made in inference mode has no gradient, ever
@@ -120,8 +125,15 @@ class TorchProfiler(Profiler):
     def logits(self, batch: Batch) -> NDArray[np.floating[Any]]:
         """Class scores, without a gradient."""
         with torch.no_grad(), eager(), evaluation(self.model):
-            scores = logits_of(self.forward(batch))
+            scores, self._axis = scores_of(self.forward(batch), self.task)
         return self.network.arrays.numpy(scores)
+
+    def probabilities(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Class probabilities, labels' probabilities, or values, as the network lays them out."""
+        scores = torch.from_numpy(self.logits(batch))
+        if self.task == "values":
+            return scores.numpy()
+        return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
 
     def forward(self, batch: Batch) -> Any:
         """Run the network on a batch."""
@@ -134,7 +146,7 @@ class TorchProfiler(Profiler):
 
     def losses(self, batch: Batch, target: Any) -> Tensor:
         """Return checked losses, one a sample, of a forward pass."""
-        return per_sample_losses(self.loss, self.forward(batch), target, batch.size)
+        return per_sample_losses(self.loss, self.forward(batch), target, batch.size, task=self.task)
 
     @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
@@ -157,7 +169,7 @@ class TorchProfiler(Profiler):
             return {name: p.new_zeros(p.shape) if p.grad is None else p.grad.to_dense() for name, p in wanted.items()}
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input."""
+        """Slope of a measure of one sample's ordinary gradient along the input."""
         parameters = {name: self.model.get_parameter(name) for name in self.plan.parameters}
         return input_slope(self.model, batch, lambda one: self.losses(one, target), parameters, measure)
 
@@ -215,7 +227,7 @@ class TorchProfiler(Profiler):
                 with capture.following():
                     output = self.forward(inputs)
                     by_data = capture.moves_rows
-                    losses = per_sample_losses(self.loss, output, target, batch.size, checks)
+                    losses = per_sample_losses(self.loss, output, target, batch.size, checks, self.task)
                 lost = losses.detach()
                 if capture.mixes:
                     self._check_alone(batch, target, lost)

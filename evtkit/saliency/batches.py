@@ -10,7 +10,40 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Batches", "held_out_split", "labels_of", "take"]
+__all__ = ["Batches", "held_out_split", "labels_of", "pair", "plain", "size_of", "take"]
+
+
+def pair(batch: Any, number: int = 1) -> tuple[Any, Any]:
+    """Samples and targets of a batch: ``(x, y)``, ``(x, y, weights)``, or a dict with ``labels``.
+
+    Weights are left out: a sample's saliency is that of its own loss.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> pair({"input_ids": [[1, 2]], "labels": [0]})
+    ({'input_ids': [[1, 2]]}, [0])
+    """
+    if isinstance(batch, Mapping) and "labels" in batch:
+        return {key: value for key, value in batch.items() if key != "labels"}, batch["labels"]
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise ValueError(
+            f"a batch must be a pair (samples, labels), or a dict with 'labels', got {type(batch).__name__} "
+            f"for batch {number}"
+        )
+    return batch[0], batch[1]
+
+
+def plain(y: Any) -> NDArray[Any]:
+    """Whichever framework's array or tensor, on whichever device, as an array."""
+    if hasattr(y, "detach"):
+        y = y.detach().cpu()
+        y = y.float() if str(y.dtype) == "torch.bfloat16" else y
+    return np.asarray(y)
 
 
 def take(x: Any, rows: slice) -> Any:
@@ -37,8 +70,7 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     Parameters
     ----------
     y : array or tensor
-        Integers, one a sample, shape (n,); as a column (n, 1), in which whole floats will do; or one-hot rows
-        (n, classes).
+        Integers, whole floats or booleans, one a sample, shape (n,) or (n, 1); or one-hot rows (n, classes).
 
     Raises
     ------
@@ -50,9 +82,11 @@ def labels_of(y: Any) -> NDArray[np.int64]:
     >>> labels_of([[0.0, 1.0], [1.0, 0.0]])
     array([1, 0])
     """
-    array = np.asarray(y.cpu() if hasattr(y, "detach") else y)
-    if array.ndim == 2 and array.shape[1] == 1 and np.all(np.equal(np.mod(array, 1), 0)):
-        array = array[:, 0].astype(np.int64)
+    array = plain(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1 and (array.dtype.kind == "b" or (array.dtype.kind == "f" and bool(np.all(array % 1 == 0)))):
+        array = array.astype(np.int64)
     elif array.ndim == 2 and np.all((array == 0) | (array == 1)) and np.all(np.count_nonzero(array, axis=1) == 1):
         array = np.argmax(array, axis=1)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -67,8 +101,8 @@ class Batches(Sequence[tuple[Any, Any]]):
     ----------
     x : array, tensor, or tuple or mapping of them
         Inputs, samples along axis 0.
-    y : array or tensor of int, shape (n,)
-        Labels.
+    y : array or tensor of int, shape (n,), or whatever the loss takes
+        Labels. Tuples and mappings are cut like inputs.
     size : int
         Samples a batch; the last may have fewer.
 
@@ -87,7 +121,7 @@ class Batches(Sequence[tuple[Any, Any]]):
 
     def __init__(self, x: Any, y: Any, size: int = 64) -> None:
         self.x, self.y, self.size = x, y, size
-        self.n_samples = len(y)
+        self.n_samples = size_of(y)
         if size < 1:
             raise ValueError(f"batch size must be at least 1, got {size}")
         if self.n_samples == 0 or size_of(x) != self.n_samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,22 @@ import numpy as np
 from tqdm import tqdm
 
 from evtkit.estimators import METHODS
-from evtkit.saliency.batches import labels_of
+from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
 from evtkit.saliency.mistakes import UsualMistakes
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
+from evtkit.saliency.tasks import mistaken
 from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from evtkit.saliency.protocol import SaliencyModel
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "check_settings"]
 
 
 def calibrate(
@@ -39,6 +41,7 @@ def calibrate(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
     n_samples: int | None = None,
+    wrong: Callable[[Any, Any], Any] | None = None,
 ) -> Reference:
     """Learn what every unit's saliency usually is.
 
@@ -53,11 +56,12 @@ def calibrate(
         The network: an `evtkit_torch.TorchModel`, an `evtkit_keras.KerasModel`, or another.
     batches : iterable of (x, y)
         Labelled samples: a list, a `Batches`, a PyTorch DataLoader, a `tf.data.Dataset` of batches, a generator, …
+        Batches may also be ``(x, y, weights)``, whose weights are not used, or dicts with ``"labels"``.
         Mistakes that will be ranked should not be among them, see `held_out_split`.
     quantile : float in (0, 1)
         Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
     which : {"all", "correct"}
-        Use all samples, or those whose label the network predicts.
+        Use all samples, or those that the network gets right.
     normalize : {"sample", None}
         "sample" divides each profile by its mean size over the units: a unit then stands out against the other units,
         not because the sample's loss is large. Profiles ranked later are treated alike.
@@ -74,7 +78,9 @@ def calibrate(
     n_samples : int, optional
         How many samples there are, or an upper bound, which must be known beforehand to keep enough of each unit's
         largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
-        ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
+        ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
+    wrong : callable, optional
+        What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
 
     Returns
     -------
@@ -102,7 +108,7 @@ def calibrate(
     2  fc[1]           2.669   12.34    0.0098
     3  fc[0]           1.496   3.447         1  ≤ u
     """
-    _check(quantile, which, normalize, method, checkpoint_every)
+    check_settings(quantile, which, normalize, method, checkpoint_every)
     bound = _count(batches, n_samples)
     settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": bound}
     settings |= {"reduction": model.reduction}
@@ -127,9 +133,9 @@ def calibrate(
             if state.mistakes is None:
                 state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
             if which == "correct" or state.mistakes.wants(state.seen, size):
-                wrong = np.argmax(model.predict(x), axis=1) != labels_of(y)
-                state.mistakes.update(profiles, scaled, wrong, state.seen)
-                scaled = scaled[~wrong] if which == "correct" else scaled
+                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
+                state.mistakes.update(profiles, scaled, missed, state.seen)
+                scaled = scaled[~missed] if which == "correct" else scaled
             if len(scaled):
                 if state.sketch is None:
                     capacity = max(2, bound - int(quantile * bound))
@@ -161,7 +167,16 @@ def calibrate(
     )
 
 
-def _check(quantile: float, which: str, normalize: str | None, method: str, every: float) -> None:
+def check_settings(
+    quantile: float, which: str, normalize: str | None, method: str = "mle", every: float = 60.0
+) -> None:
+    """Refuse settings of `calibrate` that are out of their range.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
     if not 0.0 < quantile < 1.0:
         raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
     if which not in ("all", "correct"):
@@ -182,9 +197,15 @@ def _count(batches: Any, n_samples: int | None) -> int:
         return int(n_samples)
     if isinstance(batches, (list, tuple)):
         return sum(_pair(batch, number)[2] for number, batch in enumerate(batches, start=1))
-    for owner, name in ((batches, "n_samples"), (batches, "dataset")):
-        if (found := getattr(owner, name, None)) is not None:
-            return int(found) if name == "n_samples" else len(found)
+    if (found := getattr(batches, "n_samples", None)) is not None:
+        return int(found)
+    # a sampler may draw samples again; one that draws whole batches is not asked how many samples it draws
+    owner = batches if getattr(batches, "batch_size", 0) is not None else None
+    for name in ("sampler", "dataset"):
+        try:
+            return len(getattr(owner, name))
+        except (AttributeError, TypeError, NotImplementedError):
+            continue
     try:  # what knows its number of batches, as a `tf.data.Dataset` does, can be begun again
         return len(batches) * _pair(next(iter(batches)), 1)[2]
     except (TypeError, StopIteration):
@@ -197,15 +218,19 @@ def _count(batches: Any, n_samples: int | None) -> int:
 
 def _pair(batch: Any, number: int) -> tuple[Any, Any, int]:
     """x, y and how many."""
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"a batch must be a pair (samples, labels), got {type(batch).__name__} for batch {number}")
-    x, y = batch
-    return x, y, len(y)
+    x, y = pair(batch, number)
+    return x, y, size_of(y)
 
 
 def _digest(before: bytes, y: Any) -> bytes:
     """A fingerprint of all labels so far and how they were cut into batches."""
-    labels = np.ascontiguousarray(np.asarray(y.cpu() if hasattr(y, "detach") else y))
+    if isinstance(y, Mapping):
+        y = tuple(y.values())
+    if isinstance(y, tuple):
+        for part in y:
+            before = _digest(before, part)
+        return before
+    labels = np.ascontiguousarray(plain(y))
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
 
 
@@ -215,3 +240,15 @@ def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.flo
     if profiles.shape != (size, len(model.units)):
         raise ValueError(f"profiles must have shape ({size}, {len(model.units)}), got {profiles.shape}")
     return profiles
+
+
+def _missed(
+    model: SaliencyModel, x: Any, y: Any, size: int, wrong: Callable[[Any, Any], Any] | None, needed: bool
+) -> NDArray[np.bool_]:
+    """Which samples are mistakes; none where the task does not say what one is, unless it must."""
+    try:
+        return mistaken(model, x, y, wrong)
+    except ValueError:
+        if needed or wrong is not None:
+            raise
+        return np.zeros(size, dtype=bool)

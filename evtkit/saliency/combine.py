@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from evtkit.pvalues import combine_p_values
+from evtkit.ranking import SCORES
 from evtkit.saliency.rankings import UnitRanking
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from evtkit.saliency.units import Units
     from evtkit.tail import Tail
 
-__all__ = ["COMBINE", "rank_set", "usual_combine"]
+__all__ = ["COMBINE", "check_ranking", "rank_set", "usual_combine"]
 
 COMBINE = ("mean-rank", "mean", "fisher", "harmonic", "cauchy", "exceedance", "each")
 _P_METHODS = ("fisher", "harmonic", "cauchy")
@@ -26,6 +27,26 @@ _CHUNK_VALUES = 1 << 22  # profile values ranked at a time
 def usual_combine(by: str) -> str:
     """How a set is combined unless it is said: by the mean score where a ranking's scores have one, else by place."""
     return "mean" if by in _FINITE else "mean-rank"
+
+
+def check_ranking(by: str, combine: str | None) -> str:
+    """How a set is combined, of a ranking and a way that go together.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or one is unknown.
+    """
+    if by not in SCORES:
+        raise ValueError(f"by must be one of {', '.join(map(repr, SCORES))}, got {by!r}")
+    combine = usual_combine(by) if combine is None else combine
+    if combine not in COMBINE:
+        raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
+    if combine in (*_P_METHODS, "exceedance") and by != "pot":
+        raise ValueError(f"by must be 'pot' for combine={combine!r}, which works on its probabilities, got {by!r}")
+    if combine == "mean" and by not in _FINITE:
+        raise ValueError(f"by must be one of {', '.join(map(repr, _FINITE))} for combine='mean', got {by!r}")
+    return combine
 
 
 def rank_set(
@@ -52,13 +73,7 @@ def rank_set(
     by, combine, correct, law, rng
         As in `Reference.rank`.
     """
-    combine = usual_combine(by) if combine is None else combine
-    if combine not in COMBINE:
-        raise ValueError(f"combine must be one of {', '.join(map(repr, COMBINE))}, got {combine!r}")
-    if combine in (*_P_METHODS, "exceedance") and by != "pot":
-        raise ValueError(f"by must be 'pot' for combine={combine!r}, which works on its probabilities, got {by!r}")
-    if combine == "mean" and by not in _FINITE:
-        raise ValueError(f"by must be one of {', '.join(map(repr, _FINITE))} for combine='mean', got {by!r}")
+    combine = check_ranking(by, combine)
     if correct is not None and combine != "exceedance":
         raise ValueError(f"combine must be 'exceedance' where correct samples are given, got {combine!r}")
     generator = np.random.default_rng(rng) if by == "random" and rng is not None else rng

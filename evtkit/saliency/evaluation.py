@@ -9,8 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from evtkit.ranking import SCORES
-from evtkit.saliency.batches import Batches, labels_of, take
+from evtkit.saliency.batches import Batches, labels_of, size_of, take
 from evtkit.saliency.results import METRICS, RepairCurves, RepairResults
+from evtkit.saliency.tasks import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ def evaluate(
     n_boot: int = 1000,
     seed: int = 0,
     progress: bool = True,
+    wrong: Callable[[Any, Any], Any] | None = None,
 ) -> RepairResults:
     """Repair each mistake by changing its first k units, for every ranking, and report what that does.
 
@@ -88,6 +90,11 @@ def evaluate(
         Bootstrap resamples; seed of these and of the random ranking.
     progress : bool
         Show a bar (on a terminal's standard error).
+    wrong : callable, optional
+        What is a mistake, ``wrong(predictions, y) -> (n,)`` of what ``model.predict`` returns: for regression
+        ``lambda p, y: abs(p[:, 0] - y) > 5``. By default a class other than the label or, for a model with
+        ``task="labels"``, any label on the wrong side of 1/2. Without classes to predict, changes of confidence are
+        NaN.
 
     Returns
     -------
@@ -118,18 +125,19 @@ def evaluate(
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}")
     mistakes = Batches(*samples, batch_size)
-    held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size))
+    classes = wrong is None and getattr(model, "task", "classes") == "classes"
+    held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size), wrong)
     sweeps: list[_Outcome] = []
     first = 0  # the bar's own count stands still where it is not shown
     with tqdm(total=mistakes.n_samples, unit="sample", desc="evaluate", disable=None if progress else True) as bar:
         for x, y in mistakes:
-            labels = labels_of(y)
-            wrong = [i for i, label in enumerate(labels) if int(np.argmax(model.predict(_one(x, i))[0])) != label]
-            if wrong:
+            ones = [(_one(x, i), _one(y, i)) for i in range(size_of(y))]
+            missed = [i for i, one in enumerate(ones) if mistaken(model, *one, wrong)[0]]
+            if missed:
                 tops, n_above = plan.tops(x, y, np.asarray(model.profile(x, y)), first)
-                sweeps += [_sweep(model, plan, _one(x, i), _one(y, i), tops[:, i], n_above[i], held) for i in wrong]
-            first += len(labels)
-            bar.update(len(labels))
+                sweeps += [_sweep(model, plan, *ones[i], tops[:, i], n_above[i], held, wrong, classes) for i in missed]
+            first += len(ones)
+            bar.update(len(ones))
     if not sweeps:
         raise ValueError(f"some samples must be mistakes, got {mistakes.n_samples} that are all classified right")
     curves = {
@@ -233,28 +241,37 @@ class _Outcome:
 class _HeldOut:
     """Samples on which collateral is measured."""
 
-    def __init__(self, model: SaliencyModel, batches: Batches) -> None:
-        self._model, self._batches = model, batches
-        self._labels = labels_of(batches.y)
-        self._right = self._predictions() == self._labels
+    def __init__(self, model: SaliencyModel, batches: Batches, wrong: Callable[[Any, Any], Any] | None) -> None:
+        self._model, self._batches, self._how = model, batches, wrong
+        self._right = ~self._wrong()
         self.n = int(np.count_nonzero(self._right))
         if not self.n:
-            raise ValueError(f"some held-out samples must be classified right, got none of {len(self._labels)}")
+            raise ValueError(f"some held-out samples must be classified right, got none of {len(self._right)}")
 
     def lost(self) -> float:
         """Share of those right before that are wrong now."""
-        return float(np.count_nonzero((self._predictions() != self._labels) & self._right)) / self.n
+        return float(np.count_nonzero(self._wrong() & self._right)) / self.n
 
-    def _predictions(self) -> NDArray[np.int64]:
-        return np.concatenate([np.argmax(self._model.predict(x), axis=1) for x, _ in self._batches])
+    def _wrong(self) -> NDArray[np.bool_]:
+        return np.concatenate([mistaken(self._model, x, y, self._how) for x, y in self._batches])
 
 
 def _sweep(
-    model: SaliencyModel, plan: _Plan, x: Any, y: Any, tops: NDArray[np.int64], n_above: int, held: _HeldOut | None
+    model: SaliencyModel,
+    plan: _Plan,
+    x: Any,
+    y: Any,
+    tops: NDArray[np.int64],
+    n_above: int,
+    held: _HeldOut | None,
+    how: Callable[[Any, Any], Any] | None,
+    classes: bool,
 ) -> _Outcome:
-    """Every repair of one sample."""
-    before = np.asarray(model.predict(x)[0], dtype=np.float64)
-    wrong, true = int(np.argmax(before)), int(labels_of(y)[0])
+    """Every repair of one sample; confidences only where classes are predicted."""
+    wrong, true, before = 0, 0, np.full(1, np.nan)
+    if classes:
+        before = np.asarray(model.predict(x)[0], dtype=np.float64)
+        wrong, true = int(np.argmax(before)), int(labels_of(y)[0])
     gradient = model.gradient(x, y) if "tune" in plan.ks else None
     longest = np.sqrt(np.cumsum(np.sort(gradient.norms**2)[::-1])) if gradient is not None else np.empty(0)
 
@@ -271,11 +288,11 @@ def _sweep(
         for r in range(len(plan.names)):
             for j, k in enumerate(ks):
                 with change(repair, tops[r, :k]):
-                    after = np.asarray(model.predict(x)[0], dtype=np.float64)
+                    after = np.asarray(model.predict(x)[0], dtype=np.float64) if classes else before
+                    out["corrected"][r, j] = np.argmax(after) == true if classes else not mistaken(model, x, y, how)[0]
                     if held is not None and k in plan.collateral_k:
                         out["collateral"][r, j] = held.lost()
                 out["wrong"][r, j], out["true"][r, j] = after[wrong] - before[wrong], after[true] - before[true]
-                out["corrected"][r, j] = float(np.argmax(after) == true)
         values[repair] = out
     return _Outcome(values, int(n_above), float(before[wrong]), float(before[true]))
 

@@ -34,8 +34,8 @@ class SaliencyModel(Protocol):
     """A classifier with units that can be profiled, zeroed and tuned.
 
     Inputs ``x`` are whatever the framework's model takes (arrays, tensors, tuples or dicts of them) with samples
-    along axis 0; labels ``y`` are integers, one a sample, or whatever else the adapter takes of what
-    `evtkit.saliency.batches.labels_of` understands. Everything returned is NumPy.
+    along axis 0; labels ``y`` are integers, one a sample, or whatever else the adapter or its loss takes. Everything
+    returned is NumPy.
     """
 
     @property

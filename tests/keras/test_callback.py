@@ -69,6 +69,90 @@ def test_data_that_will_not_do_are_refused_before_training():
         SaliencyCallback((X, Y), max_mistakes=0)
 
 
+def dense():
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    parts = [layers.Flatten(), layers.Dense(4, activation="tanh", name="a"), layers.Dense(3, name="b")]
+    model = keras.Sequential([keras.Input((6, 6, 1)), *parts])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(5.0), loss)  # far too fast, so that an early epoch is the best
+    return model
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"unit": "rows"}, r"options must .*got \['unit'\]"),
+        ({"units": "rowz"}, "units must .*'rowz'"),
+        ({"by": "impactt"}, "by must .*'impactt'"),
+        ({"combine": "each"}, "combine must .*'each'"),
+        ({"quantile": 1.5}, "quantile must .*1.5"),
+        ({"quantile": 0.9999}, "quantile must leave samples above it of 160"),
+        ({"report": "/no/such/page.html"}, "report must be a file in a folder that exists"),
+        ({"report": "/"}, "report must be a file"),
+        ({"k": 0}, "k must be at least 1, got 0"),
+        ({"reduction": "tailor"}, "reduction must .*'tailor'"),
+        ({"calibration": (X, Y + 0.5)}, "labels must be integers"),
+        ({"calibration": (X, np.append(Y[:-1], 3))}, r"labels must lie in \[0, 2\], got 0 to 3"),
+        ({"calibration": (X[:, :3], Y)}, "incompatible"),
+        ({"samples": (X, Y + 0.5)}, "labels must be integers"),
+        ({"wrong": 3}, "wrong must be a function"),
+    ],
+)
+def test_everything_is_checked_before_the_first_epoch(wrong, message):
+    model = dense()
+    before = [weight.numpy() for weight in model.weights]
+    options = {"calibration": (X, Y), "samples": (X, Y), "units": "rows", "progress": False} | wrong
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y, verbose=0, callbacks=[SaliencyCallback(**options)])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras, of its own
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 3, 0), (3, 0, 2, 1)])
+def test_the_numbers_are_of_the_weights_that_are_left(order, tmp_path):
+    model, test = dense(), (X[100:], Y[100:])
+    own = SaliencyCallback((X[:100], Y[:100]), test, units="rows", progress=False)
+    others = [
+        keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
+        keras.callbacks.ModelCheckpoint(tmp_path / "net.keras"),
+        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+    ]
+    callbacks = [[own, *others][i] for i in order]
+    model.fit(X[:100], Y[:100], epochs=6, verbose=0, validation_data=test, callbacks=callbacks)
+    want = calibrate(KerasModel(model, units="rows"), Batches(X[:100], Y[:100]), progress=False)
+    np.testing.assert_allclose(own.reference.tail.mean, want.tail.mean, rtol=1e-5, atol=1e-7)
+
+
+def test_a_failure_at_the_end_leaves_the_training():
+    model = dense()
+    late = tf.data.Dataset.from_tensor_slices((X, np.append(Y[:-1], 3))).batch(40)  # seen when all is over
+    with pytest.warns(RuntimeWarning, match=r"the training is kept, .*labels must lie in \[0, 2\]"):
+        history = model.fit(X, Y, verbose=0, callbacks=[SaliencyCallback(late, units="rows", progress=False)])
+    assert len(history.history["loss"]) == 1
+
+
+class Parts(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        some = slice(40 * index, 40 * index + 40)
+        return X[some], Y[some], np.ones(40)
+
+
+def test_any_of_keras_own_data_will_do():
+    unknown = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda x, y: y < 2).batch(32)
+    for data, count in ((Parts(), 160), (unknown, (Y < 2).sum()), ((X, Y, np.ones(160)), 160)):
+        model, callback = dense(), SaliencyCallback(data, data, units="rows", progress=False)
+        model.fit(X, Y, verbose=0, callbacks=[callback])
+        assert callback.reference.n_seen == count
+    with pytest.raises(ValueError, match=r"take.* must bound"):
+        SaliencyCallback(unknown.repeat())
+    with pytest.raises(ValueError, match="n_samples must be at least 2, got 1"):
+        SaliencyCallback(unknown, n_samples=1)
+
+
 MODULE = """
 import keras
 from evtkit_keras import KerasModel

@@ -89,7 +89,7 @@ def test_sequential_functional_and_subclassed_networks_are_one():
     for profile in profiles[1:]:
         np.testing.assert_allclose(profile, profiles[0], rtol=1e-12)
     assert KerasModel(nested, units="rows").units.module[0].endswith("/inner")
-    assert set(KerasModel(nested, units="rows").units.stages) == {f"{functional.name}/inner", f"{functional.name}/head"}
+    assert set(KerasModel(nested, units="rows").units.stages) == {"functional/inner", "functional/head"}
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 99])
@@ -132,7 +132,7 @@ def test_one_sigmoid_or_logit_is_a_classifier_of_two_classes():
         np.testing.assert_allclose(net.predict(halves()).sum(1), 1)
     with pytest.raises(ValueError, match="from_logits must be True or False"):
         of("binary").profile(halves(), y)
-    with pytest.raises(ValueError, match="3 independent sigmoids"):
+    with pytest.raises(ValueError, match=r"task must be 'labels' .* 3 sigmoids"):
         of("sigmoid").profile(halves(), Y)
     with pytest.raises(ValueError, match="an output that a softmax made"):
         of("softmax", from_logits=True).predict(halves())
@@ -175,7 +175,7 @@ def test_losses_of_ones_own_by_name_and_of_keras(net):
         (halves(), Y + 1, "labels must lie in .*got 1 to 3"),
         (halves(), Y - 1, "got -1 to 1"),
         (halves(), Y[:3], "targets must be 5.* got 3"),
-        (halves(), Y.astype(float), "must be integers"),
+        (halves(), Y + 0.5, "must be integers"),
         (halves(), HOT * 0.9, "must be integers"),
         (halves(), np.eye(4)[Y], "one-hot rows of 3"),
         (halves(), None, "y must be .*got None"),
@@ -197,7 +197,7 @@ def test_outputs_that_are_no_class_scores_are_refused(net):
     with pytest.raises(ValueError, match="must be a tensor or a dict with 'logits'"):
         KerasModel(model, units="rows").profile([X, X], Y)
     model = keras.Model(net.model.inputs, net.model.outputs[0][:, None])
-    with pytest.raises(ValueError, match="must have shape \\(batch, classes\\)"):
+    with pytest.raises(ValueError, match="one a position, 2 axes, got shape \\(5,\\)"):
         KerasModel(model, units="rows").profile([X, X], Y)
 
 
@@ -234,7 +234,7 @@ def test_evaluation_takes_one_hot_labels(single):
     ("data", "message"),
     [
         (tf.data.Dataset.range(9).batch(3), "must have batches \\(x, y\\)"),
-        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat(), "must say how many batches a dataset has"),
+        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).repeat(), "must bound a dataset that repeats for ever"),
         (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2).take(0), "must have at least one batch"),
         (np.zeros(3), "data must be .*got ndarray"),
     ],

@@ -57,7 +57,7 @@ def test_coverage_accounts_for_every_parameter():
     assert reasons["conv/bias"] == "bias"
     assert reasons["norm/gamma"] == "channels not selected"
     assert reasons["dense/kernel"] == "rows not selected"
-    assert reasons["gru/gru_cell/kernel"] == "in GRUCell, for which no units are defined"
+    assert reasons["gru/gru_cell/kernel"] == "cells not selected"
     model.trainable = False
     assert KerasModel(model).coverage == coverage
 
@@ -66,7 +66,7 @@ def test_layers_with_one_name_are_told_apart():
     class Two(keras.Model):
         def __init__(self):
             super().__init__()
-            self.one, self.two = layers.Dense(2, name="dense"), layers.Dense(2, name="dense")
+            self.one, self.two = layers.Dense(2, name="pair"), layers.Dense(2, name="pair")
 
         def call(self, x):
             return self.two(self.one(x))
@@ -74,7 +74,7 @@ def test_layers_with_one_name_are_told_apart():
     model = Two()
     model(np.zeros((1, 3)))
     units = KerasModel(model, units="rows").units
-    assert list(units.names) == ["dense[0]", "dense[1]", "dense#2[0]", "dense#2[1]"]
+    assert list(units.names) == ["pair[0]", "pair[1]", "pair#2[0]", "pair#2[1]"]
 
 
 def test_separable_convolutions_have_two_parts():

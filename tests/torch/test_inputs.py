@@ -125,7 +125,7 @@ def test_a_summed_loss_under_reduction_none_is_the_default(net):
         (X, Y + 1, "labels must lie in .*got 1 to 3"),
         (X, Y - 1, "got -1 to 1"),
         (X, Y[:3], "targets must be 5.* got 3"),
-        (X, Y.astype(float), "must be integers"),
+        (X, Y + 0.5, "must be integers"),
         (X, None, "y must be .*got None"),
         (X, "true", "or 'predicted'"),
         (X, (Y, Y), "y must be .*got tuple"),
@@ -156,7 +156,7 @@ def test_bad_input_is_refused(net, x, y, message):
 def test_outputs_that_are_no_logits_are_refused():
     with pytest.raises(ValueError, match="must be a tensor or an object with `logits`"):
         TorchModel(Net(lambda z: (z, z)).eval(), units="rows").profile(X, Y)
-    with pytest.raises(ValueError, match="must have shape \\(batch, classes\\)"):
+    with pytest.raises(ValueError, match="must be integers of shape \\(5, 1\\)"):
         TorchModel(Net(lambda z: z[:, :, None]).eval(), units="rows").profile(X, Y)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Batch", "make_batch", "make_targets"]
+__all__ = ["Batch", "make_batch", "make_targets", "some_of"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Batch:
         step = micro_batch or self.size
         for start in range(0, self.size, step):
             some = slice(start, min(self.size, start + step))
-            yield self[some], target if target is None or isinstance(target, str) else target[some]
+            yield self[some], some_of(target, some)
 
     def map(self, change: Callable[[Any], Any]) -> Batch:
         """Every tensor with an axis changed."""
@@ -65,7 +65,7 @@ def make_batch(x: Any, place: Callable[[Any], Any], is_tensor: Callable[[Any], b
 
 
 def make_targets(y: Any, size: int, place: Callable[[Any], Any], is_tensor: Callable[[Any], bool]) -> Any:
-    """Targets as a tensor or array; None and "predicted" are left as they are.
+    """Targets as tensors or arrays, alone or in a tuple or mapping; None and "predicted" are left as they are.
 
     Raises
     ------
@@ -74,8 +74,12 @@ def make_targets(y: Any, size: int, place: Callable[[Any], Any], is_tensor: Call
     """
     if y is None or (isinstance(y, str) and y == "predicted"):
         return y
-    if isinstance(y, (Mapping, tuple, str)):
-        raise ValueError(f"y must be an array with one target a sample, or 'predicted', got {type(y).__name__}")
+    if isinstance(y, str):
+        raise ValueError(f"y must be an array with one target a sample, or 'predicted', got {y!r}")
+    if isinstance(y, (Mapping, tuple)):  # a list is an array
+        parts = y.items() if isinstance(y, Mapping) else enumerate(y)
+        found = {key: make_targets(part, size, place, is_tensor) for key, part in parts}
+        return found if isinstance(y, Mapping) else tuple(found.values())
     array = y if is_tensor(y) else np.array(y)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biufV":  # V: bfloat16 and the like
         raise ValueError(f"y must be an array of numbers, or 'predicted', got dtype {array.dtype}")
@@ -84,6 +88,13 @@ def make_targets(y: Any, size: int, place: Callable[[Any], Any], is_tensor: Call
     if target.shape[0] != size:
         raise ValueError(f"targets must be {size}, one a sample, got {target.shape[0]}")
     return target
+
+
+def some_of(target: Any, some: slice) -> Any:
+    """Targets of some samples, in whatever structure; None and "predicted" are left as they are."""
+    if target is None or isinstance(target, str):
+        return target
+    return _mapped(lambda one: one[some], target)
 
 
 def _mapped(change: Callable[[Any], Any], x: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Input saliency: which pixels the salient units respond to (Levin et al. 2021, arXiv 2108.01335, §3.2)."""
+"""Input saliency: which pixels the salient units respond to, after Levin et al. (2021, arXiv 2108.01335, §3.2)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,12 +31,18 @@ def input_saliency(
     units: ArrayLike | None = None,
     k: int = 10,
     boost: float = 100.0,
+    channels: Literal["largest", "signed"] = "largest",
 ) -> NDArray[np.floating[Any]]:
     """Where in the input a change would make the most salient units more salient still.
 
     The profile of a sample is standardised unit by unit, z = (s − mean)/std, and a fixed copy z' is made in which the
-    chosen units' values are multiplied by `boost`. The result is ``|∂ cos(z, z')/∂x|``, a gradient of gradients, with
-    the largest absolute value over the channels of each pixel. One sample at a time; costs about four passes each.
+    chosen units' values are multiplied by `boost`. The result is ``|∂ cos(z, z')/∂x|``, a gradient of gradients, one
+    number a pixel. One sample at a time; costs about four passes each.
+
+    Levin et al. (2021, arXiv 2108.01335, §3.2) do so with mean absolute gradients that are not normalised, and take
+    the channels with their signs: theirs is the quantity for a network with ``reduction="mean-abs"``, a reference of
+    ``normalize=None``, and ``channels="signed"``. The defaults are evtkit's own: Taylor saliency, in which "more
+    salient" is a larger fall of the loss, and every channel by its size.
 
     Parameters
     ----------
@@ -56,6 +62,9 @@ def input_saliency(
         How many, without `units`.
     boost : float
         The factor.
+    channels : {"largest", "signed"}
+        How a pixel's channels become one number: the largest absolute slope; or the absolute value of the largest
+        slope, sign and all, as Levin et al. take it.
 
     Returns
     -------
@@ -65,16 +74,18 @@ def input_saliency(
     Raises
     ------
     ValueError
-        If the reference is of other units or another reduction, x has no floating array of at least two axes, or k is
-        out of its range.
+        If the reference is of other units or another reduction, channels is neither, x has no floating array of at
+        least two axes, or k is out of its range.
     """
     if reference.units != net.units or reference.reduction != net.reduction:
         raise ValueError(
             f"reference must be for this network's {net.units!r} by {net.reduction}, "
             f"got {reference.units!r} by {reference.reduction}"
         )
-    if not 1 <= k <= len(net.units):
+    if units is None and not 1 <= k <= len(net.units):
         raise ValueError(f"k must lie in [1, {len(net.units)}], got {k}")
+    if channels not in ("largest", "signed"):
+        raise ValueError(f"channels must be 'largest' or 'signed', got {channels!r}")
     profiler = net.profiler
     chosen = None if units is None else net.units.resolve(units)
     batch = profiler.batch(x)
@@ -83,7 +94,11 @@ def input_saliency(
     maps = [profiler.input_slope(*one, similarity) for one in batch.parts(1, target)]
     if any(slope is None for slope in maps):
         raise ValueError("units must have a gradient that depends on the input, got a profile that does not")
-    return np.concatenate(maps)
+    slopes: NDArray[np.floating[Any]] = np.concatenate(maps)
+    axis = profiler.channel_axis
+    if slopes.ndim < 3:  # no channels
+        return np.asarray(np.abs(slopes))
+    return np.asarray(np.abs(slopes.max(axis)) if channels == "signed" else np.abs(slopes).max(axis))
 
 
 class _Similarity:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size, write_repair
+from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
 from evtkit.saliency.adapting.verification import SAMPLES, verify
 from evtkit.saliency.units import LeftOut
@@ -30,6 +31,10 @@ __all__ = ["NetworkModel", "check_options"]
 
 _NOISE = 64
 """A sum of products below so many units of rounding of the sum of their absolute values is nothing but rounding."""
+
+
+_LOST = 0.1
+"""A larger share of a step lost to rounding is told."""
 
 
 class NetworkModel:
@@ -64,7 +69,7 @@ class NetworkModel:
         self._patches = Patches(profiler.network, profiler.plan)
         self._micro_batch = micro_batch
         self._verified = 0 if verify else SAMPLES
-        self._warned = False
+        self._warned = self._told = False
         self._noise, self._signal = (np.zeros(len(profiler.plan.units), dtype=bool) for _ in range(2))
 
     @property
@@ -99,6 +104,11 @@ class NetworkModel:
     def reduction(self) -> Reduction:
         """How a unit's gradient becomes one number."""
         return self.profiler.reduction
+
+    @property
+    def task(self) -> str:
+        """What the network says: "classes", one of several; "labels", each true or not; or "values"."""
+        return self.profiler.task
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -159,7 +169,11 @@ class NetworkModel:
         return np.concatenate([self.profiler.logits(part) for part, _ in parts])
 
     def predict(self, x: Any) -> NDArray[np.floating[Any]]:
-        """Class probabilities, shape (batch, classes), in inference mode."""
+        """What the network says, in inference mode.
+
+        Class probabilities, shape (batch, classes), of which a single score gives two; with ``task="labels"`` each
+        label's probability; with ``task="values"`` the output.
+        """
         parts = self.profiler.batch(x).parts(self._micro_batch)
         return np.concatenate([self.profiler.probabilities(part) for part, _ in parts])
 
@@ -285,6 +299,12 @@ class NetworkModel:
         ------
         ValueError
             If neither or both of samples and gradient are given, or the gradient lacks a selected unit.
+
+        Warns
+        -----
+        UserWarning
+            Once, if more than a tenth of the weights in float16 or bfloat16 stay as they are, for the step is less
+            than their rounding.
         """
         chosen = self._resolve(selection)
         if (x is None) == (gradient is None):
@@ -295,10 +315,29 @@ class NetworkModel:
             raise ValueError(f"gradient must come from {own}.gradient, got {type(taken).__name__}")
         multiple = step_size(taken.norms_of(chosen), step, length)
 
+        arrays = self.profiler.network.arrays
+        asked = lost = 0
+
         def lowered(name: str, index: Index, weights: Any) -> Any:
-            return weights - multiple * taken.parameters[name][index]
+            nonlocal asked, lost
+            slope = taken.parameters[name][index]
+            moved = weights - multiple * slope
+            if str(weights.dtype).endswith("float16"):  # bfloat16 too: its numbers near 1 are 1/128 apart
+                due = arrays.numpy(slope) != 0
+                asked += int(np.count_nonzero(due))
+                lost += int(
+                    np.count_nonzero(due & (arrays.numpy(arrays.like(moved, weights)) == arrays.numpy(weights)))
+                )
+            return moved
 
         with self._patches.changed(self._patches.slices(chosen), lowered):
+            if lost > _LOST * asked and not self._told:
+                self._told = True
+                warnings.warn(
+                    f"the step is lost to rounding in {lost:,} of the {asked:,} weights that it would change: take a "
+                    "larger step, or the network in float32",
+                    stacklevel=3,
+                )
             yield self
 
     @contextmanager
@@ -397,7 +436,9 @@ class NetworkModel:
         return batch, self.profiler.targets(y, batch.size)
 
 
-def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float) -> None:
+def check_options(
+    reduction: str, max_workspace_mib: float, micro_batch: int | None, loss_scale: float, task: str = "classes"
+) -> None:
     """Refuse options out of their range, which are the same for every adapter.
 
     Raises
@@ -407,6 +448,8 @@ def check_options(reduction: str, max_workspace_mib: float, micro_batch: int | N
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     if not max_workspace_mib > 0:
         raise ValueError(f"max_workspace_mib must be more than 0, got {max_workspace_mib}")
     if micro_batch is not None and micro_batch < 1:

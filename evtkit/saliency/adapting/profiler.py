@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Profiler"]
+__all__ = ["TASKS", "Profiler"]
+
+TASKS = ("classes", "labels", "values")
+"""What a network may say: one class of several; several labels, each true or not; numbers, as in regression."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -36,6 +39,8 @@ class Profiler(ABC):
         Its units.
     reduction : {"taylor", "mean-abs", "l2"}
         How a unit's gradient becomes one number.
+    task : {"classes", "labels", "values"}
+        What the network says, which decides what `probabilities` are.
 
     Attributes
     ----------
@@ -50,11 +55,16 @@ class Profiler(ABC):
         which rounding is to be judged; 0 where that is not known.
     followers : dict of str to set of str
         For each parameter, the batch norms its output goes straight into, by the name that the network knows them by.
+    channel_axis : int
+        The axis of an input that has the channels, by the framework's custom.
     """
+
+    channel_axis: ClassVar[int] = -1
 
     network: Network
     plan: Plan
     reduction: Reduction = "taylor"
+    task: str = "classes"
     used: set[str] = field(default_factory=set)
     followers: dict[str, set[str]] = field(default_factory=dict)
     slow: dict[str, str] = field(default_factory=dict)
@@ -87,7 +97,7 @@ class Profiler(ABC):
         return None
 
     def input_slope(self, batch: Batch, target: Any, measure: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Absolute slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
+        """Slope of a measure of one sample's ordinary gradient along the input, for `input_saliency`.
 
         Parameters
         ----------
@@ -98,8 +108,8 @@ class Profiler(ABC):
 
         Returns
         -------
-        ndarray, shape (1, ...), or None
-            Largest over the channels; None where the measure does not depend on the input.
+        ndarray, shape of the first floating input, or None
+            None where the measure does not depend on the input.
         """
         raise NotImplementedError(f"{type(self).__name__} has no gradient of gradients")
 
@@ -114,6 +124,9 @@ class Profiler(ABC):
     def place_target(self, y: Any) -> Any:
         """Bring targets, an array or tensor of numbers, to where the loss takes them."""
         return y
+
+    def check_targets(self, y: Any) -> None:  # noqa: B027 (there may be nothing to check)
+        """Refuse targets, of any number of samples, that the default loss cannot take."""
 
     def batch(self, x: Any) -> Batch:
         """A network's input as tensors, checked."""
