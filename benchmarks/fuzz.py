@@ -79,7 +79,9 @@ class Originals:
             "DSpot": DSpot(risk=1e-3, depth=20, max_excess=40).fit(x[:, 0]),
             "Watch": watch,
             "Reference": Reference(fit_tail(x, quantile=0.9, keep_sample=False), units, 0.9),
-            "Checkpoint": Checkpoint({"quantile": 0.9}, np.array(["a", "b", "c"]), np.ones(3), sketch, 2, 400, "d"),
+            "Checkpoint": Checkpoint(
+                {"quantile": 0.9}, np.array(["a", "b", "c"]), np.ones(3), sketch, batches=2, seen=400, digest="d"
+            ),
         }
         saved["Spot"].update(x[:300, 1])
         saved["DSpot"].update(x[:300, 0] + 5.0)

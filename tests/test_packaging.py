@@ -60,7 +60,7 @@ def test_the_wheel_holds_three_typed_packages_and_nothing_else(dist):
     names = zipfile.ZipFile(dist[".whl"]).namelist()
     packages = {"evtkit", "evtkit_torch", "evtkit_keras"}
     assert {name.split("/")[0] for name in names} == packages | {f"evtkit-{PROJECT['version']}.dist-info"}
-    assert {f"{package}/py.typed" for package in packages} | {"evtkit/saliency/report.html"} <= set(names)
+    assert {f"{package}/py.typed" for package in packages} | {"evtkit/reports/page.html"} <= set(names)
     with tarfile.open(dist[".gz"]) as archive:
         source = {name.partition("/")[2] for name in archive.getnames()}
     assert {"README.md", "LICENSE", "constraints.txt", "hatch_build.py", "tests/test_packaging.py"} <= source

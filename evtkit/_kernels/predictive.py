@@ -225,7 +225,8 @@ def excess_level(log_p, start, nodes):
                 step *= 2.0
             else:
                 following = 0.5 * (low + high)
-        if following == v + move and abs(move) < 1e-7:  # after Newton's step the error is its square
+        # after a short step of Newton's on a smooth stretch the error is its square
+        if following == v + move and abs(move) < 1e-7 and abs(value - log_p) < 1e-5:
             v, value = following, log_p
             break
         if abs(following - v) <= 1e-14 * max(1.0, abs(v)):

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
@@ -122,6 +121,8 @@ def tail_dependence(
     n = int(np.count_nonzero(present))
     if n < 2:
         raise ValueError(f"x and y must have at least two pairs without NaN, got {n}")
+    from scipy.stats import rankdata  # deferred, for importing it takes as long as much else together
+
     ranks = np.stack([rankdata(first[present]), rankdata(second[present])]) / (n + 1.0)
     below = np.count_nonzero(ranks.max(axis=0) < u[:, None], axis=1) / n
     both = np.count_nonzero(ranks.min(axis=0) > u[:, None], axis=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.results import Result
 from evtkit._common.text import aligned
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Tried:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Repair:
+class Repair(Result):
     """A change of a network's weights that corrects mistakes; made by `repair`.
 
     Attributes
@@ -119,6 +120,11 @@ class Repair:
         one = self.tried[self.chosen]
         what = f"{one.candidate}, {one.n_units:,} unit{'s' if one.n_units > 1 else ''}, {one.step} steps"
         return f"Repair({what}: corrects {self.corrected} unseen mistakes, loses {self.lost} others)"
+
+    def _table(self) -> dict[str, Any]:
+        """The frontier, a row a change."""
+        names = [part.name for part in fields(Tried)]
+        return {name: np.array([getattr(one, name) for one in self.frontier()]) for name in names}
 
     def apply(self, model: SaliencyModel) -> None:
         """Change the network's weights, for good. ValueError if they are not those it was made for."""

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import re
+from collections import Counter
 
 import keras
 import numpy as np
@@ -31,13 +33,31 @@ def loop_gradients(model, x, y, loss=cross_entropy):
 
 def layer_named(model, name):
     """The layer of that full name, and which part of it."""
-    for part in name.split("/"):
-        if part in ("depthwise", "pointwise"):
-            return model, part
-        model = next(
-            layer for layer in model._flatten_layers(include_self=False, recursive=False) if layer.name == part
-        )
-    return model, ""
+    whole, _, part = name.rpartition("/")
+    if part in ("depthwise", "pointwise"):
+        return named_layers(model)[whole], part
+    return named_layers(model)[name], ""
+
+
+def named_layers(model):
+    """Every layer by its full name; automatic names are counted anew over the whole network, from the first one on."""
+    found, count = {}, Counter()
+
+    def walk(prefix, parent):
+        for layer in parent._flatten_layers(include_self=False, recursive=False):
+            kind = re.sub(r"_\d+$", "", layer.name)
+            automatic = kind.replace("_", "") == type(layer).__name__.lower()
+            number = count[kind]
+            count[kind] += automatic
+            name = prefix + ((f"{kind}_{number}" if number else kind) if automatic else layer.name)
+            if id(layer) not in {id(other) for other in found.values()}:
+                found[name] = layer
+                walk(f"{name}/", layer)
+            else:
+                count[kind] -= automatic
+
+    walk("", model)
+    return found
 
 
 def unit_gradients(model, name, gradients):
