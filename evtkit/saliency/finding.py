@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.results import Result
 from evtkit._common.text import aligned
 from evtkit.saliency.batches import labels_of, size_of, take
 from evtkit.saliency.reference import normalized
@@ -30,7 +31,7 @@ _ENOUGH = 0.3  # a share of the loss that a change must take away before it may 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Suspects:
+class Suspects(Result):
     """The units that may be behind some mistakes, most suspect first; made by `suspects`.
 
     Arrays of shape (suspects,) are in the order of `order`.
@@ -141,11 +142,9 @@ class Suspects:
         """The first k suspects as text; the effect is the share of the loss that goes without the unit."""
         return aligned(self.rows(k), "><<>>>>>")
 
-    def to_frame(self) -> Any:
-        """All suspects as a pandas DataFrame, one row each."""
-        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
-
-        columns = {
+    def _table(self) -> dict[str, Any]:
+        """All suspects, one row each."""
+        return {
             "unit": self.units.names[self.order],
             "named": self.named,
             "lacks": self.lacks,
@@ -156,9 +155,8 @@ class Suspects:
             "tried": self.tried,
             "silence": self.silence,
             "p_value": self.p_value,
-            "because": [str(self.units.names[u]) if u >= 0 else "" for u in self.because],
+            "because": np.array([str(self.units.names[u]) if u >= 0 else "" for u in self.because], dtype=np.str_),
         }
-        return pd.DataFrame(columns)
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()

@@ -122,9 +122,8 @@ class Repair(Result):
         return f"Repair({what}: corrects {self.corrected} unseen mistakes, loses {self.lost} others)"
 
     def _table(self) -> dict[str, Any]:
-        """The frontier, a row a change."""
-        names = [part.name for part in fields(Tried)]
-        return {name: np.array([getattr(one, name) for one in self.frontier()]) for name in names}
+        """All that was tried, one row each."""
+        return {part.name: np.array([getattr(one, part.name) for one in self.tried]) for part in fields(Tried)}
 
     def apply(self, model: SaliencyModel) -> None:
         """Change the network's weights, for good. ValueError if they are not those it was made for."""
@@ -169,12 +168,6 @@ class Repair(Result):
     def table(self) -> str:
         """Each candidate at its best as text, and what the one taken does to samples that had no say."""
         return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}"
-
-    def to_frame(self) -> Any:
-        """All that was tried as a pandas DataFrame, one row each."""
-        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
-
-        return pd.DataFrame([vars(one) for one in self.tried])
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()
