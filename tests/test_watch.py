@@ -425,7 +425,7 @@ def test_a_followed_file_is_followed_by_its_name(tmp_path):
     assert notes == [f"{path} is a new file; reading it from its beginning"]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(15))
 def test_ten_rotations_of_any_kind_lose_no_line(tmp_path, seed):
     """Renamed or copied and cut, up to three times between two looks, with torn lines."""
     rng = np.random.default_rng(seed)

@@ -84,6 +84,7 @@ class Lines:
             self._handle: int | None = stream.fileno()
         except OSError:  # bytes
             self._handle = None
+        self._older = _newest_rotated(name) if follow else None  # when the file was opened
 
     @property
     def ended(self) -> bool:
@@ -125,6 +126,8 @@ class Lines:
             return lines + self.read(0.0) if self._follow else lines  # so that the new file is known from now on
         if not self._ready(timeout):
             return []
+        if self._follow and not self._tail and self._missed_one():
+            return self.read(0.0)
         if self._follow and self._was_cut():
             if self._read_rotated(self._holds_what_was_read):
                 self._open_again()  # what was cut may have been renamed since
@@ -192,6 +195,27 @@ class Lines:
             return False
         return os.pread(self._handle, len(self._tail), place - len(self._tail)) != self._tail
 
+    def _missed_one(self) -> bool:
+        """Whether rotation copied files away, by this name, before anything of them was read: they are read first."""
+        newest, data = _newest_rotated(self._name), b""
+        if self._handle is None or newest in (None, self._older):
+            return False
+        for path in rotated(self._name):
+            try:
+                with path.open("rb") as other:
+                    found = os.fstat(other.fileno())
+                    known = self._older is not None and (
+                        found.st_ino == self._older[0] or found.st_mtime_ns <= self._older[1]
+                    )
+                    if known or os.path.samestat(found, os.fstat(self._handle)):
+                        break
+                    data = other.read() + data
+            except OSError:
+                return False
+        self._older = newest
+        self.read_first(data)
+        return bool(self._ahead)
+
     def _changed_file(self) -> bool:
         """At the end of the file: go on with another one that has taken its name."""
         if self._handle is None:
@@ -254,6 +278,16 @@ class Lines:
         self._stream.seek(0)
         self._rest, self._too_long, self._tail, self._back, self._last = b"", 0, b"", b"", b""
         self.position = self._before = Position()
+        self._older = _newest_rotated(self._name)
+
+
+def _newest_rotated(path: str) -> tuple[int, int] | None:
+    """Which file rotation made last, and when it was written; None if there is none."""
+    try:
+        found = Path(f"{path}.1").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def rotated(path: str) -> list[Path]:
