@@ -50,7 +50,7 @@ def tree(tmp_path_factory):
 
 def start(tree, cache, code, **variables):
     environment = os.environ | {"PYTHONPATH": str(tree), "NUMBA_CACHE_DIR": str(cache), "EVTKIT_QUIET": "1"}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment | variables, text=True,
+    return subprocess.Popen([sys.executable, "-c", code], env=environment | variables, cwd=tree, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import chi2, kendalltau
+from scipy.special import chdtrc, ndtr
 
 from evtkit._common.results import Result
 
@@ -102,6 +101,8 @@ def steadiness(extreme: Bool, present: Bool, size: Float, dates: Dates | None = 
         z = (np.mean(at + 0.5) / n - 0.5) * math.sqrt(12.0 * many)
         p_trend = float(2.0 * ndtr(-abs(z)))
     if many >= _FEWEST:
+        from scipy.stats import kendalltau  # deferred, for importing it takes long
+
         p_size = float(kendalltau(at, size[extreme]).pvalue)
     spread = _spread(found, expected)
     if clock is None:
@@ -128,4 +129,4 @@ def _spread(found: Int, expected: Float) -> float:
         return math.nan
     cells[-1] = [cells[-1][0] + total[0], cells[-1][1] + total[1]]
     f, e = np.array(cells).T
-    return float(chi2.sf(((f - e) ** 2 / e).sum(), len(cells) - 1))
+    return float(chdtrc(len(cells) - 1, ((f - e) ** 2 / e).sum()))
