@@ -188,7 +188,8 @@ class SaliencyCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self.ranking = self.accuracy = None
         self.net = self._begun or KerasModel(self.model, **self._options)
         self._begun = None
-        self.reference = calibrate(self.net, self._calibration, wrong=self._wrong, **self._how)  # type: ignore[arg-type]
+        how: Any = self._how
+        self.reference = calibrate(self.net, self._calibration, wrong=self._wrong, **how)
         if self._samples is not None:
             self._rank()
         if self._report is not None:
