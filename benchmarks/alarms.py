@@ -93,6 +93,7 @@ def masking(seeds: int) -> list[list[str]]:
     for name, draw in (
         ("exponential", lambda rng, n: rng.standard_exponential(n)),
         ("normal", lambda rng, n: rng.standard_normal(n)),
+        ("gamma ½", lambda rng, n: rng.gamma(0.5, size=n)),
         ("t, 4 d.f.", lambda rng, n: rng.standard_t(4, n)),
     ):
         row, behind = [name], 0

@@ -69,7 +69,9 @@ class Watched:
     def wait_for_event(self, row: int) -> None:
         """Until it has told an event that began there, which it does late if the machine has other work."""
         deadline, start = time.monotonic() + 60, f"{row}-"
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {self.notes.read_text()[-2000:]}")
             if any(str(event["id"]).startswith(start) for event in self.told):
                 return
             time.sleep(0.05)
