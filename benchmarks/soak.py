@@ -147,15 +147,16 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
                 for _ in range(int(rng.integers(0, 3))):
                     count["rotation while it was dead"] += 1
                     rotate(watched.path, copy=rng.random() < 0.5)
-                    append(watched.path, lines[between : between + 5], rng)
-                    between = min(between + 5, end)
+                    until = min(between + 5, end)
+                    append(watched.path, lines[between:until], rng)
+                    between = until
                 middle = between
                 watched.start()
                 watched.wait("going on after", 1)
             elif what == "full disk":
                 watched.limit(100)
             append(watched.path, lines[middle:end], rng)
-            time.sleep(0.6)
+            time.sleep(0.6 if what == "full disk" else 0.2)
             if what == "full disk":
                 watched.limit(resource.RLIM_INFINITY)
             watched.wait_for_event(int(anomalies[k]) + 1)
