@@ -24,6 +24,7 @@ FRESH, FOLLOWED, LOOSE = (
 IMPUTED = 8  # values in whose place an excess was learnt
 SINCE = 9  # excesses learnt since LEVEL was found
 RARE, REFUSED = 10, 11  # the observation for which SPARE holds; rare values refused since SPARE was last full
-INTEGERS = 12
+CALM = 12  # the observation up to which what lies far out belongs to the latest alarms
+INTEGERS = 13
 
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest
