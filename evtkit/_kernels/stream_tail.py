@@ -39,6 +39,7 @@ from evtkit._kernels.tail_columns import (
     LAST,
     LEVEL,
     LOOSE,
+    MARK,
     MAXIMUM,
     NOTHING,
     PLAIN,
@@ -68,8 +69,8 @@ _REFILL = 4.0  # how many times as often as that they may be learnt
 _BEGIN, _MOST = 1.0, 4.0  # room for them after the calibration, and at most
 _LASTING = 200  # refused, after which they are there to stay
 _FAR = 0.4  # of the way from the threshold to the alarm level, below which no value is rare
-_QUIET = 50.0  # observations after an alarm that still belong to it,
-_AFTER = 0.02  # but at most so large a share of all observations, where alarms come at the risk
+_QUIET = 50.0  # observations after a rare value that still belong to it,
+_AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
 
 
 @kernel("float64(float64, float64, float64)")
@@ -195,16 +196,18 @@ def _has_room(f, i, n, risk):
     return i[REFUSED] > _LASTING
 
 
-@kernel("boolean(intp, float64, float64[::1], int64[::1], int64, float64)")
-def _is_amid(label, value, f, i, n, risk):
-    """Whether a value far out belongs to alarms that have just been; more than a few such are there to stay.
+@kernel("boolean(boolean, float64, float64[::1], int64[::1], int64, float64)")
+def _is_amid(far, value, f, i, n, risk):
+    """Whether a value comes soon after one that was far out, and is far out itself; more than a few are there to stay.
 
     Values of one burst are one value. Learnt one by one each makes the next more ordinary, and the level runs away.
     """
-    amid = n <= i[CALM] and value - f[U] > _FAR * (f[LEVEL] - f[U])
-    if label == ANOMALY:
+    after = n <= i[CALM]
+    if far:
+        if not after:  # by the level as it was before
+            f[MARK] = f[U] + _FAR * (min(f[LEVEL], value) - f[U])
         i[CALM] = n + np.int64(min(_QUIET, _AFTER / risk))
-    if not amid:
+    if not (after and value > f[MARK]):
         return False
     _make_room(f, i, n, risk)
     i[REFUSED] += 1
@@ -331,12 +334,11 @@ def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
     With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
     With the predictive level nothing is learnt of rare values, alarms or not, that come too often, nor of what lies
-    far out and comes soon after an alarm.
+    far out and comes soon after one.
     """
     if policy == IMPUTE and law == PREDICTIVE:
-        if _is_amid(label, value, f, i, n, risk):
-            return False
-        if _is_rare(label, value, f, i, ring, risk) and not _has_room(f, i, n, risk):
+        rare = _is_rare(label, value, f, i, ring, risk)
+        if _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk)):
             return False
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
     if policy == IMPUTE:
