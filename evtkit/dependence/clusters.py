@@ -440,12 +440,13 @@ def _intervals(gaps: Int) -> float:
 
 
 def _moments_index(count: float, total: float, squares: float, largest: int) -> float:
-    """The index from Σ 1, Σ T and Σ T², which are whole numbers."""
+    """The index from Σ 1, Σ T and Σ T², which are whole numbers.
+
+    Where no gap exceeds 2 it is 2 (ΣT)²/(N ΣT²), at least 16/9 for gaps of 1 and 2, and so 1.
+    """
     if largest <= 2:
-        theta = 2.0 * total**2 / (count * squares)
-    else:
-        theta = 2.0 * (total - count) ** 2 / (count * (squares - 3.0 * total + 2.0 * count))
-    return min(1.0, theta)
+        return 1.0
+    return min(1.0, 2.0 * (total - count) ** 2 / (count * (squares - 3.0 * total + 2.0 * count)))
 
 
 def _intervals_run_length(gaps: Int) -> int:
