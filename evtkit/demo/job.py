@@ -131,8 +131,8 @@ def level(folder: Path) -> Part:
 
 def alarms(folder: Path) -> Part:
     """Alarms as events: the same days as they come, with one alarm by chance a year, on either side."""
-    from evtkit import Spot, plot
-    from evtkit.spot import Events
+    from evtkit import plot
+    from evtkit.spot import Events, Spot
 
     days, loss = daily_losses()
     days, risk = days[LEARNT:], 1.0 / TRADING_DAYS
