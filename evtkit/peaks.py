@@ -11,7 +11,7 @@ from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
-from evtkit.cleaning import FROM, isolated
+from evtkit.cleaning import FROM, count_gross, gross_outliers, isolated, looked_at
 from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
     from evtkit.dated import Dates
+
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
 
 __all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
 
@@ -37,7 +39,7 @@ def fit_tail(
     missing: str = "raise",
     method: str = "mle",
     resolution: float | None = None,
-    clean: bool = False,
+    clean: bool | None = None,
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
@@ -73,9 +75,11 @@ def fit_tail(
         Of rounded data the threshold is moved to the middle between two lattice points, which parts the same
         observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
         that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
-    clean : bool
-        Leave out observations that a hole separates from the rest of the tail (`evtkit.cleaning.isolated`, from the
-        0.8 quantile on), and fit to the others: for data that may be contaminated. `Tail.left_out` counts them.
+    clean : bool or None
+        None, the default, leaves gross outliers out where no rule for the threshold is given: a few observations that
+        no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True, for data that may be
+        contaminated, leaves out also what a hole separates from the rest of the tail (`evtkit.cleaning.isolated`,
+        from the 0.8 quantile on). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
@@ -124,13 +128,21 @@ def fit_tail(
         columns, left_out = _cleaned(columns, sign)
         missing = "drop"
     rule = quantile, threshold, n_excess, values.ndim
+    strictly = clean is None and quantile is None and threshold is None and n_excess is None
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
-    summary = _summary(columns, int(kept.max()), sign, keep_sample, n_threads)
+    wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if strictly else kept
+    summary = _summary(columns, int(wanted.max()), sign, keep_sample, n_threads)
     if summary is None:  # not all is finite
         n = n - _missing(columns, missing)
         kept, levels = _kept(columns, n, sign, rule)
-        summary = _summary_of_present(columns, kept, sign, keep_sample, n_threads)
+        wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if strictly else kept
+        summary = _summary_of_present(columns, wanted, sign, keep_sample, n_threads)
+    if strictly:
+        left_out = count_gross(summary[0], n)
+        n = n - left_out
+        kept, _ = _kept(columns, n, sign, rule)
+        summary = _without_gross(columns, summary, left_out, kept, sign, keep_sample, n_threads)
     largest, sample, moments = summary
     mean, variance = mean_and_variance(moments, n)
     if levels is None:
@@ -175,8 +187,31 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            channel[present[isolated(sign * channel[present], quantile=FROM)]] = np.nan
+            x = sign * channel[present]
+            channel[present[isolated(x, quantile=FROM) | gross_outliers(x)]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
+
+
+def _without_gross(
+    columns: NDArray[Any], summary: _Summary, left_out: Int, kept: Int, sign: float, keep_sample: bool,
+    n_threads: int | None,
+) -> _Summary:  # fmt: skip
+    """The summary of all but so many of the largest of each channel, with so many largest kept."""
+    largest, sample, moments = summary
+    width = int(kept.max())
+    out = np.ascontiguousarray(largest[:, largest.shape[1] - width :])
+    out[np.arange(width) < (width - kept)[:, None]] = np.nan
+    if (dirty := np.flatnonzero(left_out)).size:
+        rest = columns[:, dirty].copy()
+        least = largest[dirty, largest.shape[1] - left_out[dirty]]
+        with np.errstate(invalid="ignore"):
+            rest[sign * rest >= least] = np.nan
+        fewer, present, moments[dirty] = _summary_of_present(rest, kept[dirty], sign, keep_sample, n_threads)
+        out[dirty] = np.nan
+        out[dirty, width - fewer.shape[1] :] = fewer
+        if sample is not None and present is not None:
+            sample[dirty] = present
+    return out, sample, moments
 
 
 def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> tuple[Int, Float | None]:
@@ -205,9 +240,6 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
     if np.all(absent):
         raise ValueError(f"x must hold observations, got {columns.shape[0]} missing values a channel")
     return np.asarray(np.count_nonzero(absent, axis=0))
-
-
-_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
 
 
 def _summary(
