@@ -14,7 +14,8 @@ from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
 from evtkit._moments import empty_state, join, mean_and_variance, take_away
 from evtkit.cleaning import count_gross
-from evtkit.peaks import Thresholds, how_many, tail_from_largest
+from evtkit.peaks import tail_from_largest
+from evtkit.threshold.rules import Thresholds, how_many, ties_together
 from evtkit.tail.stored import check_sketch
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ class TailSketch:
             raise ValueError("clean=True looks at all observations, which a sketch does not keep; use fit_tail")
         ordered, count, moments = self.largest(), self.count, self._moments
         left_out = np.zeros(self.n_channels, dtype=np.int64)
-        if clean is None and quantile is None and threshold is None and n_excess is None:
+        by_default = quantile is None and threshold is None and n_excess is None
+        if by_default and clean is None:
             left_out = count_gross(ordered, count)
             ordered, moments = self._without(ordered, left_out)
             count = count - left_out
@@ -281,6 +283,8 @@ class TailSketch:
                     f"capacity must be at least {int((kept + left_out).max())} for this fit of {int(self.count.max())} "
                     f"observations, got {self.capacity}"
                 )
+            if by_default:
+                kept = ties_together(ordered, kept)
             position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
             levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
         width = max(1, int(kept.max()))

@@ -170,8 +170,7 @@ def _group(y: Float, most: int) -> int:
     stand_out = [
         (value, k - first - inside)
         for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
-        if value < _LOG_P
-        and (y[first + inside] >= _FAR * y[first - 1] or _if_falling(y, first, inside) < _FALLING)
+        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or _if_falling(y, first, inside) < _FALLING)
     ]
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)

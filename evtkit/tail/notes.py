@@ -79,7 +79,9 @@ def advice(
         heavier = "make the tail too heavy; clean=True (--clean) leaves them out"
         note(
             hidden > 0,
-            lambda c: f"{_observations(hidden[c])} stand{'s' * int(hidden[c] == 1)} apart: if of another kind, they {heavier}",
+            lambda c: (
+                f"{_observations(hidden[c])} stand{'s' * int(hidden[c] == 1)} apart: if of another kind, they {heavier}"
+            ),
             f"some observations stand apart: if of another kind, they {heavier}",
         )
     far = "far levels rest on the prior"
