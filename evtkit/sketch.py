@@ -12,8 +12,10 @@ from evtkit._common.checks import real_array, whole_number
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
-from evtkit._moments import empty_state, join, mean_and_variance
-from evtkit.peaks import Thresholds, how_many, tail_from_largest
+from evtkit._moments import empty_state, join, mean_and_variance, take_away
+from evtkit.cleaning import count_gross
+from evtkit.peaks import tail_from_largest
+from evtkit.threshold.rules import Thresholds, how_many, ties_together
 from evtkit.tail.stored import check_sketch
 
 if TYPE_CHECKING:
@@ -222,6 +224,7 @@ class TailSketch:
         n_excess: int | None = None,
         method: str = "mle",
         resolution: float | None = None,
+        clean: bool | None = None,
     ) -> Tail:
         """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three, or none.
 
@@ -229,6 +232,10 @@ class TailSketch:
         ----------
         quantile, threshold, n_excess, method, resolution
             As in `fit_tail`.
+        clean : None or False
+            None leaves gross outliers out where no rule for the threshold is given, as in `fit_tail`; with a capacity
+            below a fifth of the observations fewer are found. False fits to all. The mean and the standard deviation
+            of the others are exact to 2⁻⁵⁰ of the largest magnitude seen.
 
         Returns
         -------
@@ -244,8 +251,16 @@ class TailSketch:
             raise ValueError(f"the sketch has seen no observation in any of its {self.n_channels} channels")
         if (given := frame_labels(threshold)) is not None:
             check_names(given.channels, self.names, "threshold")
-        rule = how_many(self.count, self.n_channels, quantile, threshold, n_excess, 2)
-        ordered = self.largest()
+        if clean:
+            raise ValueError("clean=True looks at all observations, which a sketch does not keep; use fit_tail")
+        ordered, count, moments = self.largest(), self.count, self._moments
+        left_out = np.zeros(self.n_channels, dtype=np.int64)
+        by_default = quantile is None and threshold is None and n_excess is None
+        if by_default and clean is None:
+            left_out = count_gross(ordered, count)
+            ordered, moments = self._without(ordered, left_out)
+            count = count - left_out
+        rule = how_many(count, self.n_channels, quantile, threshold, n_excess, 2)
         if isinstance(rule, Thresholds):
             levels = np.array(np.broadcast_to(rule.levels, self.n_channels))
             with np.errstate(invalid="ignore"):
@@ -263,19 +278,21 @@ class TailSketch:
                 )
         else:
             kept = rule
-            if np.any(kept > np.minimum(self.count, self.capacity)):
+            if np.any(kept > np.minimum(self.count, self.capacity) - left_out):
                 raise ValueError(
-                    f"capacity must be at least {int(kept.max())} for this fit of {int(self.count.max())} "
+                    f"capacity must be at least {int((kept + left_out).max())} for this fit of {int(self.count.max())} "
                     f"observations, got {self.capacity}"
                 )
+            if by_default:
+                kept = ties_together(ordered, kept)
             position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
             levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
         width = max(1, int(kept.max()))
-        mean, variance = mean_and_variance(self._moments, self.count)
+        mean, variance = mean_and_variance(moments, count)
         return tail_from_largest(
-            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, mean, variance,
+            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, count, mean, variance,
             sample=None, side="upper", method=method, resolution=resolution,
-            scalar=False, n_threads=self.n_threads, names=self.names,
+            scalar=False, n_threads=self.n_threads, names=self.names, left_out=left_out,
         )  # fmt: skip
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -373,6 +390,24 @@ class TailSketch:
         parts, finite = pieces(self.n_channels, values.shape[0], self.n_threads), []
         for_each(lambda p: finite.append(block_moments(values, p.start, p.stop, moments, low)), parts, self.n_threads)
         return (moments, low) if all(finite) else None
+
+    def _without(self, ordered: NDArray[Any], left_out: Int) -> tuple[NDArray[Any], Int]:
+        """The largest values, and the moments, without so many of the largest of each channel."""
+        from evtkit._kernels.sketch import block_moments
+
+        moments = self._moments
+        if np.any(left_out):
+            moments, out = moments.copy(), np.full_like(ordered, np.nan)
+            for channel in np.flatnonzero(left_out):
+                count = int(left_out[channel])
+                out[channel, count:] = ordered[channel, :-count]
+                gross = np.zeros_like(moments[:1])
+                block_moments(ordered[channel, -count:, None].copy(), 0, 1, gross, np.empty(1, dtype=self.dtype))
+                moments[channel] = take_away(moments[channel : channel + 1], gross)[0]
+            clean = left_out == 0
+            out[clean] = ordered[clean]
+            ordered = out
+        return ordered, moments
 
     def _without_nonfinite(self, values: NDArray[Any]) -> tuple[NDArray[Any], Int]:
         """A block with NaN for all that is not finite, and the numbers of the rest; or a ValueError."""

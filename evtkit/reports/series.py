@@ -122,7 +122,8 @@ def report(
     if span is not None:
         if side != "upper":
             raise ValueError("span is of upper extremes, got side='lower'; negate the values")
-        clusters = decluster(values, float(every.threshold), span=span, time=dates)
+        assert every.sample is not None  # without gross outliers
+        clusters = decluster(every.sample.astype(np.float64), float(every.threshold), span=span, time=dates)
         tail = fit_tail(clusters)
     chosen = f"as asked for ({', '.join(given)})" if given else "by a rule of thumb; nobody chose it"
     case = Case(values, dates, tail, every, clusters, chosen, label or name or "value", unit, level)
