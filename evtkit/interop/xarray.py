@@ -163,6 +163,7 @@ def return_level(
     periods = np.asarray(period, dtype=np.float64)
     if periods.ndim > 1:
         raise ValueError(f"period must be a number or a sequence of them, got shape {periods.shape}")
+    _check_fits(ds)
     each, many = _observations(ds, per), periods.ndim > 0
     options: dict[str, Any] = {"extremal_index": extremal_index}
     if interval is not None:
@@ -211,6 +212,7 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
     """
     if law not in ("predictive", "plug-in"):
         raise ValueError(f"law must be 'predictive' or 'plug-in', got {law!r}")
+    _check_fits(ds)
     if law == "predictive" and "largest" not in ds:
         raise ValueError("law='predictive' needs the excesses; fit with keep=True, or take law='plug-in'")
     values = _plain(da, "da")[0]
@@ -248,6 +250,7 @@ def goodness_of_fit(ds: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         ``w2``, ``a2`` and their p-values ``p_w2``, ``p_a2``, by cell.
     """
+    _check_fits(ds)
     if "largest" not in ds:
         raise ValueError("a test needs the excesses; fit with keep=True")
     names = ["w2", "a2", "p_w2", "p_a2"]
@@ -403,11 +406,16 @@ def _fill_largest(out: NDArray[Any], there: NDArray[np.bool_], tail: Tail, width
 # -- fits as arrays ----------------------------------------------------------------------------------------------------
 
 
+def _check_fits(ds: Any) -> None:
+    if not isinstance(ds, xr.Dataset):
+        raise ValueError(f"ds must be the Dataset that fit_tail returns, got {type(ds).__name__}")
+    if absent := [n for n in _SINGLE if n not in ds] + [n for n in ("side", "method") if n not in ds.attrs]:
+        raise ValueError(f"ds must be the Dataset that fit_tail returns, got one without {', '.join(absent)}")
+
+
 def _inputs(ds: xr.Dataset) -> tuple[list[xr.DataArray], tuple[Hashable, ...]]:
     """The arrays of the fits, the largest observations last, and the dimensions of the cells."""
-    if not isinstance(ds, xr.Dataset) or (absent := [n for n in _SINGLE if n not in ds]) or "side" not in ds.attrs:
-        lacks = f"one without {', '.join(absent)}" if isinstance(ds, xr.Dataset) else type(ds).__name__
-        raise ValueError(f"ds must be the Dataset that fit_tail returns, got {lacks}")
+    _check_fits(ds)
     cells = ds["xi"].dims
     fits = [_plain(ds[name], name)[0].transpose(*cells) for name in _SINGLE]
     if "largest" in ds:

@@ -441,7 +441,7 @@ class TailSketch:
         from evtkit._kernels.sketch import order_largest
 
         for_each(
-            lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),
+            lambda p: order_largest(self._rows, p.start, p.stop, self._limit, self._fill, self._cutoff),
             pieces(self.n_channels, self._rows.shape[1], self.n_threads),
             self.n_threads,
         )

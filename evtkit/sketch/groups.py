@@ -76,7 +76,7 @@ class GroupSketch:
     >>> sketch.update(rng.choice(["a", "b"], 1000), rng.standard_exponential(1000))
     >>> sketch.update("c", [1.0, 2.0, 3.0])
     >>> sketch
-    GroupSketch(3 keys, the 100 largest of 3–512 observations each, float64)
+    GroupSketch(3 keys, the 100 largest of 3–537 observations each, float64)
     >>> sketch.fit(n_excess=50).names
     array(['a', 'b', 'c'], dtype='<U1')
     """
