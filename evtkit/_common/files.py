@@ -63,9 +63,7 @@ def arrays_to_bytes(kind: str, arrays: Mapping[str, Any], attributes: Mapping[st
     return stream.getvalue()
 
 
-def _arrays_writer(
-    kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]
-) -> Callable[[BinaryIO], None]:
+def _arrays_writer(kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> Callable[[BinaryIO], None]:
     packed: dict[str, Any] = {
         name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +43,9 @@ def fit_by(
                 count[name] = count.get(name, 0) + number
     capacity = None
     if count:
-        found = how_many(np.array(list(count.values())), len(count), rule.get("quantile"), None, rule.get("n_excess"), 2)
+        found = how_many(
+            np.array(list(count.values())), len(count), rule.get("quantile"), None, rule.get("n_excess"), 2
+        )
         assert not isinstance(found, Thresholds)
         capacity = max(2, int(found.max()))
     sketch = GroupSketch(capacity, nonfinite="count")
@@ -59,9 +60,10 @@ def fit_by(
 
 
 def _files(pattern: str) -> list[str]:
-    if Path(pattern).exists() and not Path(pattern).is_dir():
+    path = Path(pattern)
+    if pattern == "-" or path.is_file():
         return [pattern]
-    found = sorted(p for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
+    found = sorted(str(p) for p in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if p.is_file())
     if not found:
         raise ValueError(f"no file is called {pattern}")
     return found

@@ -42,7 +42,8 @@ __all__ = ["fit_command"]
     help="Of the profile-likelihood intervals.",
 )
 @click.option(
-    "--by", metavar="COLUMN",
+    "--by",
+    metavar="COLUMN",
     help="A tail for every key in this column of a long table, of the values in the column named by -c. FILE may be a "
     "pattern, such as 'part-*.parquet': Parquet files are read some rows at a time.",
 )
@@ -81,7 +82,9 @@ def fit_command(
                  "--skip": skip}  # fmt: skip
         if wrong := [name for name, value in given.items() if value]:
             raise ValueError(f"--by does not go with {wrong[0]}")
-        _fit_by(file, by, columns, missing, dialect, rule, method or "mle", per, periods, confidence, save, output, json_)
+        _fit_by(
+            file, by, columns, missing, dialect, rule, method or "mle", per, periods, confidence, save, output, json_
+        )
         return
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)

@@ -19,7 +19,7 @@ array(['a', 'b'], dtype='<U1')
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import numpy as np
@@ -100,7 +100,8 @@ def fit_tail(
     capacity = None if threshold is not None else _needed(np.asarray(count.compute()), rule)
     parts = [dask.delayed(leaf)(part, capacity, nonfinite) for part in table.to_delayed()]
     sketch = _merged(parts).compute()
-    return sketch.fit(quantile=quantile, threshold=threshold, n_excess=n_excess, method=method, resolution=resolution)
+    rules = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
+    return cast("Tail", sketch.fit(**rules, method=method, resolution=resolution))
 
 
 def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]) -> str:
@@ -109,7 +110,9 @@ def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]
             raise ValueError(f"no column {name!r}; there is {', '.join(map(repr, frame.columns[:12]))}")
     others = [name for name in numeric if name != by]
     if value is None and len(others) != 1:
-        raise ValueError(f"value must name the column of values, one of {', '.join(map(repr, others)) or 'none numeric'}")
+        raise ValueError(
+            f"value must name the column of values, one of {', '.join(map(repr, others)) or 'none numeric'}"
+        )
     column = others[0] if value is None else value
     if column not in others:
         raise ValueError(f"value must be a column of numbers, got {column!r}")
@@ -118,7 +121,8 @@ def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]
 
 def _needed(count: Any, rule: tuple[Any, ...]) -> int:
     """How many of the largest values of a column or key a fit needs, at most."""
-    found = how_many(count.astype(np.int64), len(count), *rule, 2)
+    quantile, threshold, n_excess = rule
+    found = how_many(count.astype(np.int64), len(count), quantile, threshold, n_excess, 2)
     assert not isinstance(found, Thresholds)
     return max(2, int(found.max()))
 

@@ -178,7 +178,9 @@ def return_level(
     units = ds["threshold"].attrs.get("units")
     out = _of_cells(ds, levels, names, {"period": periods.size})
     out = out.transpose("period", ...)
-    out = out.assign_coords(period=("period", periods.reshape(-1), {"long_name": "return period", "units": _period_units(per)}))
+    out = out.assign_coords(
+        period=("period", periods.reshape(-1), {"long_name": "return period", "units": _period_units(per)})
+    )
     out = out if many else out.isel(period=0)
     for name, text in (("return_level", "return level"), ("lower", "lower limit"), ("upper", "upper limit")):
         if name in out:
@@ -218,7 +220,9 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
     values = _plain(da, "da")[0]
     fits, cells = _inputs(ds)
     if absent := [d for d in cells if d not in values.dims]:
-        raise ValueError(f"da must have the dimensions of the cells, {cells}, got none of {', '.join(map(str, absent))}")
+        raise ValueError(
+            f"da must have the dimensions of the cells, {cells}, got none of {', '.join(map(str, absent))}"
+        )
     order = [d for d in values.dims if d not in cells]
     values_first = values.transpose(*order, *cells)
     side, how = str(ds.attrs["side"]), str(ds.attrs["method"])
@@ -243,7 +247,7 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
 
 
 def goodness_of_fit(ds: xr.Dataset) -> xr.Dataset:
-    """Do the excesses of each cell follow the fitted distribution? `evtkit.gof.goodness_of_fit`, by its table of points.
+    """Do the excesses of each cell follow the fitted distribution? `evtkit.gof.goodness_of_fit`, by its table.
 
     Returns
     -------
@@ -303,8 +307,8 @@ def _fit_blocks(x: Any, levels: Any, options: dict[str, Any]) -> dict[str, Any]:
         level = dask.array.asarray(np.asarray(levels) if not hasattr(levels, "dask") else levels)
         arguments += [level.rechunk(x.chunks[:-1]) if level.ndim else float(level), cells if level.ndim else None]
     every = dask.array.blockwise(
-        _fit_one_chunk, cells, *arguments, dtype=object, meta=np.empty((0,) * len(cells), dtype=object), options=options,
-        concatenate=False,
+        _fit_one_chunk, cells, *arguments, dtype=object, meta=np.empty((0,) * len(cells), dtype=object),
+        options=options, concatenate=False,
     )  # fmt: skip
     out = {}
     for place, name in enumerate(names):
@@ -428,7 +432,7 @@ def _inputs(ds: xr.Dataset) -> tuple[list[xr.DataArray], tuple[Hashable, ...]]:
 
 def _tail_of(arrays: Sequence[NDArray[Any]], shape: tuple[int, ...], side: str, method: str) -> Tail:
     """The tail of a block of cells."""
-    flat = {
+    flat: dict[str, Any] = {
         name: np.broadcast_to(a, shape).reshape(-1).astype(np.int64 if name in _INTEGERS else np.float64)
         for name, a in zip(_SINGLE, arrays, strict=False)
     }
@@ -512,10 +516,10 @@ def _one_chunk(data: xr.DataArray, dim: str, rechunk: bool | None) -> xr.DataArr
     whole = data.chunk({d: -1 if d == dim else "auto" for d in data.dims})
     if rechunk is None:
         plan = " × ".join(f"{max(whole.chunksizes[d])} {d}" for d in whole.dims)
+        blocks = int(np.prod([len(sizes) for sizes in whole.chunks or ()]))
         warnings.warn(
-            f"{dim!r} is in {cut} chunks and a fit needs one: rechunked to blocks of {plan}, "
-            f"{max(1, int(np.prod([len(c) for c in whole.chunks or ()])))} of them, which moves all data between workers; "
-            "rechunk=True does so in silence",
+            f"{dim!r} is in {cut} chunks and a fit needs one: rechunked to blocks of {plan}, {blocks} of them, which "
+            "moves all data between workers; rechunk=True does so in silence",
             UserWarning, stacklevel=3,
         )  # fmt: skip
     return whole
@@ -535,7 +539,9 @@ def _width(
         assert not isinstance(found, Thresholds)
         return int(found[0])
     if data.chunks:
-        raise ValueError("keep must be a number, how many excesses a cell may have, or False, for a threshold and chunks")
+        raise ValueError(
+            "keep must be a number, how many excesses a cell may have, or False, for a threshold and chunks"
+        )
     beyond = (data > levels) if side == "upper" else (data < levels)
     return max(1, int(beyond.sum(dim).max()))
 
@@ -549,7 +555,7 @@ def _per_year(time: xr.DataArray) -> float | None:
     if time.dtype.kind == "O" and len(values) > 1 and hasattr(values[0], "calendar"):
         lengths = {"noleap": 365.0, "365_day": 365.0, "360_day": 360.0, "all_leap": 366.0, "366_day": 366.0}
         days = (values[-1] - values[0]).total_seconds() / 86400.0
-        return (len(values) - 1) / days * lengths.get(values[0].calendar, 365.25)
+        return float((len(values) - 1) / days) * lengths.get(values[0].calendar, 365.25)
     return None
 
 

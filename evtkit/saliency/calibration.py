@@ -80,9 +80,10 @@ def calibrate(
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
-        How many samples there are, of all ranks together, or an upper bound, which must be known beforehand to keep enough of each unit's
-        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
-        ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
+        How many samples there are, of all ranks together, or an upper bound, which must be known beforehand to keep
+        enough of each unit's largest values. By default found from `batches`: a list or tuple, or something with
+        ``n_samples``, a ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of
+        them the largest.
     wrong : callable, optional
         What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
     group : torch.distributed.ProcessGroup, optional
@@ -118,7 +119,8 @@ def calibrate(
     2  fc[1]           2.669   12.34    0.0098
     3  fc[0]           1.496   3.447         1  ≤ u
     """
-    ranks, failure = ranks_of(group), None
+    ranks = ranks_of(group)
+    failure: Exception | None = None
     try:
         check_settings(quantile, which, normalize, method, checkpoint_every)
     except ValueError as error:
@@ -141,8 +143,8 @@ def calibrate(
     reference = None
     if not ranks.rank:
         reference = Reference(
-            whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize, model.reduction,
-            n_seen=whole.seen, coverage=str(model.coverage),
+            whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize,
+            model.reduction, n_seen=whole.seen, coverage=str(model.coverage),
             mistakes=None if whole.mistakes is None else whole.mistakes.profiles,
         )  # fmt: skip
     return cast("Reference", ranks.broadcast(reference, 0))

@@ -368,7 +368,7 @@ class TailSketch:
     def _above(self, levels: Float) -> Int:
         self._order()
         there = np.arange(self._rows.shape[1]) < self._fill[:, None]
-        return np.count_nonzero((self._rows > levels[:, None]) & there, axis=1)
+        return np.asarray(np.count_nonzero((self._rows > levels[:, None]) & there, axis=1))
 
     def _lowest(self) -> Float:
         self._order()

@@ -21,9 +21,12 @@ __all__ = ["Kept", "fit_kept"]
 class Kept(Protocol):
     """A sketch, as far as a fit looks at it."""
 
-    count: Int
     capacity: int | None
     n_threads: int | None
+
+    @property
+    def count(self) -> Int:
+        """Observations of each channel."""
 
     def _top(self, width: int) -> NDArray[Any]:
         """The largest values, shape (channels, width), ascending, NaN in front of fewer."""

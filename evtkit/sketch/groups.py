@@ -44,9 +44,9 @@ _SCHEMA = {
 class GroupSketch:
     """The largest values of every key of a long table, exactly, with count, mean, variance and minimum.
 
-    Blocks of keys and values go in by `update`, in any order, with new keys at any time; sketches of parts of a table are
-    joined by `merge`, key by key; `fit` makes a `Tail` of one channel a key, each as `fit_tail` of the values of that
-    key alone would have been, to the last bit.
+    Blocks of keys and values go in by `update`, in any order, with new keys at any time; sketches of parts of a table
+    are joined by `merge`, key by key; `fit` makes a `Tail` of one channel a key, each as `fit_tail` of the values of
+    that key alone would have been, to the last bit.
 
     Parameters
     ----------
@@ -191,7 +191,9 @@ class GroupSketch:
         if names.shape not in ((), x.shape):
             raise ValueError(f"keys must be one or have shape {x.shape}, as values have, got {names.shape}")
         if (known := self._kind()) and names.dtype.kind != known:
-            raise ValueError(f"keys must be {'text' if known == 'U' else 'whole numbers'}, as before, got {names.dtype}")
+            raise ValueError(
+                f"keys must be {'text' if known == 'U' else 'whole numbers'}, as before, got {names.dtype}"
+            )
         if self.nonfinite == "raise" and not np.all(fine := np.isfinite(x)):
             row = int(np.argmin(fine))
             raise ValueError(

@@ -52,7 +52,11 @@ def attributes(name: str, units: str | None) -> dict[str, Any]:
 
 
 def dataset(
-    arrays: Mapping[str, Any], dims: Sequence[str], coords: Mapping[str, Any], attrs: Mapping[str, Any], units: str | None
+    arrays: Mapping[str, Any],
+    dims: Sequence[str],
+    coords: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    units: str | None,
 ) -> Any:
     """The `xarray.Dataset` of the arrays of a tail, (cells …), and (cells …, rank) of the largest observations."""
     import xarray as xr

@@ -173,15 +173,16 @@ def check_settings(words: Mapping[str, Any]) -> int | None:
 def check_rows(largest: NDArray[Any], count: Int, capacity: int | None) -> None:
     """The kept values of the channels, one behind the other, ascending, as many as there should be."""
     kept = count if capacity is None else np.minimum(count, capacity)
-    _must(bool(np.all(kept <= len(largest))) and int(kept.sum()) == len(largest), "not as many values are kept as there should be")
+    _must(
+        bool(np.all(kept <= len(largest))) and int(kept.sum()) == len(largest),
+        "not as many values are kept as there should be",
+    )
     first = np.zeros(len(largest), dtype=bool)
     first[(np.cumsum(kept) - kept)[kept > 0]] = True
     _must(bool(np.all(first[1:] | (largest[1:] >= largest[:-1]))), "the largest values are not in ascending order")
 
 
-def check_summary(
-    largest: NDArray[Any], count: Int, capacity: int | None, moments: Int, minimum: NDArray[Any]
-) -> None:
+def check_summary(largest: NDArray[Any], count: Int, capacity: int | None, moments: Int, minimum: NDArray[Any]) -> None:
     """Moments and minima that go with the values kept."""
     kept = count if capacity is None else np.minimum(count, capacity)
     _must(minimum.dtype == largest.dtype, "minimum and largest differ in dtype")

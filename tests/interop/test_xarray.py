@@ -63,7 +63,9 @@ RULES = [{}, {"quantile": 0.95}, {"n_excess": 30}, {"quantile": 0.95, "side": "l
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("chunks", [{"lat": 1, "lon": 1}, {"lat": (1, 4, 1), "lon": 3}, {"lat": -1, "lon": -1}], ids=str)
+@pytest.mark.parametrize(
+    "chunks", [{"lat": 1, "lon": 1}, {"lat": (1, 4, 1), "lon": 3}, {"lat": -1, "lon": -1}], ids=str
+)
 def test_blocks_never_change_a_bit(rule, chunks):
     da = grid()
     whole = evtkit.fit_tail(da.values.reshape(len(DAYS), -1), missing="drop", keep_sample=False, **rule)
@@ -183,7 +185,10 @@ def test_processes_equal_one_and_a_killed_worker_changes_nothing(client):
     ("call", "message"),
     [
         (lambda da: grids.fit_tail(da.values), "DataArray, got ndarray"),
-        (lambda da: grids.fit_tail(da, "year"), "dim must be a dimension of da, one of 'time', 'lat', 'lon', got 'year'"),
+        (
+            lambda da: grids.fit_tail(da, "year"),
+            "dim must be a dimension of da, one of 'time', 'lat', 'lon', got 'year'",
+        ),
         (lambda da: grids.fit_tail(da, missing="skip"), "missing"),
         (lambda da: grids.fit_tail(da, missing="raise"), "got 2 that lack some"),
         (lambda da: grids.fit_tail(da, quantile=0.9, threshold=1.0), "give one of"),

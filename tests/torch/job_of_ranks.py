@@ -50,21 +50,31 @@ def refused(call) -> str:
 
 
 def main(folder: Path) -> None:
+    """Among all ranks, then among the last two of them."""
     distributed.init_process_group("gloo")
-    rank, size = distributed.get_rank(), distributed.get_world_size()
-    group, net, (x, y) = distributed.group.WORLD, Table(), samples()
+    pair = distributed.new_group([2, 3])
+    share(folder, distributed.group.WORLD)
+    if distributed.get_rank() >= 2:
+        share(folder, pair)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def share(folder: Path, group) -> None:
+    rank, size = group.rank(), group.size()
+    net, (x, y) = Table(), samples()
     dataset = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
     ways = {"progress": False, "group": group}
 
     def loader(**options):
-        return DataLoader(dataset, batch_size=16, sampler=DistributedSampler(dataset, **options))
+        return DataLoader(dataset, batch_size=16, sampler=DistributedSampler(dataset, size, rank, **options))
 
     def save(name, reference):
         reference.save(folder / f"{name}-{rank}of{size}.npz")
 
     save("dealt", calibrate(net, loader(shuffle=False), **ways))
     save("shuffled", calibrate(net, loader(shuffle=True), **ways))
-    cuts = [0, 7, N, N, N][: size + 1] if size > 2 else [0, 7, N]
+    cuts = [0, 7, N, N, N]
     save("skewed", calibrate(net, batches(x[cuts[rank] : cuts[rank + 1]], y[cuts[rank] : cuts[rank + 1]]), **ways))
     save("correct", calibrate(net, loader(shuffle=False), which="correct", **ways))
 
@@ -81,18 +91,16 @@ def main(folder: Path) -> None:
     said = {"stopped": refused(lambda: calibrate(net, half_class(), checkpoint=path, checkpoint_every=0.0, **ways))}
     save("resumed", calibrate(net, whole, checkpoint=path, **ways))
     said["same"] = refused(lambda: calibrate(net, batches(x, y), **ways))
-    padded = type("Padded", (), {"dataset": dataset, "batch_size": 16, "sampler": range(N // size + 9),
-                                 "__iter__": lambda _: iter(batches(x[np.arange(rank, N + 8 * size, size) % N],
-                                                                    y[np.arange(rank, N + 8 * size, size) % N]))})  # fmt: skip
+    rows = np.arange(rank, N + 8 * size, size) % N
+    repeated = {"dataset": dataset, "batch_size": 16, "sampler": range(N // size + 9)}
+    padded = type("Padded", (), {**repeated, "__iter__": lambda _: iter(batches(x[rows], y[rows]))})
     said["padded"] = refused(lambda: calibrate(net, padded(), **ways))
-    other = DistributedSampler(dataset, num_replicas=size + 1, rank=rank)
+    other = DistributedSampler(dataset, size + 1, rank)
     said["sampler"] = refused(lambda: calibrate(net, DataLoader(dataset, sampler=other), **ways))
     bad = [(x[:5], y[:5])] if rank else [(x[:5] * np.nan, y[:5])]
     said["failed"] = refused(lambda: calibrate(net, bad, **ways))
     said["quantile"] = refused(lambda: calibrate(net, batches(x, y), quantile=2.0 if rank else 0.9, **ways))
     (folder / f"said-{rank}of{size}.txt").write_text("\n".join(f"{k}: {v}" for k, v in said.items()))
-    distributed.barrier()
-    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

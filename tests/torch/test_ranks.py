@@ -24,14 +24,17 @@ def job():
     return module
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def run(request, tmp_path_factory):
-    folder, size = tmp_path_factory.mktemp("ranks"), request.param
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", str(JOB)]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", str(JOB)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "EVTKIT_NUM_THREADS": "1"}
     done = subprocess.run([*command, str(folder)], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, size
+    return folder
+
+
+SIZES = pytest.mark.parametrize("size", [2, 4])
 
 
 def assert_same(one: Reference, other: Reference, *, mistakes: bool = True) -> None:
@@ -42,8 +45,8 @@ def assert_same(one: Reference, other: Reference, *, mistakes: bool = True) -> N
         np.testing.assert_array_equal(one.mistakes, other.mistakes)
 
 
-def test_every_rank_gets_the_reference_of_all_samples_in_one_process(run):
-    folder, size = run
+@SIZES
+def test_every_rank_gets_the_reference_of_all_samples_in_one_process(folder, size):
     module = job()
     batches = module.batches(*module.samples())
     whole = calibrate(module.Table(), batches, progress=False)
@@ -55,8 +58,8 @@ def test_every_rank_gets_the_reference_of_all_samples_in_one_process(run):
             assert_same(found, correct if name == "correct" else whole, mistakes=name != "shuffled")
 
 
-def test_shares_that_are_none_are_refused_on_every_rank(run):
-    folder, size = run
+@SIZES
+def test_shares_that_are_none_are_refused_on_every_rank(folder, size):
     for rank in range(size):
         text = (folder / f"said-{rank}of{size}.txt").read_text()
         said = dict(line.split(": ", 1) for line in text.splitlines())
@@ -69,5 +72,5 @@ def test_shares_that_are_none_are_refused_on_every_rank(run):
 
 
 def test_what_is_no_group_is_refused():
-    with pytest.raises(ValueError, match="process group of torch.distributed, .*got int"):
+    with pytest.raises(ValueError, match=r"process group of torch.distributed, .*got int"):
         ranks_of(3)
