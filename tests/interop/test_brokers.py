@@ -97,14 +97,15 @@ def test_a_worker_that_is_behind_another_changes_nothing(server):
     for value in np.random.default_rng(1).standard_exponential(40):
         server.xadd("readings", {"sensor": b"a", "value": repr(float(value))})
     states = "readings:states:0of1"
-    plain = server.xread
+    plain, other = server.xread, redis.Redis(port=server.connection_pool.connection_kwargs["port"])
 
     def overtaken(*arguments, **options):
         found = plain(*arguments, **options)
-        redis.Redis(**server.connection_pool.connection_kwargs).hset(states, module.POSITION, found[0][1][-1][0])
+        other.hset(states, module.POSITION, found[0][1][-1][0])
         return found
 
     server.xread = overtaken
     with pytest.raises(redis.WatchError):
         module.judge(server, "readings")
+    other.close()
     assert server.hkeys(states) == [module.POSITION]
