@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.tables import read_table
-from evtkit.peaks import Thresholds, how_many
 from evtkit.sketch import GroupSketch
+from evtkit.threshold.rules import Thresholds, how_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

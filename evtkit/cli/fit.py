@@ -90,7 +90,7 @@ def fit_command(
     _options.check_missing(table, file, missing)
     dates = dates_of(table)
     tail = fit_columns(
-        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=clean, **rule
     )
     if isinstance(per, str) and dates is None:
         raise ValueError(f"--per {per} needs dates, and no column of {file} has them all; name it with --time")

@@ -25,8 +25,8 @@ import dask
 import numpy as np
 
 from evtkit._common.checks import real_array
-from evtkit.peaks import Thresholds, how_many
 from evtkit.sketch import GroupSketch, TailSketch
+from evtkit.threshold.rules import Thresholds, how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -33,9 +33,9 @@ import xarray as xr
 from evtkit import peaks
 from evtkit.dated import Dates
 from evtkit.fit import FitStatus
-from evtkit.peaks import Thresholds, how_many
 from evtkit.tail import Tail
 from evtkit.tail.labelled import VARIABLES, dataset
+from evtkit.threshold.rules import Thresholds, how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence

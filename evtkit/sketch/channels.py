@@ -242,6 +242,7 @@ class TailSketch:
         n_excess: int | None = None,
         method: str = "mle",
         resolution: float | None = None,
+        clean: bool | None = None,
     ) -> Tail:
         """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three, or none.
 
@@ -249,6 +250,10 @@ class TailSketch:
         ----------
         quantile, threshold, n_excess, method, resolution
             As in `fit_tail`.
+        clean : None or False
+            None leaves gross outliers out where no rule for the threshold is given, as in `fit_tail`; with a capacity
+            below a fifth of the observations fewer are found. False fits to all. The mean and the standard deviation
+            of the others are exact to 2⁻⁵⁰ of the largest magnitude seen.
 
         Returns
         -------
@@ -264,7 +269,7 @@ class TailSketch:
             raise ValueError(f"the sketch has seen no observation in any of its {self.n_channels} channels")
         if (given := frame_labels(threshold)) is not None:
             check_names(given.channels, self.names, "threshold")
-        return fit_kept(self, self._moments, self.names, quantile, threshold, n_excess, method, resolution)
+        return fit_kept(self, self._moments, self.names, quantile, threshold, n_excess, method, resolution, clean)
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -238,6 +238,7 @@ class GroupSketch:
         n_excess: int | None = None,
         method: str = "mle",
         resolution: float | None = None,
+        clean: bool | None = None,
     ) -> Tail:
         """Fit a tail to each key: `fit_tail` of all its observations. Give one of the first three, or none.
 
@@ -245,6 +246,8 @@ class GroupSketch:
         ----------
         quantile, threshold, n_excess, method, resolution
             As in `fit_tail`; a key with too few observations has a status that says so.
+        clean : None or False
+            As in `TailSketch.fit`.
 
         Returns
         -------
@@ -259,7 +262,7 @@ class GroupSketch:
         if not np.any(self.count > 0):
             raise ValueError(f"the sketch has seen no observation of any of its {len(self)} keys")
         return fit_kept(
-            self, self._moments, self._keys.astype(np.str_), quantile, threshold, n_excess, method, resolution
+            self, self._moments, self._keys.astype(np.str_), quantile, threshold, n_excess, method, resolution, clean
         )
 
     # -- files -------------------------------------------------------------------------------------------------------
