@@ -14,8 +14,8 @@ from evtkit.cleaning import FROM, count_gross, gross_outliers, isolated, looked_
 from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
-from evtkit.threshold.rules import Thresholds, how_many, only_largest, ties_together
 from evtkit.tail import Tail
+from evtkit.threshold.rules import Thresholds, how_many, only_largest, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

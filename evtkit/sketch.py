@@ -15,8 +15,8 @@ from evtkit._common.threads import chunks, for_each, pieces, thread_count
 from evtkit._moments import empty_state, join, mean_and_variance, take_away
 from evtkit.cleaning import count_gross
 from evtkit.peaks import tail_from_largest
-from evtkit.threshold.rules import Thresholds, how_many, ties_together
 from evtkit.tail.stored import check_sketch
+from evtkit.threshold.rules import Thresholds, how_many, ties_together
 
 if TYPE_CHECKING:
     import os

@@ -11,8 +11,8 @@ from scipy.stats import poisson
 
 from evtkit import FitStatus, TailSketch, fit_gpd, fit_tail, gpd
 from evtkit.gof import goodness_of_fit
-from evtkit.threshold.rules import default_excesses
 from evtkit.threshold import suggest_threshold
+from evtkit.threshold.rules import default_excesses
 
 
 def cells(xi: float, k: int, step: float, seed: int) -> np.ndarray:
