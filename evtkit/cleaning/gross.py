@@ -3,9 +3,9 @@ r"""Gross outliers: a few of the largest observations that no tail explains, wha
 A hole lies between the ordinary excesses, up to y\ :sub:`c`, and m larger ones, of which all but j lie beyond
 y\ :sub:`g`. Under a generalised Pareto tail that happens with a probability P(ξ, σ), at most that of a binomial
 variable (Chernoff's bound). The tail is the one that explains it best: the likelihood of the ordinary excesses,
-relative to its maximum, is taken times P, and the largest product over ξ > 0 and σ counts. So a heavy tail is believed as far as
-the other excesses allow it. They are taken as truncated at y\ :sub:`c`, whatever the share of those beyond, or as
-censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
+relative to its maximum, is taken times P, and the largest product over ξ > 0 and σ counts. So a heavy tail is believed
+as far as the other excesses allow it. They are taken as truncated at y\ :sub:`c`, whatever the share of those beyond,
+or as censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
 (m + 1)² (j + 1)².
 
 A product below e⁻¹² is not enough. A mixture, a hundredth of it much wider than the rest, leaves such holes too, and is
