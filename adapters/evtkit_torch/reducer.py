@@ -15,6 +15,7 @@ from evtkit_torch.products import channel_products, row_products
 from evtkit_torch.reduce import lane_sums
 from evtkit_torch.rows import AXIS, FOLDED, SCATTERED, Layout, MixedError, find_layout, measure
 from evtkit_torch.rules import NoRuleError, Use
+from evtkit_torch.state import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,9 +97,8 @@ class Reducer:
                 uses.append(_Rows(call, layout, self._samples))
         if not uses or self.again:
             return
-        for lanes in self._profiler.plan.lanes:
-            if lanes.parameter == name:
-                self._reduce(lanes, uses)
+        for lanes in self._profiler.plan.lanes_of[name]:
+            self._reduce(lanes, uses)
 
     def _give_up(self, name: str, reason: str) -> None:
         self._profiler.slow[name] = reason
@@ -136,7 +136,7 @@ class Reducer:
         if not rest:
             return
         if any(rows.call.input._version != rows.call.version for rows in rest):
-            raise RuntimeError(  # as autograd would, for it wants the input as well
+            raise RefusedError(  # as autograd would, for it wants the input as well
                 f"the input of {lanes.parameter} must be unchanged until the backward pass, got it changed in place "
                 "after its use: its gradient would be wrong"
             )

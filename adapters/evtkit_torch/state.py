@@ -15,7 +15,20 @@ from torch.overrides import TorchFunctionMode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["SoundBatchNorms", "check_no_mixing", "eager", "evaluation", "frozen", "sound_batch_norm", "unwrap"]
+__all__ = [
+    "RefusedError",
+    "SoundBatchNorms",
+    "check_no_mixing",
+    "eager",
+    "evaluation",
+    "frozen",
+    "sound_batch_norm",
+    "unwrap",
+]
+
+
+class RefusedError(RuntimeError):
+    """What no other way would make right."""
 
 
 def check_no_mixing(model: nn.Module) -> None:
@@ -43,14 +56,14 @@ def check_no_mixing(model: nn.Module) -> None:
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode; each module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+    training = [module for module in model.modules() if module.training]
     try:
-        for module, _ in modes:
+        for module in training:
             module.training = False
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 @contextmanager
@@ -59,14 +72,18 @@ def frozen(model: nn.Module, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
     states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     thawed = {id(parameter) for parameter in thaw}
     try:
-        for parameter, _, _ in states:
-            parameter.requires_grad_(id(parameter) in thawed)
-            parameter.grad = None
+        for parameter, flag, gradient in states:
+            if flag != (id(parameter) in thawed):
+                parameter.requires_grad_(not flag)
+            if gradient is not None:
+                parameter.grad = None
         yield
     finally:
         for parameter, flag, gradient in states:
-            parameter.requires_grad_(flag)
-            parameter.grad = gradient
+            if parameter.requires_grad != flag:
+                parameter.requires_grad_(flag)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
 
 def eager() -> AbstractContextManager[Any]:
