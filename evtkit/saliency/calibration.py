@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from evtkit._common.threads import Beside
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
@@ -116,7 +118,10 @@ def calibrate(
     skipped = state.batches
     digest, seen, number = b"", 0, 0
     saved_at = time.monotonic()
-    with tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar:
+    with (
+        tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        Beside(None) as beside,
+    ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
             seen += size
@@ -140,9 +145,12 @@ def calibrate(
                 if state.sketch is None:
                     capacity = max(2, bound - int(quantile * bound))
                     state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
-                state.sketch.update(scaled)
+                # A model may use its memory again for the next batch, which is profiled meanwhile.
+                kept = scaled.copy() if np.may_share_memory(scaled, profiles) else scaled
+                beside.do(partial(state.sketch.update, kept))
             state.batches, state.seen, state.digest = number, seen, digest.hex()
             if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
+                beside.wait()
                 state.save(checkpoint)
                 saved_at = time.monotonic()
         bar.total = seen
