@@ -6,8 +6,9 @@ Every round times the plain step (forward and backward, gradients of all weights
 turn, in one process, so that a slow moment of the machine hits them alike; printed are the medians of the ratios to the
 same round's plain step. On one thread it is the processor's time, which other programs change less; on more it is the
 clock's. In PyTorch, "passes alone" are the same two passes with all weights frozen and nothing captured: the least that
-a profile can take with PyTorch's own operations. Units are filters, rows and channels: every weight but biases and embeddings. With ``--memory``, a process for
-each of the plain step and the Taylor profile says by how much its memory grew at most, beyond the model and its data.
+a profile can take with PyTorch's own operations. Units are filters, rows and channels: every weight but biases and
+embeddings. With ``--memory``, a process for each of the plain step and the Taylor profile says by how much its memory
+grew at most, beyond the model and its data.
 ConvNeXt, ViT, BERT and MobileNetV2 in PyTorch are those of `transformers`; nothing is downloaded.
 """
 
