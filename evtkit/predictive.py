@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Predictive"]
 
 _FEWEST = 3  # excesses of a channel that has a law; of three or four, it is mostly the prior
-_UNSURE = 0.25  # of (n·p)^(−1/4): how much a probability is raised on a lattice, as a share; by benchmarks/doors.py
+_UNSURE = 0.4  # of (n·p)^(−1/2): how much a probability is raised on a lattice, as a share; by benchmarks/doors.py
 _MOST_UNSURE = 0.5
 _HALVINGS = 48  # of a lattice's step, in search for a level
 _WORK = 64  # times a posterior or a level takes as long as a probability
@@ -42,7 +42,7 @@ class Predictive:
 
     On a lattice a level moves by whole steps, over each of which P falls by a factor: where P at a value comes out just
     below a risk by chance, alarms are several times as frequent as stated; where just above, as many times rarer. The
-    former is made as rare as the latter is harmful: P is raised by a share of (n·P)^(−1/4)/4, at most by one half, and
+    former is made as rare as the latter is harmful: P is raised by a share of 0.4/√(n·P), at most by one half, and
     nowhere by more than half of what it falls in the step below. So fine lattices are as none.
 
     Parameters
@@ -200,4 +200,4 @@ class Predictive:
 
 def _raise(log_expected: Float) -> Float:
     """By how much log P is raised where P is a matter of whole steps and n·P observations are expected beyond."""
-    return np.asarray(np.minimum(_UNSURE * np.exp(np.minimum(-0.25 * log_expected, 700.0)), _MOST_UNSURE))
+    return np.asarray(np.minimum(_UNSURE * np.exp(np.minimum(-0.5 * log_expected, 700.0)), _MOST_UNSURE))

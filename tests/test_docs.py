@@ -23,9 +23,9 @@ def blocks(language):
 
 def test_the_readmes_python_runs(capsys):
     (block,) = blocks("python")
-    assert len(block.strip().splitlines()) <= 6
+    assert len(block.strip().splitlines()) <= 10
     exec(compile(block, "README.md", "exec"), {})
-    assert "Ranking by pot of 3 channels" in capsys.readouterr().out
+    assert [capsys.readouterr().out] == blocks("text")
 
 
 def test_the_readmes_commands_and_options_exist():

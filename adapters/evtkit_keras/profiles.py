@@ -69,9 +69,11 @@ class KerasProfiler(Profiler):
         self._due: dict[tuple[Any, ...], Due] = {}
         self._asked: dict[Any, dict[int, int]] = {}
         self._graphs: dict[Any, set[int]] = {}
-        functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
+        functions: list[Callable[..., Any]] = [
+            self._profile, self._gradient, self._logits, self._probabilities, self.losses,
+        ]  # fmt: skip
         runs = functions if self.run_eagerly else [_traced(function) for function in functions]
-        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = runs
+        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities, self._run_losses = runs
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -113,6 +115,14 @@ class KerasProfiler(Profiler):
         whole = self._filled(batch, None, "probabilities")[0]
         shares: NDArray[np.floating[Any]] = self._run_probabilities(whole.inputs).numpy()
         return shares[: batch.size]
+
+    def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
+        """Loss of each sample, without a gradient."""
+        whole, label = self._filled(batch, self._target(batch, target), "losses")
+        losses = self._run_losses(whole.inputs, label)
+        self._check_losses(losses)
+        found: NDArray[np.floating[Any]] = losses.numpy()[: batch.size]
+        return found
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""

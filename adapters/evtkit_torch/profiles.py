@@ -19,7 +19,7 @@ from torch.utils.checkpoint import CheckpointError
 from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
-from evtkit_torch.inputs import Loss, per_sample_losses, placed, scores_of
+from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
@@ -44,6 +44,8 @@ class TorchProfiler(Profiler):
         As in `Profiler`.
     loss : callable or None
         Per-sample loss; None for cross-entropy.
+    output : str, int or None
+        Which of several outputs.
     workspace_mib : float
         Bound of the memory used beyond the activations.
     autocast : dtype or None
@@ -62,6 +64,7 @@ class TorchProfiler(Profiler):
     channel_axis = 1
 
     loss: Loss | None
+    output: str | int | None = None
     workspace_mib: float
     autocast: torch.dtype | None = None
     loss_scale: float = 1.0
@@ -137,14 +140,21 @@ class TorchProfiler(Profiler):
             return scores.numpy()
         return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
 
+    def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
+        """Loss of each sample, without a gradient."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            return self.network.arrays.numpy(self.losses(batch, target))
+
     def forward(self, batch: Batch) -> Any:
         """Run the network on a batch."""
         device, given = self._some_parameter.device, batch.inputs
         mixed = torch.autocast(device.type, self.autocast) if self.autocast is not None else nullcontext()
         with mixed:
             if isinstance(given, Mapping):
-                return self.model(**given)
-            return self.model(*given) if isinstance(given, (tuple, list)) else self.model(given)
+                output = self.model(**given)
+            else:
+                output = self.model(*given) if isinstance(given, (tuple, list)) else self.model(given)
+        return chosen(output, self.output)
 
     def losses(self, batch: Batch, target: Any) -> Tensor:
         """Return checked losses, one a sample, of a forward pass."""

@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from evtkit.saliency.reporting import report as report
     from evtkit.saliency.results import RepairCurves as RepairCurves
     from evtkit.saliency.results import RepairResults as RepairResults
+    from evtkit.saliency.summaries import write_summary as write_summary
     from evtkit.saliency.units import Coverage as Coverage
+    from evtkit.saliency.units import LeftOut as LeftOut
     from evtkit.saliency.units import Units as Units
 
 _DEFINED_IN = {
     "Batches": "batches",
     "Coverage": "units",
     "Enrichment": "rankings",
+    "LeftOut": "units",
     "Reference": "reference",
     "Repair": "repairs",
     "RepairCurves": "results",
@@ -54,6 +57,7 @@ _DEFINED_IN = {
     "repair": "repairing",
     "report": "reporting",
     "suspects": "finding",
+    "write_summary": "summaries",
 }
 
 __all__ = sorted(_DEFINED_IN)

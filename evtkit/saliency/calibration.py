@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
 from evtkit.saliency.mistakes import UsualMistakes
+from evtkit.saliency.ranks import agree, check_shares, path_of_rank, ranks_of, share_of
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
 from evtkit.saliency.tasks import mistaken
 from evtkit.sketch import TailSketch
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit.saliency.protocol import SaliencyModel
+    from evtkit.saliency.ranks import Ranks, Share
 
 __all__ = ["calibrate", "check_settings"]
 
@@ -44,6 +47,7 @@ def calibrate(
     checkpoint_every: float = 60.0,
     n_samples: int | None = None,
     wrong: Callable[[Any, Any], Any] | None = None,
+    group: Any = None,
 ) -> Reference:
     """Learn what every unit's saliency usually is.
 
@@ -74,15 +78,21 @@ def calibrate(
     checkpoint : path, optional
         File that holds the state, written atomically. If it exists, calibration continues from it, and the result is
         the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
-        done.
+        done. Of several ranks each has its own, ``….1of4.npz`` and so on, for as many ranks as before.
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
-        How many samples there are, or an upper bound, which must be known beforehand to keep enough of each unit's
-        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
-        ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
+        How many samples there are, of all ranks together, or an upper bound, which must be known beforehand to keep
+        enough of each unit's largest values. By default found from `batches`: a list or tuple, or something with
+        ``n_samples``, a ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of
+        them the largest.
     wrong : callable, optional
         What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
+    group : torch.distributed.ProcessGroup, optional
+        The processes that share the work, such as ``torch.distributed.group.WORLD`` under ``torchrun``; every one
+        calls `calibrate` with its own share of the samples, such as a loader with a ``DistributedSampler``, and every
+        one gets the same Reference, which is the one of all samples in one process. What that sampler repeats to give
+        all as many is left out. For other transports see `evtkit.saliency.ranks.Ranks`.
 
     Returns
     -------
@@ -93,7 +103,8 @@ def calibrate(
     ValueError
         If an argument is out of its range; the number of samples cannot be known, or there are more than promised; a
         batch is no pair of samples and labels, or its profile has another shape or is not finite; the quantile leaves
-        nothing; or the checkpoint was made by another network, other settings or other batches.
+        nothing; the checkpoint was made by another network, other settings or other batches; or ranks had each other's
+        samples, or one of them failed.
 
     Examples
     --------
@@ -110,69 +121,117 @@ def calibrate(
     2  fc[1]           2.669   12.34    0.0098
     3  fc[0]           1.496   3.447         1  ≤ u
     """
-    check_settings(quantile, which, normalize, method, checkpoint_every)
-    bound = _count(batches, n_samples)
-    settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": bound}
+    ranks = ranks_of(group)
+    failure: Exception | None = None
+    try:
+        check_settings(quantile, which, normalize, method, checkpoint_every)
+    except ValueError as error:
+        failure = error
+    agree(ranks, failure)
+    share = share_of(ranks, batches, n_samples, _count)
+    settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": share.bound}
     settings |= {"reduction": model.reduction}
-    state = Checkpoint.begin(checkpoint, model, settings)
+    try:
+        path = path_of_rank(checkpoint, ranks)
+        state = Checkpoint.begin(path, model, settings)
+        _learn(state, model, batches, share, path, checkpoint_every, wrong, progress and not ranks.rank)
+    except Exception as error:
+        failure = error
+    agree(ranks, failure)
+    check_shares(ranks, batches, state.seen, _content(state))
+    whole = _joined(state, ranks)
+    if whole.sketch is None:
+        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {whole.seen}")
+    reference = None
+    if not ranks.rank:
+        reference = Reference(
+            whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize,
+            model.reduction, n_seen=whole.seen, coverage=str(model.coverage),
+            mistakes=None if whole.mistakes is None else whole.mistakes.profiles,
+        )  # fmt: skip
+    return cast("Reference", ranks.broadcast(reference, 0))
+
+
+def _learn(
+    state: Checkpoint,
+    model: SaliencyModel,
+    batches: Iterable[tuple[Any, Any]],
+    share: Share,
+    path: str | os.PathLike[str] | None,
+    every: float,
+    wrong: Callable[[Any, Any], Any] | None,
+    progress: bool,
+) -> None:
+    """Take the share of one rank into its state."""
+    which, normalize, quantile = (state.settings[name] for name in ("which", "normalize", "quantile"))
     skipped = state.batches
     digest, seen, number = b"", 0, 0
     saved_at = time.monotonic()
     with (
-        tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
         Beside(None) as beside,
     ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
-            seen += size
+            own = min(size, share.own - seen) if share.repeats else size
+            seen += own
             digest = _digest(digest, y)
-            bar.update(size)
+            bar.update(own)
             if number <= skipped:
                 if number == skipped:
                     state.check(digest.hex(), seen)
                 continue
-            if seen > bound:
-                raise ValueError(f"samples must be at most as many as announced, n_samples = {bound}, got more")
-            profiles = _profiles(model, x, y, size)
+            if seen > share.own:
+                raise ValueError(f"samples must be at most as many as announced, n_samples = {share.own}, got more")
+            profiles = _profiles(model, x, y, size)[:own]
             scaled = normalized(profiles, normalize)
             if state.mistakes is None:
                 state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
-            if which == "correct" or state.mistakes.wants(state.seen, size):
-                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
-                state.mistakes.update(profiles, scaled, missed, state.seen)
+            numbers = share.numbers(state.seen, own)
+            if own and (which == "correct" or state.mistakes.wants(numbers)):
+                missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own]
+                state.mistakes.update(profiles, scaled, missed, numbers)
                 scaled = scaled[~missed] if which == "correct" else scaled
             if len(scaled):
                 if state.sketch is None:
-                    capacity = max(2, bound - int(quantile * bound))
-                    state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
+                    capacity = max(2, share.bound - int(quantile * share.bound))
+                    state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
                 # A model may use its memory again for the next batch, which is profiled meanwhile.
                 kept = scaled.copy() if np.may_share_memory(scaled, profiles) else scaled
                 beside.do(partial(state.sketch.update, kept))
             state.batches, state.seen, state.digest = number, seen, digest.hex()
-            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
+            if path is not None and time.monotonic() - saved_at >= every:
                 beside.wait()
-                state.save(checkpoint)
+                state.save(path)
                 saved_at = time.monotonic()
         bar.total = seen
         bar.refresh()
     if number < skipped:
         raise ValueError(f"batches must be those behind the checkpoint, {skipped}, got {number}")
-    if state.sketch is None:
-        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {seen}")
-    if checkpoint is not None and state.batches > skipped:
-        state.save(checkpoint)
-    tail = state.sketch.fit(quantile=quantile, method=method)
-    return Reference(
-        tail,
-        model.units,
-        quantile,
-        which,
-        normalize,
-        model.reduction,
-        n_seen=seen,
-        coverage=str(model.coverage),
-        mistakes=None if state.mistakes is None else state.mistakes.profiles,
-    )
+    if path is not None and state.batches > skipped:
+        state.save(path)
+
+
+def _content(state: Checkpoint) -> bytes:
+    """A digest of what was learnt, by which ranks that saw the same samples are told."""
+    return blake2b(b"" if state.sketch is None else pickle.dumps(state.sketch), digest_size=16).digest()
+
+
+def _joined(state: Checkpoint, ranks: Ranks) -> Checkpoint:
+    """What all ranks have learnt, on the first of them; one at a time, for there may be many."""
+    if ranks.size == 1:
+        return state
+    whole = Checkpoint(state.settings, state.names, state.norms)
+    for rank in range(ranks.size):
+        mine = rank == ranks.rank
+        sketch, mistakes, seen = ranks.broadcast((state.sketch, state.mistakes, state.seen) if mine else None, rank)
+        whole.seen += seen
+        for name, part in (("sketch", sketch), ("mistakes", mistakes)):
+            if getattr(whole, name) is None:
+                setattr(whole, name, part)
+            elif part is not None and not ranks.rank:
+                getattr(whole, name).merge(part)
+    return whole
 
 
 def check_settings(

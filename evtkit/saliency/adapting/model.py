@@ -111,6 +111,11 @@ class NetworkModel:
         return self.profiler.task
 
     @property
+    def loss(self) -> Any:
+        """The user's own loss; None for what the task has."""
+        return getattr(self.profiler, "loss", None)
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Parameters with units that no profile's forward pass has used so far: a profile warns, and is zero there."""
         return tuple(name for name in self.profiler.plan.parameters if name not in self.profiler.used)
@@ -176,6 +181,11 @@ class NetworkModel:
         """
         parts = self.profiler.batch(x).parts(self._micro_batch)
         return np.concatenate([self.profiler.probabilities(part) for part, _ in parts])
+
+    def losses(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
+        """Loss of each sample, shape (batch,), in inference mode; `x` and `y` as in `profile`."""
+        batch, target = self._batch(x, y)
+        return np.concatenate([self.profiler.sample_losses(*part) for part in batch.parts(self._micro_batch, target)])
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""

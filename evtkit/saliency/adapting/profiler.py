@@ -12,6 +12,7 @@ from evtkit.saliency.adapting.batch import Batch, make_batch, make_targets
 from evtkit.saliency.adapting.network import Network  # noqa: TC001 (fields of a dataclass)
 from evtkit.saliency.adapting.plan import Plan  # noqa: TC001 (likewise)
 from evtkit.saliency.adapting.reduction import Reduction, reduce_gradient, unit_totals
+from evtkit.saliency.tasks import cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -141,6 +142,10 @@ class Profiler(ABC):
         scores = self.logits(batch)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
+        """Loss of each sample, shape (batch,); here the cross-entropy to the class, by `probabilities`."""
+        return cross_entropy(self.probabilities(batch), target)
 
     def computes_in(self) -> Iterable[str]:
         """Names of the dtypes that the network computes in, which decide how closely a profile can be verified."""
