@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from tqdm import tqdm
 
+from evtkit._common.threads import Beside
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
@@ -207,7 +209,10 @@ def _learn(
     skipped = state.batches
     digest, seen, number, met = b"", 0, 0, 0
     saved_at = time.monotonic()
-    with tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar:
+    with (
+        tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        Beside(None) as beside,
+    ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
             own = min(size, share.own - seen) if share.repeats else size
@@ -224,7 +229,7 @@ def _learn(
             if seen > share.own:
                 raise ValueError(f"samples must be at most as many as announced, n_samples = {share.own}, got more")
             if new.any():
-                profiles = _profiles(model, x, y, size)[:own][new]
+                profiles = _profiles(model, x, y, size)[:own][new]  # a copy: a model may use its memory again
                 scaled = normalized(profiles, normalize)
                 if state.mistakes is None:
                     state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
@@ -236,11 +241,12 @@ def _learn(
                     if state.sketch is None:
                         capacity = max(2, share.bound - int(quantile * share.bound))
                         state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
-                    state.sketch.update(scaled)
+                    beside.do(partial(state.sketch.update, scaled))
                 state.taken += int(np.count_nonzero(new))
                 state.labels = (state.labels + int(prints[new].sum())) % (1 << 64)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
             if path is not None and time.monotonic() - saved_at >= every:
+                beside.wait()
                 state.save(path)
                 saved_at = time.monotonic()
         bar.total = seen
