@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -70,7 +71,7 @@ def calibrate(
     progress : bool
         Show a bar (on a terminal's standard error).
     checkpoint : path, optional
-        File that holds the state, written atomically. If it exists, calibration continues from it, and the result is
+        File that holds the state, written atomically, also when Ctrl-C stops it. If it exists, calibration continues from it, and the result is
         the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
         done.
     checkpoint_every : float
@@ -116,7 +117,10 @@ def calibrate(
     skipped = state.batches
     digest, seen, number = b"", 0, 0
     saved_at = time.monotonic()
-    with tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar:
+    with (
+        _kept_if_interrupted(state, checkpoint),
+        tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+    ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
             seen += size
@@ -130,10 +134,13 @@ def calibrate(
                 raise ValueError(f"samples must be at most as many as announced, n_samples = {bound}, got more")
             profiles = _profiles(model, x, y, size)
             scaled = normalized(profiles, normalize)
+            missed = None
+            if which == "correct" or state.mistakes is None or state.mistakes.wants(state.seen, size):
+                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
+            state.whole = False
             if state.mistakes is None:
                 state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
-            if which == "correct" or state.mistakes.wants(state.seen, size):
-                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
+            if missed is not None:
                 state.mistakes.update(profiles, scaled, missed, state.seen)
                 scaled = scaled[~missed] if which == "correct" else scaled
             if len(scaled):
@@ -142,6 +149,7 @@ def calibrate(
                     state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
                 state.sketch.update(scaled)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
+            state.whole = True
             if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
                 state.save(checkpoint)
                 saved_at = time.monotonic()
@@ -187,6 +195,18 @@ def check_settings(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if not every >= 0.0:
         raise ValueError(f"checkpoint_every must be a number of seconds, 0 or more, got {every}")
+
+
+@contextmanager
+def _kept_if_interrupted(state: Checkpoint, path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Write the state when Ctrl-C stops the calibration, unless that was amid a change of it."""
+    begun = state.batches
+    try:
+        yield
+    except KeyboardInterrupt:
+        if path is not None and state.whole and state.batches > begun:
+            state.save(path)
+        raise
 
 
 def _count(batches: Any, n_samples: int | None) -> int:

@@ -43,6 +43,8 @@ class Checkpoint:
         Batches and samples that are in it.
     digest : str
         Fingerprint of their labels.
+    whole : bool
+        Not amid a change.
     """
 
     settings: dict[str, Any]
@@ -53,6 +55,7 @@ class Checkpoint:
     batches: int = 0
     seen: int = 0
     digest: str = ""
+    whole: bool = True
 
     @classmethod
     def begin(cls, path: str | os.PathLike[str] | None, model: SaliencyModel, settings: dict[str, Any]) -> Checkpoint:
