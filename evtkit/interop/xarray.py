@@ -533,7 +533,7 @@ def _width(
     if keep is False:
         return 0
     if keep is not True:
-        return min(int(keep), n)
+        return int(min(int(keep), n))
     if levels is None:
         found = how_many(np.array([n]), 1, rule[0], None, rule[1], 2)
         assert not isinstance(found, Thresholds)
