@@ -137,6 +137,19 @@ def test_what_follows_a_fit_equals_the_tail_of_each_cell(tmp_path):
     np.testing.assert_array_equal(test.a2.values.ravel(), tail.goodness_of_fit().a2)
 
 
+def test_fits_without_excesses_have_plug_in_levels_and_probabilities():
+    da = grid()
+    whole = grids.fit_tail(da)
+    with dask.config.set(scheduler="synchronous"):
+        bare = grids.fit_tail(da.chunk({"time": -1, "lat": 3}), keep=False)
+        levels = grids.return_level(bare, 1e5).compute()
+    assert "largest" not in bare
+    fitted, high = whole.n_excess > 0, xr.full_like(da[:2], 1e3)
+    np.testing.assert_array_equal(levels, grids.return_level(whole, 1e5).where(fitted))
+    p = [grids.score(ds, high, law="plug-in").where(fitted) for ds in (bare.compute(), whole)]
+    np.testing.assert_array_equal(*p)
+
+
 def test_a_tail_becomes_a_dataset_and_comes_back():
     import pandas as pd
 
