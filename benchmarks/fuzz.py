@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import random
 import select
 import subprocess
@@ -36,7 +37,8 @@ from evtkit._common.files import read_arrays, read_json, write_arrays, write_jso
 
 KINDS = ("Tail", "TailSketch", "GroupSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
 WAYS = ("raw", "edited", "forged")
-CHUNK = 2000  # cases a subprocess
+CHUNK = 6000  # cases a subprocess
+MEMORY = Path("/dev/shm")  # where there is a file system in memory: each case writes a file and waits for the disk
 PATIENCE = 300.0  # seconds without a word, compiling included
 
 STRANGE = [0, -1, 1, 7, 25, 2**31, 10**12, 2**53 + 1, 2**63 - 1, 10**30, 0.5, -1e6, 1e-320, 1e308, -1e308, True, None,
@@ -305,7 +307,8 @@ def judge(originals: Originals, kind: str, way: str, path: Path) -> str:
 def run(first: int, last: int, seed: int, said: Any = None) -> Counter[tuple[str, str, str]]:
     """Cases from first to last, in this process; each is announced before it begins."""
     outcomes: Counter[tuple[str, str, str]] = Counter()
-    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+    folder = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=folder) as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         originals = Originals(Path(name))
         path = Path(name, "case")
@@ -353,6 +356,15 @@ def watched(first: int, last: int, seed: int) -> Counter[tuple[str, str, str]]:
     return outcomes
 
 
+def in_chunks(cases: int, seed: int) -> Counter[tuple[str, str, str]]:
+    """So many cases, a few thousand in a subprocess."""
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    for first in range(0, cases, CHUNK):
+        outcomes += watched(first, min(first + CHUNK, cases), seed)
+        print(f"\r{sum(outcomes.values()):,} cases", end="", file=sys.stderr, flush=True)
+    return outcomes
+
+
 def main() -> int:
     """Run and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -363,10 +375,8 @@ def main() -> int:
     if given.worker:
         run(*given.worker, given.seed, sys.stdout)
         return 0
-    began, outcomes = time.perf_counter(), Counter()
-    for first in range(0, given.cases, CHUNK):
-        outcomes += watched(first, min(first + CHUNK, given.cases), given.seed)
-        print(f"\r{sum(outcomes.values()):,} cases", end="", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    outcomes = in_chunks(given.cases, given.seed)
     print(f"\n{'kind':12}{'cases':>8}{'refused':>9}{'equal':>7}{'wrong':>7}{'forged, loaded':>16}")
     fine, wrong = ("refused", "equal", "loaded"), 0
     for kind in KINDS:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["conf.py", "pictures.py"]
+collect_ignore = ["conf.py", "pictures.py", "gallery_pictures.py", "gallery"]
 if not all(find_spec(name) for name in ("torch", "sklearn", "matplotlib")):
     collect_ignore.append("saliency.rst")
 RAIN = Path(__file__).resolve().parents[2] / "shared" / "data" / "evt" / "rain.csv"
