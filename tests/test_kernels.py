@@ -32,7 +32,7 @@ uses = {
     "xi_interval": lambda: xi_interval(x),
 }
 for name, use in uses.items():
-    sketch = TailSketch(3, 50)
+    sketch = TailSketch(3, 500)
     use()
     before = rtsys.get_allocation_stats()
     for _ in range(3):
