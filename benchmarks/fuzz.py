@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py [--cases 24000] [--seed 1]
 
-Each case takes a saved Tail, TailSketch, Spot, DSpot, watch state, Reference or Checkpoint and changes it:
+Each case takes a saved Tail, TailSketch, GroupSketch, Spot, DSpot, watch state, Reference or Checkpoint and changes it:
 
 raw     bytes are flipped, cut off, left out or doubled
 edited  one value, type, shape or name is another; the checksum is the old one, as in a file edited by hand
@@ -35,7 +35,7 @@ import numpy as np
 
 from evtkit._common.files import read_arrays, read_json, write_arrays, write_json
 
-KINDS = ("Tail", "TailSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
+KINDS = ("Tail", "TailSketch", "GroupSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
 WAYS = ("raw", "edited", "forged")
 CHUNK = 6000  # cases a subprocess
 MEMORY = Path("/dev/shm")  # where there is a file system in memory: each case writes a file and waits for the disk
@@ -54,7 +54,7 @@ class Originals:
     """One saved object of each kind, and how it is loaded, written again and used."""
 
     def __init__(self, folder: Path) -> None:
-        from evtkit import DSpot, Spot, Tail, TailSketch, fit_tail
+        from evtkit import DSpot, GroupSketch, Spot, Tail, TailSketch, fit_tail
         from evtkit.cli.watch.cells import Rows
         from evtkit.cli.watch.watching import Watch
         from evtkit.saliency import Reference
@@ -66,6 +66,8 @@ class Originals:
         x = rng.standard_exponential((400, 3)) * [1.0, 10.0, 0.0]
         sketch = TailSketch(3, 60)
         sketch.update(x[:, :3] + rng.random((400, 3)))
+        groups = GroupSketch(20)
+        groups.update(np.repeat(["a", "b", "c"], [300, 90, 10]), x[:, 0])
         units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
         detector = Spot(risk=1e-3, side="both", max_excess=30, min_excess=5).fit(x[:, :2])
         detector.update(x[:50, :2])
@@ -77,6 +79,7 @@ class Originals:
         saved = {
             "Tail": fit_tail(x, quantile=0.9),
             "TailSketch": sketch,
+            "GroupSketch": groups,
             "Spot": Spot(risk=1e-3, max_excess=25).fit(x[:, 0]),
             "DSpot": DSpot(risk=1e-3, depth=20, max_excess=40).fit(x[:, 0]),
             "Watch": watch,
@@ -114,18 +117,25 @@ class Originals:
             one.merge(other)
             one.fit(quantile=0.97), repr(one)
 
+        def use_groups(one: Any) -> None:
+            other = copy.deepcopy(one)
+            one.update(np.repeat(one.keys[:1], 50), np.random.default_rng(1).standard_exponential(50))
+            one.merge(other)
+            one.fit(n_excess=5), repr(one)
+
         def use_watch(watch: Any) -> None:
             values = np.random.default_rng(1).standard_exponential((30, 2)) * 3.0
             watch.update(Rows(values, np.arange(30), [None] * 30, [], 30))
 
         loaders = {
-            "Tail": Tail.load, "TailSketch": TailSketch.load, "Spot": Spot.load, "DSpot": DSpot.load,
+            "Tail": Tail.load, "TailSketch": TailSketch.load, "GroupSketch": GroupSketch.load,
+            "Spot": Spot.load, "DSpot": DSpot.load,
             "Watch": Watch.load, "Reference": Reference.load,
             "Checkpoint": lambda path: Checkpoint.begin(path, Model(), {"quantile": 0.9}),
         }  # fmt: skip
         self.load = loaders
         self.use = {
-            "Tail": use_tail, "TailSketch": use_sketch, "Spot": lambda s: use_detector(s, 0),
+            "Tail": use_tail, "TailSketch": use_sketch, "GroupSketch": use_groups, "Spot": lambda s: use_detector(s, 0),
             "DSpot": lambda s: use_detector(s, 0), "Watch": use_watch,
             "Reference": lambda r: r.rank([8.0, 20.0, 0.0], "pot"),
             "Checkpoint": lambda c: c.sketch is None or use_sketch(c.sketch),

@@ -20,7 +20,7 @@ from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.input_saliency import input_slope
 from evtkit_keras.inputs import class_labels, placed
 from evtkit_keras.network import KerasNetwork  # noqa: TC001 (a field of a dataclass)
-from evtkit_keras.outputs import Head, Loss, per_sample_losses
+from evtkit_keras.outputs import Head, Loss, loss_of, per_sample_losses
 from evtkit_keras.patching import inference
 from evtkit_keras.products import moves_rows, output_axes, output_sums
 from evtkit_keras.reduce import Workspace, lane_sums
@@ -68,10 +68,15 @@ class KerasProfiler(Profiler):
         self._by_data = False
         self._due: dict[tuple[Any, ...], Due] = {}
         self._asked: dict[Any, dict[int, int]] = {}
+        self._make_graphs()
+
+    def _make_graphs(self) -> None:
         self._graphs: dict[Any, set[int]] = {}
-        functions: list[Callable[..., Any]] = [self._profile, self._gradient, self._logits, self._probabilities]
+        functions: list[Callable[..., Any]] = [
+            self._profile, self._gradient, self._logits, self._probabilities, self.losses,
+        ]  # fmt: skip
         runs = functions if self.run_eagerly else [_traced(function) for function in functions]
-        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities = runs
+        self._run_profile, self._run_gradient, self._run_logits, self._run_probabilities, self._run_losses = runs
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -113,6 +118,19 @@ class KerasProfiler(Profiler):
         whole = self._filled(batch, None, "probabilities")[0]
         shares: NDArray[np.floating[Any]] = self._run_probabilities(whole.inputs).numpy()
         return shares[: batch.size]
+
+    def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
+        """Take another loss, ``loss(y_true, y_pred) -> (batch,)``."""
+        self.loss = loss_of(loss)
+        self._make_graphs()
+
+    def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
+        """Loss of each sample, without a gradient."""
+        whole, label = self._filled(batch, self._target(batch, target), "losses")
+        losses = self._run_losses(whole.inputs, label)
+        self._check_losses(losses)
+        found: NDArray[np.floating[Any]] = losses.numpy()[: batch.size]
+        return found
 
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""

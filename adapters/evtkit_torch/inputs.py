@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["IGNORED", "Loss", "logits_of", "per_sample_losses", "placed", "scores_of"]
+__all__ = ["IGNORED", "Loss", "chosen", "logits_of", "per_sample_losses", "placed", "scores_of"]
 
 IGNORED = -100
 """A label that is left out of a sample's mean over its positions, as PyTorch's losses have it."""
@@ -32,6 +32,31 @@ def placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
     return value.clone() if value.is_inference() else value
 
 
+def chosen(output: Any, name: str | int | None) -> Any:
+    """One of a network's several outputs, by its key, name or place; the whole of it without a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name is None or name == "logits":  # found anyhow, and told by its place from a tensor that is all there is
+        return output
+    try:
+        found = getattr(output, name, None) if isinstance(name, str) and hasattr(output, name) else output[name]
+    except (KeyError, IndexError, TypeError):
+        found = None
+    if not isinstance(found, Tensor):
+        inside = (
+            list(output) if isinstance(output, Mapping) else len(output) if isinstance(output, (tuple, list)) else ""
+        )
+        raise ValueError(
+            f"output must name one of the network's outputs, {type(output).__name__} {inside}".rstrip()
+            + f", got {name!r}"
+        )
+    return found
+
+
 def logits_of(output: Any) -> Tensor:
     """Return the tensor of class scores in a network's output: itself, or its ``logits``.
 
@@ -44,7 +69,10 @@ def logits_of(output: Any) -> Tensor:
         output = output.get("logits", output)
     output = getattr(output, "logits", output)
     if not isinstance(output, Tensor):
-        raise ValueError(f"the output must be a tensor or an object with `logits`, got {type(output).__name__}")
+        raise ValueError(
+            "the output must be a tensor or an object with `logits`, or output= name one, got "
+            f"{type(output).__name__}{f' {list(output)}' if isinstance(output, Mapping) else ''}"
+        )
     return output
 
 

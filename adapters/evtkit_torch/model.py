@@ -66,6 +66,8 @@ class TorchModel(NetworkModel):
         What the network says: one class of several; several labels, each true or not; or numbers, as in regression.
         It decides what `predict` returns (the probability of each class, or of each label, or the output) and the
         default loss: cross-entropy, to the class or as a mean over the labels; or mean squared error.
+    output : str or int, optional
+        Which of several outputs, by its key, name or place: that of the loss and of `predict`.
     stage : callable
         From a module's name to its stage in `units`.
     verify : bool
@@ -109,6 +111,7 @@ class TorchModel(NetworkModel):
         autocast: torch.dtype | None = None,
         loss_scale: float = 1.0,
         task: str = "classes",
+        output: str | int | None = None,
         stage: Callable[[str], str] = stage_of,
         verify: bool = True,
     ) -> None:
@@ -123,6 +126,7 @@ class TorchModel(NetworkModel):
             reduction=reduction,
             loss=loss,
             task=task,
+            output=output,
             workspace_mib=max_workspace_mib,
             autocast=autocast,
             loss_scale=loss_scale,

@@ -32,13 +32,18 @@ if TYPE_CHECKING:
     from evtkit.saliency.reporting import report as report
     from evtkit.saliency.results import RepairCurves as RepairCurves
     from evtkit.saliency.results import RepairResults as RepairResults
+    from evtkit.saliency.summaries import write_summary as write_summary
     from evtkit.saliency.units import Coverage as Coverage
+    from evtkit.saliency.units import LeftOut as LeftOut
     from evtkit.saliency.units import Units as Units
+    from evtkit.saliency.watching import UnitWatch as UnitWatch
+    from evtkit.saliency.watching import watch as watch
 
 _DEFINED_IN = {
     "Batches": "batches",
     "Coverage": "units",
     "Enrichment": "rankings",
+    "LeftOut": "units",
     "Reference": "reference",
     "Repair": "repairs",
     "RepairCurves": "results",
@@ -47,6 +52,7 @@ _DEFINED_IN = {
     "Suspects": "finding",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
+    "UnitWatch": "watching",
     "Units": "units",
     "calibrate": "calibration",
     "evaluate": "evaluation",
@@ -54,6 +60,8 @@ _DEFINED_IN = {
     "repair": "repairing",
     "report": "reporting",
     "suspects": "finding",
+    "watch": "watching",
+    "write_summary": "summaries",
 }
 
 __all__ = sorted(_DEFINED_IN)

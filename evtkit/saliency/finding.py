@@ -10,12 +10,15 @@ import numpy as np
 
 from evtkit._common.results import Result
 from evtkit._common.text import aligned
-from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.reference import normalized
 from evtkit.saliency.screening import screened, usual_mistakes
+from evtkit.saliency.tasks import as_targets, mistaken_among
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from evtkit._common.types import Float
@@ -174,6 +177,7 @@ def suspects(
     n_screen: int = 16,
     level: float = 0.05,
     batch_size: int = 64,
+    wrong: Callable[[Any, Any], Any] | None = None,
 ) -> Suspects:
     """Find the units that are at fault for some mistakes, or say that none is.
 
@@ -204,6 +208,8 @@ def suspects(
         only if it takes away 60 % of the mistakes' loss, or has fallen all but silent.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
+    wrong : callable, optional
+        What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
 
     Returns
     -------
@@ -237,9 +243,9 @@ def suspects(
     layer1.conv[5]
     """
     x, y = mistakes
-    wrong, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size)
+    own, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size, wrong)
     screen = screened(reference, profiles)
-    trials = Trials(model, *wrong, batch_size, _MOST)
+    trials = Trials(model, *own, batch_size, _MOST)
     strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
     sure = int(np.count_nonzero(screen.p_loud <= level))
     few = max(1, n_screen // 4)
@@ -261,7 +267,7 @@ def suspects(
     out = p_of <= level
     if effect >= _ENOUGH and np.any(np.delete(out, first)):
         with changed(model, first, factor):
-            again = screened(reference, _profiles(model, reference, *wrong, batch_size))
+            again = screened(reference, _profiles(model, reference, *own, batch_size))
         after = np.where(quiet, again.p_silent, again.p_loud)
         follows = out & ~emptied & (after > np.minimum(level, np.sqrt(p_of)))  # half of its surprise is gone
         follows[first] = False
@@ -289,7 +295,14 @@ def suspects(
 
 
 def _profiled(
-    model: SaliencyModel, reference: Reference, x: Any, y: Any, n_screen: int, level: float, batch_size: int
+    model: SaliencyModel,
+    reference: Reference,
+    x: Any,
+    y: Any,
+    n_screen: int,
+    level: float,
+    batch_size: int,
+    how: Callable[[Any, Any], Any] | None,
 ) -> tuple[tuple[Any, Any], NDArray[Any]]:
     """The samples that are mistakes, and their profiles, normalised as the reference is."""
     if reference.units != model.units or reference.reduction != model.reduction:
@@ -303,20 +316,17 @@ def _profiled(
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    labels = labels_of(y)
-    if not len(labels) or size_of(x) != len(labels):
-        raise ValueError(f"mistakes must have a label a sample, got {size_of(x)} samples and {len(labels)} labels")
+    targets = as_targets(model, x, y, "mistakes")
     usual_mistakes(reference)
-    said = [np.argmax(model.predict(take(x, rows)), axis=1) for rows in _parts(len(labels), batch_size)]
-    wrong = np.flatnonzero(np.concatenate(said) != labels)
+    wrong = np.flatnonzero(mistaken_among(model, x, targets, how, batch_size))
     if not wrong.size:
-        raise ValueError(f"some samples must be mistakes, got {len(labels)} that are all classified right")
-    own = (rows_of(x, wrong), labels[wrong])
+        raise ValueError(f"some samples must be mistakes, got {size_of(targets)} that are all classified right")
+    own = (rows_of(x, wrong), rows_of(targets, wrong))
     return own, _profiles(model, reference, *own, batch_size)
 
 
 def _profiles(model: SaliencyModel, reference: Reference, x: Any, y: Any, batch_size: int) -> NDArray[Any]:
-    parts = [np.asarray(model.profile(take(x, rows), take(y, rows))) for rows in _parts(len(y), batch_size)]
+    parts = [np.asarray(model.profile(take(x, rows), take(y, rows))) for rows in _parts(size_of(y), batch_size)]
     return normalized(np.concatenate(parts), reference.normalize)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.batches import size_of
 from evtkit.saliency.finding import suspects
 from evtkit.saliency.repairs import Repair, Share, Tried
-from evtkit.saliency.trials import losses, rows_of
+from evtkit.saliency.tasks import as_targets, losses, mistaken_among
+from evtkit.saliency.trials import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
+    from evtkit.saliency.tasks import Wrong
 
 __all__ = ["repair"]
 
@@ -41,6 +43,7 @@ def repair(
     candidates: Mapping[str, Sequence[int]] | None = None,
     steps: int = _STEPS,
     batch_size: int = 64,
+    wrong: Wrong | None = None,
 ) -> Repair:
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
@@ -75,6 +78,8 @@ def repair(
         Gradient steps of each candidate, longer and longer as long as the loss falls.
     batch_size : int
         Samples predicted at a time.
+    wrong : callable, optional
+        What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
 
     Returns
     -------
@@ -105,19 +110,19 @@ def repair(
         raise ValueError(f"budget must lie strictly between 0 and 1, got {budget}")
     if steps < 0:
         raise ValueError(f"steps must be at least 0, got {steps}")
-    wrong = _chosen(model, mistakes, False, batch_size, "mistakes")
-    right = _chosen(model, keep, True, batch_size, "keep")
-    if len(wrong[1]) < 4:
-        raise ValueError(f"mistakes must be at least 4 that the network gets wrong, got {len(wrong[1])}")
-    if len(right[1]) < 3.0 / budget:
+    bad = _chosen(model, mistakes, False, batch_size, "mistakes", wrong)
+    right = _chosen(model, keep, True, batch_size, "keep", wrong)
+    if size_of(bad[1]) < 4:
+        raise ValueError(f"mistakes must be at least 4 that the network gets wrong, got {size_of(bad[1])}")
+    if size_of(right[1]) < 3.0 / budget:
         raise ValueError(
             f"keep must have at least {int(np.ceil(3 / budget))} samples that the network gets right for a budget of "
-            f"{budget:g}, got {len(right[1])}"
+            f"{budget:g}, got {size_of(right[1])}"
         )
     parts = {"learn": (0, 2), "choose": (1,), "report": (3,)}
-    own = {name: _every(wrong, 4, turns) for name, turns in parts.items()}
+    own = {name: _every(bad, 4, turns) for name, turns in parts.items()}
     kept = {name: _every(right, 3, (turn,)) for turn, name in enumerate(("learn", "choose", "report"))}
-    found = suspects(model, reference, own["learn"], batch_size=batch_size) if units is None else None
+    found = suspects(model, reference, own["learn"], batch_size=batch_size, wrong=wrong) if units is None else None
     if found is None:
         fault = [int(u) for u in model.units.resolve(units)]  # type: ignore[arg-type]
     else:
@@ -129,7 +134,7 @@ def repair(
         plan.append(("all suspects", fault, None, _FEW))
     others = {"all units": list(range(len(model.units)))} if candidates is None else candidates
     plan += [(name, [int(u) for u in some], None, _ALL if len(some) > 25 else _FEW) for name, some in others.items()]
-    search = _Search(model, own, kept, budget, batch_size)
+    search = _Search(model, own, kept, budget, batch_size, wrong)
     for name, some, start, first in plan:
         if not search.perfect:
             search.follow(name, some, start, first, steps)
@@ -142,13 +147,15 @@ class _Search:
     def __init__(
         self,
         model: SaliencyModel,
-        own: dict[str, tuple[Any, NDArray[np.int64]]],
-        kept: dict[str, tuple[Any, NDArray[np.int64]]],
+        own: dict[str, tuple[Any, Any]],
+        kept: dict[str, tuple[Any, Any]],
         budget: float,
         batch_size: int,
+        wrong: Wrong | None,
     ) -> None:
         self._model, self._own, self._kept = model, own, kept
         self._budget, self._batch, self._outer = budget, batch_size, model.in_force
+        self._how = wrong
         self._learnt = (own["learn"], kept["learn"])
         self.tried: list[Tried] = []
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
@@ -216,7 +223,7 @@ class _Search:
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
         norm = float(np.sqrt(sum(float(np.square(gap).sum()) for gap in gaps)))
         self.tried.append(Tried(name, len(units), number, norm, learnt, chosen, lost))
-        n = {part: len(self._own[part][1]) for part in ("learn", "choose")}
+        n = {part: size_of(self._own[part][1]) for part in ("learn", "choose")}
         # half of the weight to the mistakes that were in no loss, for what carries over; but they are few
         score = (0.5 * learnt + 0.5 * chosen) if n["choose"] >= 5 else (n["learn"] * learnt + chosen) / (n["learn"] + 1)
         key = (score, -lost, -norm)
@@ -229,38 +236,29 @@ class _Search:
         means = [losses(self._model, *self._batch_of(part, 1), self._batch).mean() for part in self._learnt]
         return float(np.dot(_WEIGHTS, means))
 
-    def _batch_of(self, part: tuple[Any, NDArray[np.int64]], number: int) -> tuple[Any, NDArray[np.int64]]:
+    def _batch_of(self, part: tuple[Any, Any], number: int) -> tuple[Any, Any]:
         """A step's samples: all, or by turns so many."""
         x, y = part
-        if len(y) <= _BATCH:
+        if size_of(y) <= _BATCH:
             return part
-        rows = (np.arange(_BATCH) + (number - 1) * _BATCH) % len(y)
-        return rows_of(x, rows), y[rows]
+        rows = (np.arange(_BATCH) + (number - 1) * _BATCH) % size_of(y)
+        return rows_of(x, rows), rows_of(y, rows)
 
-    def _right(self, part: tuple[Any, NDArray[np.int64]]) -> NDArray[np.bool_]:
-        return np.asarray(_said(self._model, part[0], len(part[1]), self._batch) == part[1])
-
-
-def _said(model: SaliencyModel, x: Any, n: int, batch_size: int) -> NDArray[np.int64]:
-    parts = [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
-    return np.concatenate([np.argmax(model.predict(take(x, rows)), axis=1) for rows in parts])
+    def _right(self, part: tuple[Any, Any]) -> NDArray[np.bool_]:
+        return ~mistaken_among(self._model, *part, self._how, self._batch)
 
 
 def _chosen(
-    model: SaliencyModel, samples: tuple[Any, Any], right: bool, batch_size: int, name: str
-) -> tuple[Any, NDArray[np.int64]]:
+    model: SaliencyModel, samples: tuple[Any, Any], right: bool, batch_size: int, name: str, how: Wrong | None
+) -> tuple[Any, Any]:
     """Those of the samples that the network gets right, or wrong."""
     x, y = samples
-    labels = labels_of(y)
-    if not len(labels) or size_of(x) != len(labels):
-        raise ValueError(f"{name} must have a label a sample, got {size_of(x)} samples and {len(labels)} labels")
-    rows = np.flatnonzero((_said(model, x, len(labels), batch_size) == labels) == right)
-    return rows_of(x, rows), labels[rows]
+    targets = as_targets(model, x, y, name)
+    rows = np.flatnonzero(mistaken_among(model, x, targets, how, batch_size) != right)
+    return rows_of(x, rows), rows_of(targets, rows)
 
 
-def _every(
-    samples: tuple[Any, NDArray[np.int64]], period: int, turns: tuple[int, ...]
-) -> tuple[Any, NDArray[np.int64]]:
+def _every(samples: tuple[Any, Any], period: int, turns: tuple[int, ...]) -> tuple[Any, Any]:
     """Those whose turn it is."""
-    rows = np.flatnonzero(np.isin(np.arange(len(samples[1])) % period, turns))
-    return rows_of(samples[0], rows), samples[1][rows]
+    rows = np.flatnonzero(np.isin(np.arange(size_of(samples[1])) % period, turns))
+    return rows_of(samples[0], rows), rows_of(samples[1], rows)

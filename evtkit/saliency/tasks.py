@@ -1,4 +1,4 @@
-"""Tasks: which samples a network gets wrong, by class, by several labels, or by what a task calls wrong."""
+"""Tasks: what a sample's loss is, and which samples a network gets wrong, whatever the task calls wrong."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import labels_of, plain, size_of
+from evtkit.saliency.batches import labels_of, plain, size_of, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
 
     Wrong = Callable[[NDArray[Any], Any], Any]
 
-__all__ = ["mistaken"]
+__all__ = ["as_targets", "cross_entropy", "losses", "mistaken", "mistaken_among"]
 
 
 def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
@@ -70,3 +71,65 @@ def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -
             "are no classes' probabilities, got None"
         )
     return np.asarray(np.argmax(predictions, axis=1) != labels_of(y))
+
+
+def mistaken_among(
+    model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None, batch_size: int = 64
+) -> NDArray[np.bool_]:
+    """`mistaken` of any number of samples, so many at a time."""
+    parts = _parts(size_of(y), batch_size)
+    return np.concatenate([mistaken(model, take(x, rows), take(y, rows), wrong) for rows in parts])
+
+
+def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
+    """Loss of each sample, shape (n,): the cross-entropy to the class, or what else the model's loss is."""
+    plain_classes = _is_plain(model) and np.ndim(y) == 1
+    own = None if plain_classes else getattr(model, "losses", None)
+    parts = []
+    for rows in _parts(size_of(y), batch_size):
+        part, target = take(x, rows), take(y, rows)
+        parts.append(cross_entropy(model.predict(part), target) if own is None else own(part, target))
+    return np.concatenate(parts).astype(np.float64)
+
+
+def cross_entropy(probabilities: Any, y: Any) -> Float:
+    """Cross-entropy of each sample to its class, shape (n,); a probability of 0 counts as 1e-12.
+
+    Examples
+    --------
+    >>> cross_entropy([[0.25, 0.75], [1.0, 0.0]], [1, 1]).round(2)
+    array([ 0.29, 27.63])
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    labels = p.argmax(axis=1) if isinstance(y, str) else labels_of(y)
+    return np.asarray(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-12)))
+
+
+def as_targets(model: SaliencyModel, x: Any, y: Any, name: str) -> Any:
+    """Targets that can be cut: integers where they are classes, one a sample; else as they are.
+
+    Raises
+    ------
+    ValueError
+        If they are not one a sample, or there are none.
+    """
+    targets = y
+    if _is_plain(model):
+        try:
+            targets = labels_of(y)
+        except ValueError:  # a label a position
+            targets = np.asarray(y) if isinstance(y, list) else y
+    elif isinstance(y, list):
+        targets = np.asarray(y)
+    if not size_of(targets) or size_of(x) != size_of(targets):
+        raise ValueError(f"{name} must have a label a sample, got {size_of(x)} samples and {size_of(targets)} labels")
+    return targets
+
+
+def _is_plain(model: SaliencyModel) -> bool:
+    """Whether it tells classes apart, by their cross-entropy."""
+    return getattr(model, "task", "classes") == "classes" and getattr(model, "loss", None) is None
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.batches import size_of, take
+from evtkit.saliency.tasks import losses
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
 
-__all__ = ["FACTORS", "Trials", "losses", "rows_of"]
+__all__ = ["FACTORS", "Trials", "changed", "rows_of"]
 
 FACTORS = (0.0, -1.0)
 """A unit is removed, and its sign is turned: damage may have turned it."""
@@ -56,7 +57,7 @@ class Trials:
         # a round tries the first few: by turns from all parts of the range, and the same whatever the samples' order
         some = some[np.argsort(np.arange(1, len(some) + 1) * 0.6180339887 % 1.0, kind="stable")]
         self.before: Float = loss[some]
-        self._x, self._y = rows_of(x, some), labels_of(y)[some]
+        self._x, self._y = rows_of(x, some), rows_of(y, some)
         self._after: dict[tuple[int, float], list[Float]] = {}
         self.passes = size_of(x)
 
@@ -67,7 +68,7 @@ class Trials:
         if done < n:
             rows = slice(done, n)
             with changed(self._model, unit, factor):
-                parts.append(losses(self._model, take(self._x, rows), self._y[rows], self._batch))
+                parts.append(losses(self._model, take(self._x, rows), take(self._y, rows), self._batch))
             self.passes += n - done
         return np.concatenate(parts)[:n]
 
@@ -107,17 +108,6 @@ class Trials:
 def changed(model: SaliencyModel, unit: int, factor: float) -> AbstractContextManager[Any]:
     """Context in which a unit's weights are multiplied by a factor."""
     return model.scaled([unit], factor) if factor else model.pruned([unit])
-
-
-def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
-    """Cross-entropy of each sample, shape (n,)."""
-    labels = labels_of(y)
-    parts = []
-    for start in range(0, len(labels), batch_size):
-        rows = slice(start, start + batch_size)
-        p = np.asarray(model.predict(take(x, rows)), dtype=np.float64)
-        parts.append(-np.log(np.maximum(p[np.arange(len(p)), labels[rows]], 1e-12)))
-    return np.concatenate(parts)
 
 
 def rows_of(x: Any, rows: NDArray[np.intp]) -> Any:

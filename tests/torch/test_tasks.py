@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
-from evtkit.saliency import Batches, calibrate, evaluate
+from evtkit.saliency import Batches, calibrate, evaluate, repair, suspects
+from evtkit.saliency.tasks import losses, mistaken_among
 
 RNG = np.random.default_rng(0)
 X = torch.from_numpy(RNG.normal(size=(40, 5))).float()
@@ -198,3 +199,82 @@ def test_input_saliency_takes_the_channels_by_size_or_as_levin_et_al(channels):
         assert found[0, row, column] == pytest.approx(want, rel=1e-4, abs=1e-9)
     with pytest.raises(ValueError, match="channels must be 'largest' or 'signed', got 'max'"):
         input_saliency(net, x[:1], y[:1], reference, k=1, channels="max")
+
+
+class Heads(nn.Module):
+    def __init__(self, form):
+        super().__init__()
+        self.body, self.form = network(5), form
+
+    def forward(self, x):
+        y = self.body(x)
+        return self.form(y[:, :3], y[:, 3:])
+
+
+@pytest.mark.parametrize(
+    ("form", "output"),
+    [
+        (lambda a, b: (b, a), 1),
+        (lambda a, b: {"value": b, "kind": a}, "kind"),
+        (lambda a, b: type("Two", (), {"value": b, "kind": a})(), "kind"),
+    ],
+)
+def test_an_output_is_chosen_by_name_or_place(form, output):
+    y = RNG.integers(0, 3, 40)
+    alone = TorchModel(Heads(lambda a, b: a), units="rows")
+    net = TorchModel(Heads(form), units="rows", output=output)
+    np.testing.assert_array_equal(net.profile(X, y), alone.profile(X, y))
+    np.testing.assert_array_equal(net.predict(X), alone.predict(X))
+    with pytest.raises(ValueError, match=r"output must name one of the network's outputs, .* got 'nothing'"):
+        TorchModel(Heads(form), units="rows", output="nothing").predict(X)
+
+
+def test_an_output_of_several_asks_for_a_name():
+    with pytest.raises(ValueError, match=r"or output= name one, got dict \['a', 'b'\]"):
+        TorchModel(Heads(lambda a, b: {"a": a, "b": b}), units="rows").predict(X)
+
+
+def far(predictions, y):
+    return np.abs(predictions[:, 0] - np.asarray(y)) > 0.2
+
+
+@pytest.mark.parametrize("task", ["values", "labels", "a loss of one's own"])
+def test_suspects_and_repair_know_any_task(task):
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.normal(size=(1200, 5))).float()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 12), nn.Tanh(), nn.Linear(12, 1 if task == "values" else 3)).eval()
+    with torch.no_grad():
+        model[2].weight *= 3
+        truth = model(x)
+    if task == "values":
+        kind, wrong, loss = "values", far, None
+        y = (truth[:, 0] + 0.08 * torch.randn(1200)).numpy()
+    else:
+        flip = torch.rand(1200, 3) < 0.01
+        y, wrong, loss = ((truth > 0) ^ flip).numpy(), None, None
+        kind = "labels"
+        if task != "labels":
+            kind, wrong = "values", lambda predictions, y: ((predictions > 0) != np.asarray(y)).any(axis=1)
+            loss = lambda o, t: functional.binary_cross_entropy_with_logits(o, t.float(), reduction="none").sum(1)  # noqa: E731
+    net = TorchModel(model, loss, "rows", task=kind)
+    reference = calibrate(net, Batches(x[:600], y[:600]), progress=False, wrong=wrong)
+    with torch.no_grad():
+        model[0].weight[7] *= -4
+    bad = mistaken_among(net, x, y, wrong)
+    found = suspects(net, reference, (x[600:][bad[600:]][:20], y[600:][bad[600:]][:20]), wrong=wrong)
+    assert found.order[0] == 7
+    mended = repair(net, reference, (x[bad][:60], y[bad][:60]), (x[~bad], y[~bad]), units=[7], wrong=wrong, budget=0.05)
+    assert mended.corrected.value > 0.3
+    mended.apply(net)
+    assert mistaken_among(net, x, y, wrong).mean() < 0.6 * bad.mean()
+
+
+def test_losses_are_those_of_the_task():
+    model, y = network(3), RNG.integers(0, 3, 40)
+    want = functional.cross_entropy(model(X), torch.from_numpy(y), reduction="none").detach().numpy()
+    net = TorchModel(model, units="rows", micro_batch=7)
+    np.testing.assert_allclose(net.losses(X, y), want, rtol=1e-5)
+    np.testing.assert_allclose(losses(net, X, y), want, rtol=1e-5)
+    values = TorchModel(model, units="rows", task="values")
+    np.testing.assert_allclose(losses(values, X, model(X).detach() + 2), 4.0, rtol=1e-5)
