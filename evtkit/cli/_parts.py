@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.tables import read_table
-from evtkit.sketch import GroupSketch
-from evtkit.threshold.rules import Thresholds, how_many
+from evtkit.sketch import GroupSketch, capacity_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,11 +42,7 @@ def fit_by(
                 count[name] = count.get(name, 0) + number
     capacity = None
     if count:
-        found = how_many(
-            np.array(list(count.values())), len(count), rule.get("quantile"), None, rule.get("n_excess"), 2
-        )
-        assert not isinstance(found, Thresholds)
-        capacity = max(2, int(found.max()))
+        capacity = capacity_for(np.array(list(count.values())), rule.get("quantile"), rule.get("n_excess"))
     sketch = GroupSketch(capacity, nonfinite="count")
     for path in files:
         for keys, values in _batches(path, by, column, dialect):

@@ -83,8 +83,9 @@ def fit_command(
         if wrong := [name for name, value in given.items() if value]:
             raise ValueError(f"--by does not go with {wrong[0]}")
         _fit_by(
-            file, by, columns, missing, dialect, rule, method or "mle", per, periods, confidence, save, output, json_
-        )
+            file, by, columns, missing, dialect, rule | {"clean": clean}, method or "mle", per, periods, confidence, save,
+            output, json_,
+        )  # fmt: skip
         return
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)

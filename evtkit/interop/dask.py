@@ -25,8 +25,7 @@ import dask
 import numpy as np
 
 from evtkit._common.checks import real_array
-from evtkit.sketch import GroupSketch, TailSketch
-from evtkit.threshold.rules import Thresholds, how_many
+from evtkit.sketch import GroupSketch, TailSketch, capacity_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +48,7 @@ def fit_tail(
     missing: str = "raise",
     method: str = "mle",
     resolution: float | None = None,
+    clean: bool | None = None,
 ) -> Tail:
     """Fit a tail to every column of a Dask data frame, or to every key of a long one. Computes.
 
@@ -67,6 +67,8 @@ def fit_tail(
         As in `evtkit.fit_tail`.
     missing : str
         "raise" a ValueError on NaN, or "drop" such values.
+    clean : None or False
+        As in `evtkit.TailSketch.fit`.
 
     Returns
     -------
@@ -85,7 +87,6 @@ def fit_tail(
         raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     numeric = [str(name) for name, kind in frame.dtypes.items() if getattr(kind, "kind", "O") in "iuf"]
     nonfinite = "raise" if missing == "raise" else "count"
-    rule = quantile, threshold, n_excess
     if by is None:
         if value is not None:
             raise ValueError("value goes with by, the column of keys; select columns by frame[[…]]")
@@ -97,11 +98,13 @@ def fit_tail(
         column = _value_column(frame, by, value, numeric)
         table, count = frame[[by, column]], frame[by].value_counts()
         leaf = _of_keys
-    capacity = None if threshold is not None else _needed(np.asarray(count.compute()), rule)
+    capacity = None
+    if threshold is None:
+        capacity = capacity_for(np.asarray(count.compute()).astype(np.int64), quantile, n_excess)
     parts = [dask.delayed(leaf)(part, capacity, nonfinite) for part in table.to_delayed()]
     sketch = _merged(parts).compute()
     rules = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
-    return cast("Tail", sketch.fit(**rules, method=method, resolution=resolution))
+    return cast("Tail", sketch.fit(**rules, method=method, resolution=resolution, clean=clean))
 
 
 def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]) -> str:
@@ -117,14 +120,6 @@ def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]
     if column not in others:
         raise ValueError(f"value must be a column of numbers, got {column!r}")
     return column
-
-
-def _needed(count: Any, rule: tuple[Any, ...]) -> int:
-    """How many of the largest values of a column or key a fit needs, at most."""
-    quantile, threshold, n_excess = rule
-    found = how_many(count.astype(np.int64), len(count), quantile, threshold, n_excess, 2)
-    assert not isinstance(found, Thresholds)
-    return max(2, int(found.max()))
 
 
 def _merged(parts: list[Any]) -> Any:

@@ -35,7 +35,7 @@ from evtkit.dated import Dates
 from evtkit.fit import FitStatus
 from evtkit.tail import Tail
 from evtkit.tail.labelled import VARIABLES, dataset
-from evtkit.threshold.rules import Thresholds, how_many
+from evtkit.threshold.rules import MOST, Thresholds, how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -59,7 +59,7 @@ def fit_tail(
     missing: str = "drop",
     method: str = "mle",
     resolution: float | None = None,
-    clean: bool = False,
+    clean: bool | None = None,
     keep: bool | int = True,
     rechunk: bool | None = None,
 ) -> xr.Dataset:
@@ -537,7 +537,8 @@ def _width(
     if levels is None:
         found = how_many(np.array([n]), 1, rule[0], None, rule[1], 2)
         assert not isinstance(found, Thresholds)
-        return int(found[0])
+        by_default = rule[0] is None and rule[1] is None
+        return min(n, MOST * (int(found[0]) - 1) + 1) if by_default else int(found[0])
     if data.chunks:
         raise ValueError(
             "keep must be a number, how many excesses a cell may have, or False, for a threshold and chunks"

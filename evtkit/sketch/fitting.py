@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from evtkit._moments import mean_and_variance, take_away
-from evtkit.cleaning import count_gross
+from evtkit.cleaning import count_gross, looked_at
 from evtkit.peaks import tail_from_largest
-from evtkit.threshold.rules import Thresholds, how_many, ties_together
+from evtkit.threshold.rules import MOST, Thresholds, how_many, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
     from evtkit.tail import Tail
 
-__all__ = ["Kept", "fit_kept"]
+__all__ = ["Kept", "capacity_for", "fit_kept"]
+
+_LOOKED_AT = 10_000  # largest values that gross outliers are looked for among, at most, where only so many are kept
+
+
+def capacity_for(count: Int, quantile: float | None = None, n_excess: int | None = None) -> int:
+    """How many of the largest of so many observations to keep for a fit: of the channel that needs most."""
+    found = how_many(count, len(count), quantile, None, n_excess, 2)
+    assert not isinstance(found, Thresholds)
+    if quantile is None and n_excess is None:  # ties may double it, and what stands apart does so from more than that
+        found = np.maximum(MOST * found, np.minimum(looked_at(count) + 1, _LOOKED_AT))
+    return max(2, int(found.max()))
 
 
 class Kept(Protocol):

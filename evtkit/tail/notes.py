@@ -72,8 +72,14 @@ def advice(
         lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): {ranks}",
         f"no tail to rely on: {ranks}",
     )
-    apart = "stood apart and were left out; clean=False (--no-clean) keeps them"
-    note(left_out > 0, lambda c: f"{_observations(left_out[c])} {apart}", f"observations {apart}")
+    kept = "clean=False (--no-clean) keeps them"
+    note(
+        left_out > 0,
+        lambda c: (
+            f"{_observations(left_out[c])} stood apart and {'was' if left_out[c] == 1 else 'were'} left out; {kept}"
+        ),
+        f"observations stood apart and were left out; {kept}",
+    )
     if ordered is not None and len(n) <= _MANY:
         hidden = _standing_apart(ordered[0], left_out)
         heavier = "make the tail too heavy; clean=True (--clean) leaves them out"

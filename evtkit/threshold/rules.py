@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["Thresholds", "default_excesses", "how_many", "only_largest", "ties_together"]
+__all__ = ["MOST", "Thresholds", "default_excesses", "how_many", "only_largest", "ties_together"]
+
+MOST = 2
+"""Times as many excesses as are asked for by default, at most, where values equal the threshold."""
 
 
 def default_excesses(n: int) -> int:
@@ -70,8 +73,9 @@ def how_many(
 def ties_together(largest: NDArray[Any], kept: Int) -> Int:
     """How many to keep where values equal the threshold: all of those are excesses, or none.
 
-    Whichever gives a number that is nearer, as a ratio, to the one asked for. Of counts and rounded data the largest
-    hundred may be four values; without those that equal the threshold, a handful of excesses could be left.
+    Whichever gives a number that is nearer, as a ratio, to the one asked for, and at most `MOST` times that. Of counts
+    and rounded data the largest hundred may be four values; without those that equal the threshold, a handful of
+    excesses could be left.
 
     Parameters
     ----------
@@ -90,7 +94,7 @@ def ties_together(largest: NDArray[Any], kept: Int) -> Int:
         value = row[width - int(kept[channel])]
         above, at_least = np.count_nonzero(row > value), np.count_nonzero(row >= value)
         below = width - at_least - 1
-        if below >= 0 and not np.isnan(row[below]) and at_least * above <= asked * asked:
+        if below >= 0 and not np.isnan(row[below]) and at_least <= min(MOST * asked, asked * asked / max(above, 1)):
             out[channel] = at_least + 1
     return out
 

@@ -224,3 +224,15 @@ def test_units_of_pint_pass_through():
     assert str(ds.sigma.data.units) == "millimeter / day"
     assert np.array_equal(ds.sigma.data.magnitude, grids.fit_tail(da).sigma)
     assert ds.xi.attrs["units"] == "1"
+
+
+@pytest.mark.parametrize("chunks", [None, {"cell": 2}])
+def test_counts_and_gross_outliers_are_as_in_one_array(chunks):
+    rng = np.random.default_rng(6)
+    x = np.column_stack([rng.poisson(0.5, (2000, 2)), rng.standard_exponential((2000, 2))])
+    x[:20, 3] = 60.0
+    cells = xr.DataArray(x, dims=("time", "cell"))
+    found, wanted = grids.fit_tail(cells if chunks is None else cells.chunk(chunks)), evtkit.fit_tail(x)
+    assert found["left_out"].values.tolist() == [0, 0, 0, 20]
+    for name in ("n", "n_excess", "threshold", "xi", "sigma"):
+        np.testing.assert_array_equal(found[name].values, getattr(wanted, name))
