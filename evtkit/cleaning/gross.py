@@ -184,11 +184,15 @@ def _holes(y: Float, most: int) -> list[tuple[int, int]]:
     in_steps = np.unique(y).size < _IN_STEPS * k
     widest = 2.0 * np.maximum(y[0], np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
     found = []
+    least = -_LOG_P * float(np.mean(y[: max(_FEWEST, k - most)]))  # see `_worth_a_look`
     for inside in _INSIDES:
+        if inside > _INSIDE * (most + inside):
+            break
         first = np.arange(max(_FEWEST, k - most - inside, k - k // 2), k - inside)
         first = first[inside <= _INSIDE * (k - first)]
         wide = y[first + inside] >= _WIDER * y[first - 1]
         wide &= y[first + inside] - y[first + inside - 1] > widest[first - 1]
+        wide &= (k - first - inside) * (y[first + inside] - y[first - 1]) >= least
         first = first[wide]
         score = (k - first - inside) * np.log(y[first + inside] / y[first - 1])
         found += [(int(i), inside) for i in first[np.argsort(-score, kind="stable")[:_CANDIDATES]]]
