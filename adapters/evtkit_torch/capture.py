@@ -37,11 +37,14 @@ from evtkit_torch.rules import (
     find_operation,
     is_packed,
 )
-from evtkit_torch.state import RefusedError, sound_batch_norm
+from evtkit_torch.state import RefusedError, quick_batch_norm, sound_batch_norm
 
 __all__ = ["Call", "Capture", "root"]
 
 _LINEAR, _MATRIX_PRODUCT = find_operation(functional.linear), find_operation(torch.matmul)
+
+_ATTRIBUTES = frozenset(["__get__", "dim", "size", "is_floating_point", "numel"])
+"""Of a tensor that is no weight, they need no look: they tell nothing of its numbers."""
 
 Deliver = Callable[[str, "Sequence[Call]"], None]
 """Receives a parameter's name and its uses, once their gradients have arrived."""
@@ -138,6 +141,8 @@ class Capture(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
+        if getattr(func, "__name__", "") in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
+            return func(*args)
         kwargs = kwargs or {}
         operation = find_operation(func)
         batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
@@ -165,7 +170,11 @@ class Capture(TorchFunctionMode):
             bound = operation.bind(args, kwargs)
             if batch_norm:
                 self.mixes = self.mixes or bool(bound.get("training"))
-                sound_batch_norm(bound[operation.input], output)
+                source = bound[operation.input]
+                if "use_input_stats" in operation.arguments:  # an instance norm
+                    sound_batch_norm(source, output)
+                else:
+                    output = quick_batch_norm(source, output, bound)
             if len(among) == 1:
                 found = self._use(among[0], operation, bound, output)
                 if found is not None:

@@ -76,6 +76,7 @@ class TorchProfiler(Profiler):
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
         self._axis = 1
+        self._reducer: Reducer
         self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
@@ -227,7 +228,7 @@ class TorchProfiler(Profiler):
         parameters = dict(self.model.named_parameters())
         tracked = {name: parameters[name] for name in self.plan.parameters if name not in self.slow}
         place = self.layouts.at(batch)
-        reducer = Reducer(self, batch.size, parameters, place)
+        reducer = self._reducer = Reducer(self, batch.size, parameters, place)
         lost: Tensor | None = None
         checks: list[Callable[[], None]] = []
         start = time.perf_counter()
@@ -278,7 +279,8 @@ class TorchProfiler(Profiler):
     def _leave(self, batch: Batch, target: Any, error: Exception) -> None:
         """Take everything one sample at a time, where a pass fails because it is followed and only then."""
         followed = [name for name in self.plan.parameters if name not in self.slow]
-        if not followed or isinstance(error, (RefusedError, MemoryError, torch.OutOfMemoryError)):
+        final = isinstance(error, (RefusedError, MemoryError, torch.OutOfMemoryError))
+        if not followed or final or error is self._reducer.error:
             raise error
         with torch.no_grad(), eager(), evaluation(self.model):
             self.losses(batch, target)  # the network's own errors, and those of labels, end here

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from evtkit.saliency.adapting import Block
-from evtkit_torch.state import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +118,7 @@ def _along_weight(block: Block, workspace: Workspace) -> Tensor:
     """Σ_kq left · right · w, without an absolute value, so by way of the positions: Σ_q left · (w @ rightᵀ)."""
     left, right, weight = block
     if weight is None:
-        raise RefusedError(
+        raise RuntimeError(
             "a rule must have the weight in its blocks, Block(left, right, weight), for 'taylor', got none; or take "
             "another reduction"
         )

@@ -15,7 +15,6 @@ from evtkit_torch.products import channel_products, row_products
 from evtkit_torch.reduce import lane_sums
 from evtkit_torch.rows import AXIS, FOLDED, SCATTERED, Layout, MixedError, find_layout, measure
 from evtkit_torch.rules import NoRuleError, Use
-from evtkit_torch.state import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,11 +67,14 @@ class Reducer:
         The sums; and for Taylor saliency, those of the absolute values of what was added.
     again : bool
         Whether something has come to light because of which the batch must be profiled anew.
+    error : Exception or None
+        What a rule has raised.
     """
 
     def __init__(self, profiler: Any, samples: int, parameters: Mapping[str, Tensor], place: Place) -> None:
         self.weights: list[Tensor] = []
         self.again = False
+        self.error: Exception | None = None
         self._profiler = profiler
         self._samples = samples
         self._parameters = parameters
@@ -84,6 +86,13 @@ class Reducer:
 
     def take(self, name: str, calls: Sequence[Call]) -> None:
         """Reduce uses of one weight whose gradients have arrived."""
+        try:
+            self._take(name, calls)
+        except Exception as error:  # of a rule, perhaps a user's
+            self.error = error
+            raise
+
+    def _take(self, name: str, calls: Sequence[Call]) -> None:
         if self.again:
             return
         uses = []
@@ -136,7 +145,7 @@ class Reducer:
         if not rest:
             return
         if any(rows.call.input._version != rows.call.version for rows in rest):
-            raise RefusedError(  # as autograd would, for it wants the input as well
+            raise RuntimeError(  # as autograd would, for it wants the input as well
                 f"the input of {lanes.parameter} must be unchanged until the backward pass, got it changed in place "
                 "after its use: its gradient would be wrong"
             )

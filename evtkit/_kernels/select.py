@@ -214,5 +214,5 @@ def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
             sort_into(kept, count, ordered, place, ends)
             assign(largest[first + c], ordered[count - k : count])
             if sample_rows.shape[1] > 0:
-                sample_rows[first + c] = row
+                assign(sample_rows[first + c], row)
     return True

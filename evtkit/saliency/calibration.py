@@ -5,17 +5,20 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tqdm import tqdm
 
+from evtkit._common.threads import Beside
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
-from evtkit.saliency.mistakes import UsualMistakes
-from evtkit.saliency.ranks import agree, check_shares, path_of_rank, ranks_of, share_of
+from evtkit.saliency.mistakes import UsualMistakes, mixed
+from evtkit.saliency.ranks import agree, check_shares, path_of_rank, paths_of_others, ranks_of, share_of
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
 from evtkit.saliency.tasks import mistaken
 from evtkit.sketch import TailSketch
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from evtkit.saliency.ranks import Ranks, Share
 
 __all__ = ["calibrate", "check_settings"]
+
+_LABELS = 64  # of a sample, that go into its fingerprint
 
 
 def calibrate(
@@ -76,7 +81,8 @@ def calibrate(
     checkpoint : path, optional
         File that holds the state, written atomically. If it exists, calibration continues from it, and the result is
         the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
-        done. Of several ranks each has its own, ``….1of4.npz`` and so on, for as many ranks as before.
+        done. Of several ranks each has its own, ``….1of4.npz`` and so on;
+        with another number of ranks it goes on from theirs, if the numbers of the samples among all are the same.
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
@@ -129,25 +135,63 @@ def calibrate(
     share = share_of(ranks, batches, n_samples, _count)
     settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": share.bound}
     settings |= {"reduction": model.reduction}
+    path = path_of_rank(checkpoint, ranks)
+    state = _begun(ranks, checkpoint, model, settings, share)
+    met = 0
     try:
-        path = path_of_rank(checkpoint, ranks)
-        state = Checkpoint.begin(path, model, settings)
-        _learn(state, model, batches, share, path, checkpoint_every, wrong, progress and not ranks.rank)
+        met = _learn(state, model, batches, share, path, checkpoint_every, wrong, progress and not ranks.rank)
     except Exception as error:
         failure = error
     agree(ranks, failure)
+    if sum(ranks.all_gather(met)) % (1 << 64) != state.known:
+        raise ValueError(
+            f"the samples in the checkpoints of {checkpoint} must be among those given, with the same labels in the "
+            f"same places, got others (another order?); remove {path}, which has both"
+        )
     check_shares(ranks, batches, state.seen, _content(state))
     whole = _joined(state, ranks)
     if whole.sketch is None:
-        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {whole.seen}")
+        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {whole.taken}")
     reference = None
     if not ranks.rank:
         reference = Reference(
             whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize,
-            model.reduction, n_seen=whole.seen, coverage=str(model.coverage),
+            model.reduction, n_seen=whole.taken, coverage=str(model.coverage),
             mistakes=None if whole.mistakes is None else whole.mistakes.profiles,
         )  # fmt: skip
     return cast("Reference", ranks.broadcast(reference, 0))
+
+
+def _begun(
+    ranks: Ranks,
+    checkpoint: str | os.PathLike[str] | None,
+    model: SaliencyModel,
+    settings: dict[str, Any],
+    share: Share,
+) -> Checkpoint:
+    """Where this rank starts: from its checkpoint; where no rank has one, from those of another number of ranks."""
+    path = path_of_rank(checkpoint, ranks)
+    failure: Exception | None = None
+    try:
+        state = Checkpoint.begin(path, model, settings)
+    except Exception as error:
+        failure = error
+    agree(ranks, failure)
+    if path is not None and not any(ranks.all_gather(Path(path).exists())) and not ranks.rank:
+        try:
+            others = [
+                Checkpoint.joined(paths, model, settings) for paths in paths_of_others(checkpoint or "", ranks.size)
+            ]
+            if others:
+                state = max(others, key=lambda one: one.taken)
+                state.place = share.first, share.step
+                state.save(path)
+        except Exception as error:
+            failure = error
+    agree(ranks, failure)
+    state.done, state.known = ranks.broadcast((state.done, state.known), 0)
+    state.place = share.first, share.step
+    return state
 
 
 def _learn(
@@ -159,16 +203,22 @@ def _learn(
     every: float,
     wrong: Callable[[Any, Any], Any] | None,
     progress: bool,
-) -> None:
-    """Take the share of one rank into its state."""
+) -> int:
+    """Take the share of one rank into its state; returns the sum of fingerprints of samples that were done already."""
     which, normalize, quantile = (state.settings[name] for name in ("which", "normalize", "quantile"))
     skipped = state.batches
-    digest, seen, number = b"", 0, 0
+    digest, seen, number, met = b"", 0, 0, 0
     saved_at = time.monotonic()
-    with tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar:
+    with (
+        tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        Beside(None) as beside,
+    ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
             own = min(size, share.own - seen) if share.repeats else size
+            numbers = share.numbers(seen, own)
+            new, prints = state.is_new(numbers), _fingerprints(y, numbers)
+            met += int(prints[~new].sum())
             seen += own
             digest = _digest(digest, y)
             bar.update(own)
@@ -178,22 +228,25 @@ def _learn(
                 continue
             if seen > share.own:
                 raise ValueError(f"samples must be at most as many as announced, n_samples = {share.own}, got more")
-            profiles = _profiles(model, x, y, size)[:own]
-            scaled = normalized(profiles, normalize)
-            if state.mistakes is None:
-                state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
-            numbers = share.numbers(state.seen, own)
-            if own and (which == "correct" or state.mistakes.wants(numbers)):
-                missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own]
-                state.mistakes.update(profiles, scaled, missed, numbers)
-                scaled = scaled[~missed] if which == "correct" else scaled
-            if len(scaled):
-                if state.sketch is None:
-                    capacity = max(2, share.bound - int(quantile * share.bound))
-                    state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
-                state.sketch.update(scaled)
+            if new.any():
+                profiles = _profiles(model, x, y, size)[:own][new]  # a copy: a model may use its memory again
+                scaled = normalized(profiles, normalize)
+                if state.mistakes is None:
+                    state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
+                if which == "correct" or state.mistakes.wants(numbers[new]):
+                    missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own][new]
+                    state.mistakes.update(profiles, scaled, missed, numbers[new])
+                    scaled = scaled[~missed] if which == "correct" else scaled
+                if len(scaled):
+                    if state.sketch is None:
+                        capacity = max(2, share.bound - int(quantile * share.bound))
+                        state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
+                    beside.do(partial(state.sketch.update, scaled))
+                state.taken += int(np.count_nonzero(new))
+                state.labels = (state.labels + int(prints[new].sum())) % (1 << 64)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
             if path is not None and time.monotonic() - saved_at >= every:
+                beside.wait()
                 state.save(path)
                 saved_at = time.monotonic()
         bar.total = seen
@@ -202,6 +255,7 @@ def _learn(
         raise ValueError(f"batches must be those behind the checkpoint, {skipped}, got {number}")
     if path is not None and state.batches > skipped:
         state.save(path)
+    return met % (1 << 64)
 
 
 def _content(state: Checkpoint) -> bytes:
@@ -215,14 +269,13 @@ def _joined(state: Checkpoint, ranks: Ranks) -> Checkpoint:
         return state
     whole = Checkpoint(state.settings, state.names, state.norms)
     for rank in range(ranks.size):
-        mine = rank == ranks.rank
-        sketch, mistakes, seen = ranks.broadcast((state.sketch, state.mistakes, state.seen) if mine else None, rank)
-        whole.seen += seen
-        for name, part in (("sketch", sketch), ("mistakes", mistakes)):
-            if getattr(whole, name) is None:
-                setattr(whole, name, part)
-            elif part is not None and not ranks.rank:
-                getattr(whole, name).merge(part)
+        mine = (state.sketch, state.mistakes, state.taken) if rank == ranks.rank else None
+        sketch, mistakes, taken = ranks.broadcast(mine, rank)
+        whole.taken += taken
+        if ranks.rank:  # what is joined on the first is all that counts
+            whole.sketch = sketch if whole.sketch is None else whole.sketch
+        else:
+            whole.take(sketch, mistakes)
     return whole
 
 
@@ -291,6 +344,18 @@ def _digest(before: bytes, y: Any) -> bytes:
         return before
     labels = np.ascontiguousarray(plain(y))
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
+
+
+def _fingerprints(y: Any, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each of the first samples, of its label and its number; sums of them tell other labels or places."""
+    parts = list(y.values()) if isinstance(y, Mapping) else list(y) if isinstance(y, tuple) else [y]
+    total = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for part in parts:
+        labels = np.asarray(plain(part))[: len(numbers)]
+        if labels.dtype.kind in "biuf":
+            for column in labels.reshape(len(numbers), -1)[:, :_LABELS].astype(np.float64).T + 0.0:
+                total = mixed(total + np.ascontiguousarray(column).view(np.uint64))
+    return mixed(total)
 
 
 def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.floating[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KEPT", "UsualMistakes"]
+__all__ = ["KEPT", "UsualMistakes", "mixed"]
 
 KEPT = 128
 """How many profiles calibration keeps. Memory: so many values a unit."""
@@ -86,8 +86,13 @@ class UsualMistakes:
 
 
 def _drawn(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A number in [−1, 0) for each place in the stream, by the mixing function of SplitMix64 (Steele et al. 2014)."""
-    z = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    """A number in [−1, 0) for each place in the stream."""
+    z = mixed((numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53 - 1.0
+
+
+def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random, one for each, by the mixing function of SplitMix64 (Steele et al. 2014)."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53 - 1.0
+    return z ^ (z >> np.uint64(31))

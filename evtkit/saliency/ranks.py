@@ -6,6 +6,7 @@ that is not loaded cannot have made a group, so it is looked up among the module
 
 from __future__ import annotations
 
+import glob
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Alone", "Ranks", "Share", "agree", "check_shares", "path_of_rank", "ranks_of", "share_of"]
+__all__ = [
+    "Alone",
+    "Ranks",
+    "Share",
+    "agree",
+    "check_shares",
+    "path_of_rank",
+    "paths_of_others",
+    "ranks_of",
+    "share_of",
+]
 
 
 class Ranks(Protocol):
@@ -222,3 +233,15 @@ def path_of_rank(path: str | os.PathLike[str] | None, ranks: Ranks) -> str | os.
         return path
     given = Path(path)
     return given.with_name(f"{given.stem}.{ranks.rank + 1}of{ranks.size}{given.suffix}")
+
+
+def paths_of_others(path: str | os.PathLike[str], size: int) -> list[list[Path]]:
+    """The checkpoints of runs with another number of ranks than `size`: a list for each such number."""
+    given = Path(path)
+    found: dict[int, list[Path]] = {1: [given]} if size > 1 and given.exists() else {}
+    for one in sorted(given.parent.glob(f"{glob.escape(given.stem)}.*of*{glob.escape(given.suffix)}")):
+        middle = one.name[len(given.stem) + 1 : len(one.name) - len(given.suffix)]
+        number, _, of = middle.partition("of")
+        if number.isdigit() and of.isdigit() and int(of) != size:
+            found.setdefault(int(of), []).append(one)
+    return [found[of] for of in sorted(found)]

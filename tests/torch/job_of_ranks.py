@@ -90,6 +90,14 @@ def share(folder: Path, group) -> None:
     path = folder / "state.npz"
     said = {"stopped": refused(lambda: calibrate(net, half_class(), checkpoint=path, checkpoint_every=0.0, **ways))}
     save("resumed", calibrate(net, whole, checkpoint=path, **ways))
+    if size == 4:  # half done by four, to be gone on with by two
+        for name in ("elastic", "order", "single"):
+            refused(lambda name=name: calibrate(net, half_class(), checkpoint=folder / f"{name}.npz",
+                                                checkpoint_every=0.0, **ways))  # fmt: skip
+    else:
+        save("elastic", calibrate(net, whole, checkpoint=folder / "elastic.npz", **ways))
+        shuffled = loader(shuffle=True)
+        said["order"] = refused(lambda: calibrate(net, shuffled, checkpoint=folder / "order.npz", **ways))
     said["same"] = refused(lambda: calibrate(net, batches(x, y), **ways))
     rows = np.arange(rank, N + 8 * size, size) % N
     repeated = {"dataset": dataset, "batch_size": 16, "sampler": range(N // size + 9)}

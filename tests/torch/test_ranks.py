@@ -58,6 +58,22 @@ def test_every_rank_gets_the_reference_of_all_samples_in_one_process(folder, siz
             assert_same(found, correct if name == "correct" else whole, mistakes=name != "shuffled")
 
 
+def test_a_calibration_goes_on_with_another_number_of_ranks(folder):
+    module = job()
+    net, batches = module.Table(), module.batches(*module.samples())
+    whole = calibrate(net, batches, progress=False)
+    for rank in range(2):
+        assert_same(Reference.load(folder / f"elastic-{rank}of2.npz"), whole)
+        assert "same labels in the same places" in (folder / f"said-{rank}of2.txt").read_text()
+    profiled = []
+    plain, net.profile = net.profile, lambda x, y: profiled.append(len(x)) or plain(x, y)
+    assert_same(calibrate(net, batches, progress=False, checkpoint=folder / "single.npz"), whole)
+    assert 0 < sum(profiled) < 0.9 * module.N  # by one process, from what four had done
+    profiled.clear()
+    assert_same(calibrate(net, batches, progress=False, checkpoint=folder / "single.npz"), whole)
+    assert not profiled
+
+
 @SIZES
 def test_shares_that_are_none_are_refused_on_every_rank(folder, size):
     for rank in range(size):
