@@ -44,8 +44,9 @@ class Predictive:
 
     On a lattice a level moves by whole steps, over each of which P falls by a factor: where P at a value comes out just
     below a risk by chance, alarms are several times as frequent as stated; where just above, as many times rarer. The
-    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u, at least 0.32, times (n·P)^(−0.35), at
-    most by one half, and nowhere by more than half of what it falls in the step below. So fine lattices are as none.
+    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u (at least 0.32) times
+    (n·P)^(−0.35), at most by one half, and nowhere by more than half of what it falls in the step below. So fine
+    lattices are as none.
 
     Parameters
     ----------
