@@ -20,7 +20,7 @@ from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.input_saliency import input_slope
 from evtkit_keras.inputs import class_labels, placed
 from evtkit_keras.network import KerasNetwork  # noqa: TC001 (a field of a dataclass)
-from evtkit_keras.outputs import Head, Loss, per_sample_losses
+from evtkit_keras.outputs import Head, Loss, loss_of, per_sample_losses
 from evtkit_keras.patching import inference
 from evtkit_keras.products import moves_rows, output_axes, output_sums
 from evtkit_keras.reduce import Workspace, lane_sums
@@ -68,6 +68,9 @@ class KerasProfiler(Profiler):
         self._by_data = False
         self._due: dict[tuple[Any, ...], Due] = {}
         self._asked: dict[Any, dict[int, int]] = {}
+        self._make_graphs()
+
+    def _make_graphs(self) -> None:
         self._graphs: dict[Any, set[int]] = {}
         functions: list[Callable[..., Any]] = [
             self._profile, self._gradient, self._logits, self._probabilities, self.losses,
@@ -115,6 +118,11 @@ class KerasProfiler(Profiler):
         whole = self._filled(batch, None, "probabilities")[0]
         shares: NDArray[np.floating[Any]] = self._run_probabilities(whole.inputs).numpy()
         return shares[: batch.size]
+
+    def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
+        """Take another loss, ``loss(y_true, y_pred) -> (batch,)``."""
+        self.loss = loss_of(loss)
+        self._make_graphs()
 
     def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Loss of each sample, without a gradient."""

@@ -5,9 +5,24 @@
 """
 
 from evtkit.saliency.adapting import Block
+from evtkit_torch.attribution import InputAttribution, UnitAttribution
 from evtkit_torch.layers import register_heads
 from evtkit_torch.model import TorchModel, TorchUnitGradient, apply_repair
+from evtkit_torch.pruning import apply_masks, masks
 from evtkit_torch.rules import Use, register
 from evtkit_torch.samples import batches
 
-__all__ = ["Block", "TorchModel", "TorchUnitGradient", "Use", "apply_repair", "batches", "register", "register_heads"]
+__all__ = [
+    "Block",
+    "InputAttribution",
+    "TorchModel",
+    "TorchUnitGradient",
+    "UnitAttribution",
+    "Use",
+    "apply_masks",
+    "apply_repair",
+    "batches",
+    "masks",
+    "register",
+    "register_heads",
+]

@@ -140,6 +140,21 @@ class TorchProfiler(Profiler):
             return scores.numpy()
         return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
 
+    def move(self, device: Any) -> None:
+        """Bring the network to a device."""
+        self.network.model = self.model.to(device)
+
+    def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
+        """Take another loss, ``loss(output, target) -> (batch,)``."""
+        self.loss = loss
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether memory was not enough; what PyTorch keeps for reuse is given back."""
+        out = super().ran_out(error)
+        if out and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        return out
+
     def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Loss of each sample, without a gradient."""
         with torch.no_grad(), eager(), evaluation(self.model):

@@ -21,6 +21,7 @@ from evtkit.ranking import SCORES
 from evtkit.saliency.batches import Batches
 from evtkit.saliency.combine import COMBINE
 from evtkit.saliency.protocol import SaliencyModel
+from evtkit.saliency.tasks import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,8 +55,13 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--top", type=int, default=25, show_default=True, help="How many units to list.")
 @click.option("--repair", type=int, default=0, help="Repair this many mistakes one by one, and compare all rankings.")
 @click.option("--step", type=Finite(), default=1e-3, show_default=True, help="Step of the repair by tuning.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--checkpoint", type=_WRITABLE, help="File from which an interrupted calibration goes on.")
+@click.option("--loss", "own_loss", help="module:function from (output, target) to one loss a sample.")
+@click.option("--wrong", "own_wrong", help="module:function from (predictions, y) to whether each is a mistake.")
+@click.option("--device", help="Where PyTorch runs the network, such as cuda or cuda:1.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True,
+              help="Samples at a time; halved as often as memory wants it.")  # fmt: skip
+@click.option("--checkpoint", type=_WRITABLE, show_default="beside --reference",
+              help="File from which an interrupted calibration goes on.")  # fmt: skip
 @click.option("--report", "page", type=_WRITABLE, help="Write an HTML report.")
 @click.option("--csv", "table", type=_WRITABLE, help="Write the repair table.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random ranking and the bootstrap.")
@@ -69,7 +75,10 @@ def saliency(model: str, samples: Path, **options: Any) -> None:
 
     SAMPLES (and --calibration, --held-out) are an .npz file with arrays x and y, or a folder with one subfolder of
     images a class, classes in alphabetical order; images are read as arrays (n, height, width, 3) of uint8 and must be
-    of one size.
+    of one size. Several inputs are arrays x.NAME, which the network gets by name. y holds whatever the loss takes:
+    labels, a label a pixel or token, several labels that are true or not, numbers.
+
+    Ctrl-C leaves a checkpoint, and the same command goes on from there.
 
     \b
     evtkit saliency mynet:load shifted.npz --calibration usual.npz --report report.html
@@ -87,11 +96,17 @@ def _run(model: str, samples: Path, **o: Any) -> None:
             f"{model} must give a network wrapped for saliency, got {type(network).__name__}: "
             "evtkit_torch.TorchModel(network) or evtkit_keras.KerasModel(network)"
         )
-    prepare = load_function(o["prepare"]) if o["prepare"] else None
+    prepare, loss, how = (load_function(o[name]) if o[name] else None for name in ("prepare", "own_loss", "own_wrong"))
+    if o["device"]:
+        _moved(network, o["device"])
+    if loss is not None:
+        network.profiler.use_loss(loss)  # type: ignore[attr-defined]  # of a NetworkModel
+    if o["checkpoint"] is None and o["reference"] is not None:
+        o["checkpoint"] = Path(f"{o['reference']}.checkpoint")
     x, y = read_samples(samples, prepare)
-    reference = _reference(network, prepare, o)
+    reference = _reference(network, prepare, how, o)
     say(repr(reference))
-    wrong = _classes(network, Batches(x, y, o["batch_size"]), samples) != y
+    wrong = _mistakes(network, Batches(x, y, o["batch_size"]), samples, how)
     chosen = np.arange(len(y)) if o["all_samples"] else np.flatnonzero(wrong)
     say(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
     if not chosen.size:
@@ -101,7 +116,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     found = None
     if wrong.any() and reference.mistakes is not None:
         bad = np.flatnonzero(wrong)
-        found = suspects(network, reference, (_rows(x, bad), y[bad]), batch_size=o["batch_size"])
+        found = suspects(network, reference, (_rows(x, bad), y[bad]), batch_size=o["batch_size"], wrong=how)
         _say_lines("", repr(found))
     ranking = reference.rank(profiles, o["by"], combine=o["combine"], rng=o["seed"])
     k = min(o["top"], len(network.units))
@@ -112,7 +127,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
         held_out = None if o["held_out"] is None else read_samples(o["held_out"], prepare)
         results = evaluate(
             network, reference, (_rows(x, some), y[some]), held_out=held_out, step=o["step"], equal_norm=True,
-            batch_size=o["batch_size"], seed=o["seed"], progress=not o["quiet"],
+            batch_size=o["batch_size"], seed=o["seed"], progress=not o["quiet"], wrong=how,
         )  # fmt: skip
         _say_lines("", repr(results), results.table((5, 25)))
         if o["table"] is not None:
@@ -131,18 +146,26 @@ def _say_lines(*texts: object) -> None:
             say(line)
 
 
-def _classes(network: SaliencyModel, batches: Batches, samples: Path) -> NDArray[np.int64]:
-    """What the network takes the samples for."""
+def _moved(network: SaliencyModel, device: str) -> None:
+    """Bring the network to a device; what a framework says of one that it has not, in a line."""
+    try:
+        network.profiler.move(device)  # type: ignore[attr-defined]  # of a NetworkModel
+    except (AssertionError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"--device must be one that the network's framework has, got {device}: {shortened(error)}") from error
+
+
+def _mistakes(network: SaliencyModel, batches: Batches, samples: Path, how: Any) -> NDArray[np.bool_]:
+    """What the network gets wrong."""
     found = []
-    for part, _ in batches:
+    for x, y in batches:
         try:
-            found.append(np.argmax(network.predict(part), axis=1))
+            found.append(mistaken(network, x, y, how))
         except Exception as error:  # the user's network, and what it raises its own choice
             raise ValueError(f"{samples} must suit the network, which refused it: {shortened(error)}") from error
     return np.concatenate(found)
 
 
-def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
+def _reference(network: SaliencyModel, prepare: Any, how: Any, o: dict[str, Any]) -> Any:
     """The reference from its file, or calibrated and then written there."""
     from evtkit.saliency.calibration import calibrate
     from evtkit.saliency.reference import Reference
@@ -158,12 +181,20 @@ def _reference(network: SaliencyModel, prepare: Any, o: dict[str, Any]) -> Any:
     if o["calibration"] is None:
         raise ValueError("give one of --calibration and an existing --reference, got neither")
     usual = Batches(*read_samples(o["calibration"], prepare), o["batch_size"])
-    reference = calibrate(
-        network, usual, quantile=o["quantile"], which=o["which"], normalize="sample" if o["normalize"] else None,
-        progress=not o["quiet"], checkpoint=o["checkpoint"],
-    )  # fmt: skip
+    own = o["checkpoint"]
+    try:
+        reference = calibrate(
+            network, usual, quantile=o["quantile"], which=o["which"], normalize="sample" if o["normalize"] else None,
+            progress=not o["quiet"], checkpoint=own, wrong=how,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if own is not None and own.exists():
+            say(f"stopped: what has been calibrated so far is in {own}, and the same command goes on from there")
+        raise
     if path is not None:
         reference.save(path)
+        if own == Path(f"{path}.checkpoint"):
+            own.unlink(missing_ok=True)
     return reference
 
 
@@ -236,7 +267,7 @@ def _place(error: BaseException) -> str:
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
-def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64]]:
+def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[Any]]:
     """Inputs and labels from an .npz file with x and y, or a folder of image folders; see the command's help.
 
     Parameters
@@ -256,14 +287,19 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[np.int64
     else:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                x, y = archive["x"], archive["y"]
+                y = archive["y"]
+                parts = {name.partition(".")[2]: archive[name] for name in archive.files if name.startswith("x.")}
+                x = parts or archive["x"]
         except (KeyError, ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} must be an .npz file with arrays x and y: {error}") from error
-    if len(x) != len(y) or not len(y) or y.dtype.kind not in "iu":
-        raise ValueError(
-            f"{path} must hold an integer label a sample, got {len(x)} samples and {len(y)} labels of {y.dtype}"
-        )
-    return (x if prepare is None else prepare(x)), y.astype(np.int64)
+    n = sum(y.shape[:1])
+    sizes = sorted({sum(part.shape[:1]) for part in (x.values() if isinstance(x, dict) else [x])})
+    if sizes != [n] or not n or y.dtype.kind not in "biuf":
+        got = ", ".join(map(str, sizes))
+        raise ValueError(f"{path} must hold a label or other target a sample, got {got} samples and {n} of {y.dtype}")
+    if y.dtype.kind in "iu":
+        y = y.astype(np.int64)
+    return (x if prepare is None else prepare(x)), y
 
 
 def _read_images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from evtkit.saliency.units import Coverage as Coverage
     from evtkit.saliency.units import LeftOut as LeftOut
     from evtkit.saliency.units import Units as Units
+    from evtkit.saliency.watching import UnitWatch as UnitWatch
+    from evtkit.saliency.watching import watch as watch
 
 _DEFINED_IN = {
     "Batches": "batches",
@@ -50,6 +52,7 @@ _DEFINED_IN = {
     "Suspects": "finding",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
+    "UnitWatch": "watching",
     "Units": "units",
     "calibrate": "calibration",
     "evaluate": "evaluation",
@@ -57,6 +60,7 @@ _DEFINED_IN = {
     "repair": "repairing",
     "report": "reporting",
     "suspects": "finding",
+    "watch": "watching",
     "write_summary": "summaries",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Mapping
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -25,7 +26,7 @@ from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -79,10 +80,10 @@ def calibrate(
     progress : bool
         Show a bar (on a terminal's standard error).
     checkpoint : path, optional
-        File that holds the state, written atomically. If it exists, calibration continues from it, and the result is
-        the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
-        done. Of several ranks each has its own, ``….1of4.npz`` and so on;
-        with another number of ranks it goes on from theirs, if the numbers of the samples among all are the same.
+        File that holds the state, written atomically, also when Ctrl-C stops it. If it exists, calibration continues
+        from it, and the result is the same bit for bit as without interruption, given the same batches in the same
+        order. It stays when all is done. Of several ranks each has its own, ``….1of4.npz`` and so on; with another
+        number of ranks it goes on from theirs, if the numbers of the samples among all are the same.
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
@@ -210,6 +211,7 @@ def _learn(
     digest, seen, number, met = b"", 0, 0, 0
     saved_at = time.monotonic()
     with (
+        _kept_if_interrupted(state, path),
         tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
         Beside(None) as beside,
     ):
@@ -231,10 +233,13 @@ def _learn(
             if new.any():
                 profiles = _profiles(model, x, y, size)[:own][new]  # a copy: a model may use its memory again
                 scaled = normalized(profiles, normalize)
+                missed = None
+                if which == "correct" or state.mistakes is None or state.mistakes.wants(numbers[new]):
+                    missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own][new]
+                state.whole = False
                 if state.mistakes is None:
                     state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
-                if which == "correct" or state.mistakes.wants(numbers[new]):
-                    missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own][new]
+                if missed is not None:
                     state.mistakes.update(profiles, scaled, missed, numbers[new])
                     scaled = scaled[~missed] if which == "correct" else scaled
                 if len(scaled):
@@ -245,6 +250,7 @@ def _learn(
                 state.taken += int(np.count_nonzero(new))
                 state.labels = (state.labels + int(prints[new].sum())) % (1 << 64)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
+            state.whole = True
             if path is not None and time.monotonic() - saved_at >= every:
                 beside.wait()
                 state.save(path)
@@ -299,6 +305,18 @@ def check_settings(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if not every >= 0.0:
         raise ValueError(f"checkpoint_every must be a number of seconds, 0 or more, got {every}")
+
+
+@contextmanager
+def _kept_if_interrupted(state: Checkpoint, path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Write the state when Ctrl-C stops the calibration, unless that was amid a change of it."""
+    begun = state.batches
+    try:
+        yield
+    except KeyboardInterrupt:
+        if path is not None and state.whole and state.batches > begun:
+            state.save(path)
+        raise
 
 
 def _count(batches: Any, n_samples: int | None) -> int:

@@ -52,6 +52,8 @@ class Checkpoint:
         Samples that were in the checkpoints from which it was joined, by their numbers.
     labels, known : int
         Sums of fingerprints of labels: of all samples that are in it, and of those in `done`.
+    whole : bool
+        Not amid a change.
     """
 
     settings: dict[str, Any]
@@ -67,6 +69,7 @@ class Checkpoint:
     done: tuple[tuple[int, int, int], ...] = ()
     labels: int = 0
     known: int = 0
+    whole: bool = True
 
     @classmethod
     def begin(cls, path: str | os.PathLike[str] | None, model: SaliencyModel, settings: dict[str, Any]) -> Checkpoint:

@@ -136,10 +136,31 @@ class Repair(Result):
             model.apply(self.delta, revert=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the delta to an .npz file, which `numpy.load` reads and the adapters' ``apply_repair`` takes."""
+        """Write the delta to a file, which the adapters' ``apply_repair`` takes when it has been read again.
+
+        Parameters
+        ----------
+        path : path
+            Of a name that ends in .safetensors, a file for ``safetensors.torch.load_file`` or
+            ``safetensors.numpy.load_file``; else an .npz file for `numpy.load`.
+
+        Raises
+        ------
+        ValueError
+            If NumPy has no such type as some weights are of, as bfloat16: safetensors has.
+        ImportError
+            If safetensors is asked for and not installed.
+        """
         from evtkit._common.files import write_atomic
 
-        arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in self.delta.items()}
+        if str(path).endswith(".safetensors"):
+            content = _as_safetensors(self.delta)
+            write_atomic(path, lambda stream: stream.write(content))
+            return
+        try:
+            arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in self.delta.items()}
+        except TypeError as error:
+            raise ValueError(f"path must end in .safetensors for such weights, got {path}: {error}") from None
         write_atomic(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
 
     def frontier(self) -> list[Tried]:
@@ -174,3 +195,16 @@ class Repair(Result):
         lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
         lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
         return f"<p>{escape(repr(self))}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
+
+
+def _as_safetensors(delta: Mapping[str, Any]) -> bytes:
+    """The content of a safetensors file, in whichever framework's tensors the delta is."""
+    try:
+        if any(hasattr(array, "detach") for array in delta.values()):
+            from safetensors.torch import save
+
+            return bytes(save({name: array.contiguous() for name, array in delta.items()}))
+        from safetensors.numpy import save as save_arrays
+    except ImportError as error:
+        raise ImportError("a .safetensors file needs safetensors; install it with: pip install safetensors") from error
+    return bytes(save_arrays({name: np.ascontiguousarray(array) for name, array in delta.items()}))

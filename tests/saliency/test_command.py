@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from evtkit.cli import main
 from evtkit.cli.saliency import read_samples
 from evtkit.saliency import Reference
-from evtkit.saliency.toy import samples
+from evtkit.saliency.toy import Toy, samples
 
 MODULE = """
 from evtkit.saliency.toy import Toy as load
@@ -112,7 +112,135 @@ def test_image_folders_are_read_class_by_class(tmp_path):
         read_samples(tmp_path)
 
 
-def test_labels_must_be_integers_one_a_sample(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), y=np.zeros(3))
-    with pytest.raises(ValueError, match="must hold an integer label a sample"):
+@pytest.mark.parametrize(
+    "y", [np.zeros(2), np.zeros(()), np.array(["a", "b", "c"]), np.zeros((0, 3))], ids=["fewer", "one", "words", "none"]
+)
+def test_a_target_a_sample_is_wanted(y, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), y=y)
+    with pytest.raises(ValueError, match="must hold a label or other target a sample"):
         read_samples(tmp_path / "a.npz")
+
+
+TASK = """
+import torch
+from evtkit_torch import TorchModel
+def load():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1)).eval()
+    return TorchModel(net, units="rows", task="values")
+def two():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = load().model
+        def forward(self, left, right):
+            return self.net(left + right)
+    return TorchModel(Two(), units="rows", task="values")
+def absolute(output, target):
+    return (output[:, 0] - target).abs()
+def far(predictions, y):
+    return abs(predictions[:, 0] - y) > 1
+def broken(output, target):
+    return output[0, 7]
+"""
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    pytest.importorskip("evtkit_torch")
+    monkeypatch.chdir(tmp_path)
+    name = f"task_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(TASK)
+    rng = np.random.default_rng(0)
+    for file, n in (("usual", 300), ("odd", 60)):
+        x = rng.normal(size=(n, 3)).astype(np.float32)
+        y = rng.normal(size=n).astype(np.float32)
+        np.savez(tmp_path / f"{file}.npz", x=x, y=y)
+        np.savez(tmp_path / f"{file}2.npz", **{"x.left": x / 2, "x.right": x / 2}, y=y)
+    return name
+
+
+def test_any_task_has_its_loss_and_its_wrong_by_name(task):
+    usual = ("odd.npz", "--calibration", "usual.npz", "--quiet", "--wrong", f"{task}:far", "--repair", 2)
+    run = call(f"{task}:load", *usual, "--device", "cpu")
+    assert run.exit_code == 0, run.output
+    x, y = (np.load("odd.npz")[name] for name in "xy")
+    module = __import__("importlib").import_module(task)
+    wrong = int(module.far(module.load().predict(x), y).sum())
+    assert f"60 samples, {wrong} mistakes" in run.output
+    other = call(f"{task}:load", *usual, "--loss", f"{task}:absolute")
+    assert other.exit_code == 0, other.output
+    assert other.output != run.output
+    two = call(f"{task}:two", "odd2.npz", "--calibration", "usual2.npz", "--quiet", "--wrong", f"{task}:far")
+    assert two.exit_code == 0, two.output
+    assert f"60 samples, {wrong} mistakes" in two.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "wrong= must be given"),
+        (("--wrong", "{m}:far", "--device", "nowhere"), "--device must be one that the network's framework has, got nowhere"),
+        (("--wrong", "{m}:far", "--loss", "{m}:broken"), "broken"),
+    ],
+)
+def test_what_a_task_lacks_is_said_in_a_line(task, options, message):
+    options = [option.format(m=task) for option in options]
+    run = call(f"{task}:load", "odd.npz", "--calibration", "usual.npz", "--quiet", *options)
+    assert run.exit_code == 2, run.output
+    assert message in run.output
+    assert "Traceback" not in run.output
+
+
+def test_a_framework_without_devices_or_losses_says_so(folder):
+    for option in (("--device", "cuda"), ("--loss", f"{folder}:double")):
+        run = call(f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", *option)
+        assert run.exit_code == 2
+        assert "must be left out" in run.output
+
+
+def test_an_interrupted_calibration_goes_on_where_it_was(folder, tmp_path, monkeypatch):
+    seen, profile = [], Toy.profile
+
+    def interrupted(self, x, y=None):
+        seen.append(len(x))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return profile(self, x, y)
+
+    monkeypatch.setattr(Toy, "profile", interrupted)
+    arguments = (f"{folder}:load", "shifted.npz", "--calibration", "usual.npz", "--reference", "ref.npz", "--quiet")
+    run = call(*arguments)
+    assert run.exit_code == 130
+    assert "ref.npz.checkpoint" in run.output
+    assert not (tmp_path / "ref.npz").exists()
+    seen.clear()
+    seen += [0] * 4  # no more interruptions
+    assert call(*arguments).exit_code == 0
+    assert seen[4:8] == [64, 64, 64, 16]  # three batches of seven were there already
+    assert not (tmp_path / "ref.npz.checkpoint").exists()
+    resumed = Reference.load("ref.npz")
+    (tmp_path / "ref.npz").unlink()
+    assert call(*arguments).exit_code == 0
+    np.testing.assert_array_equal(resumed.tail.xi, Reference.load("ref.npz").tail.xi)
+
+
+def test_less_memory_than_a_batch_takes_is_made_do_with(monkeypatch):
+    net, (x, y) = Toy(), samples(50)
+    want, said = net.profile(x, y), net.predict(x)
+    profile, logits = type(net.profiler).profile, type(net.profiler).logits
+
+    def small(run):
+        def limited(self, batch, *target):
+            if batch.size > 7:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return run(self, batch, *target)
+
+        return limited
+
+    monkeypatch.setattr(type(net.profiler), "profile", small(profile))
+    monkeypatch.setattr(type(net.profiler), "logits", small(logits))
+    net = Toy()
+    with pytest.warns(UserWarning, match="memory is not enough"):
+        np.testing.assert_allclose(net.profile(x, y), want, rtol=1e-12)
+    np.testing.assert_allclose(net.predict(x), said, rtol=1e-12)  # without a further warning

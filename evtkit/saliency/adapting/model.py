@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from evtkit.saliency.adapting.batch import some_of
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, step_size, write_repair
 from evtkit.saliency.adapting.profiler import TASKS
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction
@@ -48,7 +49,8 @@ class NetworkModel:
     profiler : Profiler
         The adapter's hooks: the network, its units, and what is run through it.
     micro_batch : int, optional
-        Process this many samples at a time. By default a whole batch.
+        Process this many samples at a time. By default a whole batch; where memory is not enough for that, which is
+        warned of, half of it, and so on.
     verify : bool
         Check the first two samples ever profiled against ordinary gradients, once.
 
@@ -150,28 +152,27 @@ class NetworkModel:
             If a weight is used in a way without a rule, gradients are not finite, or the first samples' profiles
             differ from ordinary gradients.
         """
-        batch, target = self._batch(x, y)
-        profiles: list[NDArray[np.floating[Any]]] = []
-        for part, own in batch.parts(self._micro_batch, target):
-            profile = self._checked(part, own, sum(map(len, profiles)))
+        def profiled(part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
+            profile = self._checked(part, own, before)
             while self._verified < min(SAMPLES, part.size):
                 if verify(self.profiler, part, own, profile):
                     self._verified = min(SAMPLES, part.size)
                 else:
-                    profile = self._checked(part, own, sum(map(len, profiles)))
+                    profile = self._checked(part, own, before)
             self._quieten(profile)
-            profiles.append(profile)
+            return profile
+
+        profiles = self._run(profiled, *self._batch(x, y))
         if self.unused and not self._warned:
             self._warned = True
             warnings.warn(
                 f"no forward pass has used {', '.join(self.unused[:5])} yet: the profile is zero there", stacklevel=2
             )
-        return np.concatenate(profiles)
+        return profiles
 
     def logits(self, x: Any) -> NDArray[np.floating[Any]]:
         """Class scores, shape (batch, classes), in inference mode and without a gradient."""
-        parts = self.profiler.batch(x).parts(self._micro_batch)
-        return np.concatenate([self.profiler.logits(part) for part, _ in parts])
+        return self._run(lambda part, own, before: self.profiler.logits(part), self.profiler.batch(x))
 
     def predict(self, x: Any) -> NDArray[np.floating[Any]]:
         """What the network says, in inference mode.
@@ -179,13 +180,11 @@ class NetworkModel:
         Class probabilities, shape (batch, classes), of which a single score gives two; with ``task="labels"`` each
         label's probability; with ``task="values"`` the output.
         """
-        parts = self.profiler.batch(x).parts(self._micro_batch)
-        return np.concatenate([self.profiler.probabilities(part) for part, _ in parts])
+        return self._run(lambda part, own, before: self.profiler.probabilities(part), self.profiler.batch(x))
 
     def losses(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
         """Loss of each sample, shape (batch,), in inference mode; `x` and `y` as in `profile`."""
-        batch, target = self._batch(x, y)
-        return np.concatenate([self.profiler.sample_losses(*part) for part in batch.parts(self._micro_batch, target)])
+        return self._run(lambda part, own, before: self.profiler.sample_losses(part, own), *self._batch(x, y))
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""
@@ -422,6 +421,27 @@ class NetworkModel:
             Outside `pruned`, `scaled`, `stepping` and `tuned`.
         """
         return self._patches.export(outer)
+
+    def _run(self, once: Callable[[Batch, Any, int], Any], batch: Batch, target: Any = None) -> Any:
+        """What a batch gives, in parts of `micro_batch` samples, which is halved for good where memory is not enough."""
+        found, start = [], 0
+        while start < batch.size:
+            some = slice(start, min(batch.size, start + (self._micro_batch or batch.size)))
+            part = batch[some] if some.stop - start < batch.size else batch
+            try:
+                found.append(once(part, some_of(target, some), start))
+            except Exception as error:  # each framework has an error of its own for it
+                if part.size == 1 or not self.profiler.ran_out(error):
+                    raise
+                self._micro_batch = part.size // 2
+            else:
+                start = some.stop
+                continue
+            warnings.warn(
+                f"memory is not enough for {part.size} samples at a time: {self._micro_batch} from now on (micro_batch=)",
+                stacklevel=3,
+            )
+        return np.concatenate(found)
 
     def _checked(self, part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
         profile = self.profiler.profile(part, own)

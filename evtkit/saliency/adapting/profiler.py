@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "Profiler"]
 
+_OUT_OF_MEMORY = ("outofmemory", "out of memory", "resourceexhausted", "can't allocate memory", "failed to allocate")
+
 TASKS = ("classes", "labels", "values")
 """What a network may say: one class of several; several labels, each true or not; numbers, as in regression."""
 
@@ -142,6 +144,19 @@ class Profiler(ABC):
         scores = self.logits(batch)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def move(self, device: Any) -> None:
+        """Bring the network to a device."""
+        raise ValueError(f"device must be left out for {self.network.title}, which has no such choice, got {device!r}")
+
+    def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
+        """Take another loss, one number a sample."""
+        raise ValueError(f"loss must be left out for {self.network.title}, which has its own")
+
+    def ran_out(self, error: BaseException) -> bool:
+        """Whether an error says that memory was not enough, and less would do; what was kept for reuse is given up."""
+        text = f"{type(error).__name__}: {error}".lower()
+        return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
     def sample_losses(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Loss of each sample, shape (batch,); here the cross-entropy to the class, by `probabilities`."""
