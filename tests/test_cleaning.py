@@ -78,6 +78,13 @@ def test_of_many_observations_a_few_and_a_large_group_are_found():
         assert found[planted:].sum() <= 2
 
 
+def test_of_many_observations_the_wide_part_of_a_mixture_is_no_group_of_outliers():
+    rng = np.random.default_rng(10_000)
+    for _ in range(10):
+        x = rng.standard_normal(10_000) * np.where(rng.random(10_000) < 0.1, 3.0, 1.0)
+        assert isolated(x, quantile=0.8).sum() < 20
+
+
 def test_data_in_uneven_steps_are_not_outliers():
     for seed in range(20):
         assert not isolated(np.log1p(np.random.default_rng(seed).poisson(3.0, 1000)), quantile=0.8).any()
