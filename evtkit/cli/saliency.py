@@ -151,7 +151,9 @@ def _moved(network: SaliencyModel, device: str) -> None:
     try:
         network.profiler.move(device)  # type: ignore[attr-defined]  # of a NetworkModel
     except (AssertionError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"--device must be one that the network's framework has, got {device}: {shortened(error)}") from error
+        raise ValueError(
+            f"--device must be one that the network's framework has, got {device}: {shortened(error)}"
+        ) from error
 
 
 def _mistakes(network: SaliencyModel, batches: Batches, samples: Path, how: Any) -> NDArray[np.bool_]:

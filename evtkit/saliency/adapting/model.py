@@ -152,6 +152,7 @@ class NetworkModel:
             If a weight is used in a way without a rule, gradients are not finite, or the first samples' profiles
             differ from ordinary gradients.
         """
+
         def profiled(part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
             profile = self._checked(part, own, before)
             while self._verified < min(SAMPLES, part.size):
