@@ -34,7 +34,10 @@ def video(images: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[to
     noise = rng.standard_normal((5, n + len(kernel) - 1))
     right, down, turn, zoom, light = (np.convolve(path, kernel / np.linalg.norm(kernel), "valid") for path in noise)
     turn, zoom = np.deg2rad(8.0) * turn, 1.6 * np.exp(0.08 * zoom)
-    places = [[np.cos(turn) * zoom, np.sin(turn) * zoom, 0.2 * right], [-np.sin(turn) * zoom, np.cos(turn) * zoom, 0.2 * down]]
+    places = [
+        [np.cos(turn) * zoom, np.sin(turn) * zoom, 0.2 * right],
+        [-np.sin(turn) * zoom, np.cos(turn) * zoom, 0.2 * down],
+    ]
     grid = functional.affine_grid(torch.tensor(np.moveaxis(np.array(places), 2, 0)).float(), [n, 1, SIZE, SIZE], False)
     seen = functional.grid_sample(torch.from_numpy(images[picked]).float()[:, None], grid, align_corners=False)
     bright = torch.from_numpy(np.clip(0.9 + 0.08 * light, 0.5, 1.0)).float().reshape(-1, 1, 1, 1)
@@ -82,7 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     quiet, _ = video(images[800:], labels[800:], options.frames, seed=3)
     begun = [event for event in watched.feed(quiet) if not event.is_over]
-    print(f"undisturbed: {len(begun)} events in {options.frames:,} frames, {options.risk * options.frames:.1f} expected")
+    print(
+        f"undisturbed: {len(begun)} events in {options.frames:,} frames, {options.risk * options.frames:.1f} expected"
+    )
 
     # From frame 150 to 209 a line of the camera is stuck.
     spoilt, _ = video(images[800:], labels[800:], 400, seed=4)
@@ -92,7 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
     for event in watched.feed(spoilt):
         if event.is_over:
             names = ", ".join(event.channels[:3])
-            print(f"disturbed: frames {event.start - first} to {event.end - first}, {len(event.channels)} filters: {names}, …")
+            print(
+                f"disturbed: frames {event.start - first} to {event.end - first}, {len(event.channels)} filters: {names}, …"
+            )
 
     ax = Figure(figsize=(7.0, 3.0), layout="constrained").add_subplot()
     ax.axvspan(150, 210, color="#d9822b", alpha=0.25, linewidth=0, label="a line is stuck")

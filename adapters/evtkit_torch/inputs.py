@@ -47,9 +47,12 @@ def chosen(output: Any, name: str | int | None) -> Any:
     except (KeyError, IndexError, TypeError):
         found = None
     if not isinstance(found, Tensor):
-        inside = list(output) if isinstance(output, Mapping) else len(output) if isinstance(output, (tuple, list)) else ""
+        inside = (
+            list(output) if isinstance(output, Mapping) else len(output) if isinstance(output, (tuple, list)) else ""
+        )
         raise ValueError(
-            f"output must name one of the network's outputs, {type(output).__name__} {inside}".rstrip() + f", got {name!r}"
+            f"output must name one of the network's outputs, {type(output).__name__} {inside}".rstrip()
+            + f", got {name!r}"
         )
     return found
 

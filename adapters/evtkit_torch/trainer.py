@@ -25,7 +25,7 @@ __all__ = ["SaliencyCallback"]
 _LABELS = ("label", "labels", "label_ids")
 
 
-class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):
+class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):  # type: ignore[misc]  # may not be installed
     """Calibrate and report when ``train`` of a Hugging Face Trainer ends.
 
     Arguments, data and labels are checked before the first step, on the first batch of each. The numbers are of the
@@ -161,7 +161,7 @@ class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):
         return super().wrapped(module)
 
 
-class _Last(TrainerCallback):
+class _Last(TrainerCallback):  # type: ignore[misc]  # likewise
     """What is done once, after all other callbacks, and then leaves their list."""
 
     def __init__(self, finish: Callable[[], None], around: Any) -> None:

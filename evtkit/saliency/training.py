@@ -15,8 +15,8 @@ import numpy as np
 from evtkit.saliency.batches import Batches, pair
 from evtkit.saliency.calibration import calibrate, check_settings
 from evtkit.saliency.combine import check_ranking
-from evtkit.saliency.summaries import write_summary
 from evtkit.saliency.reporting import report as write_report
+from evtkit.saliency.summaries import write_summary
 from evtkit.saliency.tasks import mistaken
 
 if TYPE_CHECKING:

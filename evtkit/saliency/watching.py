@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -256,10 +256,10 @@ def _level(surprise: Float, least: float, risk: float) -> tuple[float, int, floa
     """The level that clusters of frames pass at a rate of `risk` a frame, their run length, and the extremal index."""
     threshold = max(least, float(np.quantile(surprise, 0.9)))
     beyond = int(np.count_nonzero(surprise > threshold))
-    clusters = decluster(surprise, threshold) if beyond > 1 else ()
-    if len(clusters) < _CLUSTERS:
+    clusters = decluster(surprise, threshold) if beyond > 1 else None
+    if clusters is None or len(clusters) < _CLUSTERS:
         raise ValueError(
-            f"frames must be so many that improbable ones come in {_CLUSTERS} clusters or more, got {len(clusters)} in "
+            f"frames must be so many that improbable ones come in {_CLUSTERS} clusters or more, got {0 if clusters is None else len(clusters)} in "
             f"{len(surprise)} frames"
         )
     level = float(fit_tail(clusters).isf(risk))

@@ -101,7 +101,10 @@ class TestLightning:
             max_epochs=3, callbacks=callbacks, default_root_dir=tmp_path, enable_progress_bar=False, num_sanity_val_steps=1,
             enable_model_summary=False, accelerator="cpu", **{"logger": False, "enable_checkpointing": False} | others,
         )  # fmt: skip
-        loaders = DataLoader(TensorDataset(X[:80], Y[:80]), 20, shuffle=True), DataLoader(TensorDataset(X[80:], Y[80:]), 40)
+        loaders = (
+            DataLoader(TensorDataset(X[:80], Y[:80]), 20, shuffle=True),
+            DataLoader(TensorDataset(X[80:], Y[80:]), 40),
+        )
         trainer.fit(module, *loaders)
         return trainer
 
@@ -224,7 +227,9 @@ class TestTrainer:
             str(tmp_path), num_train_epochs=3, learning_rate=0.5, per_device_train_batch_size=20, report_to=[], use_cpu=True,
             disable_tqdm=True, seed=3, optim="sgd", dataloader_pin_memory=False, **{"save_strategy": "no"} | others,
         )  # fmt: skip
-        trainer = hf.Trainer(model, args, train_dataset=Rows(slice(80)), eval_dataset=Rows(slice(80, None)), callbacks=callbacks)
+        trainer = hf.Trainer(
+            model, args, train_dataset=Rows(slice(80)), eval_dataset=Rows(slice(80, None)), callbacks=callbacks
+        )
         trainer.train()
         return trainer
 
@@ -319,5 +324,3 @@ def test_a_report_and_tensorboard_hold_what_was_found(tmp_path):
     assert found.Scalars("saliency/accuracy")[0].value == pytest.approx(saliency.accuracy)
     assert found.Images("saliency/units")[0].width > 300
     assert "saliency/ranking/text_summary" in found.Tags()["tensors"]
-
-
