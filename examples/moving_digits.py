@@ -48,7 +48,8 @@ def trained(x: torch.Tensor, y: torch.Tensor, epochs: int) -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10),
+        nn.MaxPool2d(2), nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(96, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(epochs):
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     seen, truth = video(images[800:], labels[800:], 3000, seed=1)
     print(f"right in frames of other digits: {(net.predict(seen).argmax(1) == truth.numpy()).mean():.3f}")
 
-    # What a filter adds to the scores: unlike the cross-entropy's, these slopes do not vanish where the network is sure.
+    # What a filter adds to the scores: unlike the cross-entropy's, these slopes do not vanish where it is sure.
     net = TorchModel(net.model, lambda output, target: -output.logsumexp(1))
     usual, _ = video(images[800:], labels[800:], options.usual, seed=2)
     watched = watch(net, usual, risk=options.risk)
@@ -96,10 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
     surprise = watched.surprise(spoilt)
     for event in watched.feed(spoilt):
         if event.is_over:
-            names = ", ".join(event.channels[:3])
-            print(
-                f"disturbed: frames {event.start - first} to {event.end - first}, {len(event.channels)} filters: {names}, …"
-            )
+            names, when = ", ".join(event.channels[:3]), f"{event.start - first} to {event.end - first}"
+            print(f"disturbed: frames {when}, {len(event.channels)} filters: {names}, …")
 
     ax = Figure(figsize=(7.0, 3.0), layout="constrained").add_subplot()
     ax.axvspan(150, 210, color="#d9822b", alpha=0.25, linewidth=0, label="a line is stuck")

@@ -72,12 +72,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     training, test = Opinions(options.sentences, 0), Opinions(options.sentences // 3, 1)
     saliency = SaliencyCallback(
-        Opinions(options.sentences // 3, 2), test, units=("heads", "rows"), report=options.output / "opinions.html", k=10,
-        progress=False,
+        Opinions(options.sentences // 3, 2), test, units=("heads", "rows"), k=10, progress=False,
+        report=options.output / "opinions.html",
     )  # fmt: skip
     how = TrainingArguments(
-        str(options.output / "trainer"), num_train_epochs=options.epochs, learning_rate=3e-3, per_device_train_batch_size=32,
-        eval_strategy="epoch", save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True, report_to=[],
+        str(options.output / "trainer"), num_train_epochs=options.epochs, learning_rate=3e-3,
+        per_device_train_batch_size=32, eval_strategy="epoch", save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True, report_to=[],
         disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False,
     )  # fmt: skip
     Trainer(

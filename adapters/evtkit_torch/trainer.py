@@ -37,8 +37,8 @@ class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):  # type: ignore[
     Parameters
     ----------
     calibration : (x, y), dict with "labels", Dataset, DataLoader, or list of batches
-        Samples to learn the usual saliency from; not those of ``samples``. See `evtkit_torch.batches`. Datasets are put together by the Trainer's
-        own collator, without the columns that the network does not take.
+        Samples to learn the usual saliency from; not those of ``samples``. See `evtkit_torch.batches`. Datasets
+        are put together by the Trainer's own collator, without the columns that the network does not take.
     samples : as calibration, optional
         Samples such as the validation set, whose mistakes are ranked. Without them the callback only calibrates.
     network : str or callable, optional

@@ -71,9 +71,9 @@ def calibrate(
     progress : bool
         Show a bar (on a terminal's standard error).
     checkpoint : path, optional
-        File that holds the state, written atomically, also when Ctrl-C stops it. If it exists, calibration continues from it, and the result is
-        the same bit for bit as without interruption, given the same batches in the same order. It stays when all is
-        done.
+        File that holds the state, written atomically, also when Ctrl-C stops it. If it exists, calibration continues
+        from it, and the result is the same bit for bit as without interruption, given the same batches in the same
+        order. It stays when all is done.
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
