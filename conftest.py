@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent
-# Networks, other libraries' estimators, whole commands as processes: all but the laws of the core.
+# Networks, other libraries' estimators, pictures and pages, commands as processes, the tools that test estimators: all
+# but the laws of the core. What is slow beside quick tests is marked where it stands.
 SLOW = (
-    "adapters", "docs", "evtkit/demo", "evtkit/interop", "evtkit/saliency", "tests/interop", "tests/keras",
-    "tests/saliency", "tests/torch", "tests/test_demo.py", "tests/test_evidence.py", "tests/test_examples.py",
-    "tests/test_packaging.py",
+    "adapters", "docs", "evtkit/cli", "evtkit/demo", "evtkit/interop", "evtkit/plot", "evtkit/reports",
+    "evtkit/saliency", "evtkit/testing", "tests/interop", "tests/keras", "tests/saliency", "tests/torch",
+    "tests/test_cli.py", "tests/test_demo.py", "tests/test_docs.py", "tests/test_evidence.py", "tests/test_examples.py",
+    "tests/test_frames.py", "tests/test_fuzz.py", "tests/test_kernel_cache.py", "tests/test_nab_score.py",
+    "tests/test_package.py", "tests/test_packaging.py", "tests/test_plot.py", "tests/test_reports.py",
+    "tests/test_terminal.py", "tests/test_testing.py", "tests/test_watch.py",
 )  # fmt: skip
 
 

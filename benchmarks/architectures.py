@@ -251,7 +251,8 @@ PLAIN: dict[str, Callable[[], Built]] = {
     "U-Net": lambda: (UNet(), images(12)),
     "MLP-Mixer": lambda: (Mixer(), images()),
     "GroupNorm network": lambda: (
-        nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.GroupNorm(8, 8), *head(8)),
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.GroupNorm(8, 8),
+                      nn.SiLU(), *head(8)),
         images(12),
     ),
     "temporal convolutions": lambda: (

@@ -87,6 +87,32 @@ LAWS: dict[str, Law] = {
 }
 
 
+def _counts(of: object) -> Law:
+    return Law(lambda rng, shape: of.ppf(rng.random(shape)).astype(float), of.sf, 1.0)  # type: ignore[attr-defined]
+
+
+LATTICES: dict[str, Law] = {
+    "Poisson (0.5)": _counts(stats.poisson(0.5)),
+    "Poisson (1)": _counts(stats.poisson(1.0)),
+    "Poisson (3)": _counts(stats.poisson(3.0)),
+    "Poisson (5)": _counts(stats.poisson(5.0)),
+    "Poisson (10)": _counts(stats.poisson(10.0)),
+    "Poisson (30)": _counts(stats.poisson(30.0)),
+    "binomial (20, 0.2)": _counts(stats.binom(20, 0.2)),
+    "binomial (100, 0.03)": _counts(stats.binom(100, 0.03)),
+    "geometric (0.3)": _counts(stats.geom(0.3)),
+    "geometric (0.1)": _counts(stats.geom(0.1)),
+    "negative binomial (2, 0.3)": _counts(stats.nbinom(2, 0.3)),
+    "negative binomial (0.5, 0.1)": _counts(stats.nbinom(0.5, 0.1)),
+    "normal, rounded to 1": _rounded(stats.norm(), 1.0),
+    "normal, rounded to 0.25": _rounded(stats.norm(), 0.25),
+    "exponential, rounded to 1": _rounded(stats.expon(), 1.0),
+    "exponential, rounded to 0.5": _rounded(stats.expon(), 0.5),
+    "gamma (2), rounded to 0.5": _rounded(stats.gamma(2.0), 0.5),
+    "t, 4 d.f., rounded to 0.5": _rounded(stats.t(4), 0.5),
+}
+
+
 def attainable(law: Law, risk: float) -> float:
     """The largest probability of exceeding a level that is at most the risk."""
     if not law.step:
@@ -229,6 +255,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     parser.add_argument("--doors", nargs="*", default=list(DOORS), help="doors to try")
     parser.add_argument("--laws", nargs="*", default=list(LAWS), help="distributions to try")
+    parser.add_argument("--lattices", action="store_true", help="counts and rounded data instead, by the default tail")
     parser.add_argument("--seeds", type=int, default=50, help="of contaminated training rows; 0 for none")
     options = parser.parse_args()
     if options.seeds:
@@ -238,13 +265,14 @@ def main() -> None:
                       "and of the others"]  # fmt: skip
             _write(options.tables / "doors-contaminated.csv", [header, *rows])
     warnings.simplefilter("error")
-    for door in options.doors:
+    laws = LATTICES if options.lattices else {name: LAWS[name] for name in options.laws}
+    for door in ["tail"] if options.lattices else options.doors:
         rows = []
-        for name in options.laws:
+        for name, law in laws.items():
             row = [name]
             for n, samples in zip(SIZES, SAMPLES[door], strict=True):
                 count = max(8, samples // 10) if options.quick else samples
-                mean, error, missed = measure(LAWS[name], door, n, count, seed=n)
+                mean, error, missed = measure(law, door, n, count, seed=n)
                 row += [f"{m:.2f} ± {1.96 * e:.2f}" for m, e in zip(mean, error, strict=True)]
                 row += [f"{m:.2f}" for m in missed[1:2]]
             rows.append(row)
@@ -253,7 +281,7 @@ def main() -> None:
             header = ["distribution"]
             for n in SIZES:
                 header += [f"{n:,} at {risk:g}" for risk in RISKS] + [f"{n:,}, missed at 0.001"]
-            slug = door.lower().replace("-", "_")
+            slug = "lattices" if options.lattices else door.lower().replace("-", "_")
             _write(options.tables / f"doors-{slug}.csv", [header, *rows])
 
 

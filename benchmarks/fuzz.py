@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py [--cases 24000] [--seed 1]
 
-Each case takes a saved Tail, TailSketch, Spot, DSpot, watch state, Reference or Checkpoint and changes it:
+Each case takes a saved Tail, TailSketch, GroupSketch, Spot, DSpot, watch state, Reference or Checkpoint and changes it:
 
 raw     bytes are flipped, cut off, left out or doubled
 edited  one value, type, shape or name is another; the checksum is the old one, as in a file edited by hand
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import random
 import select
 import subprocess
@@ -34,9 +35,10 @@ import numpy as np
 
 from evtkit._common.files import read_arrays, read_json, write_arrays, write_json
 
-KINDS = ("Tail", "TailSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
+KINDS = ("Tail", "TailSketch", "GroupSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
 WAYS = ("raw", "edited", "forged")
-CHUNK = 2000  # cases a subprocess
+CHUNK = 6000  # cases a subprocess
+MEMORY = Path("/dev/shm")  # where there is a file system in memory: each case writes a file and waits for the disk
 PATIENCE = 300.0  # seconds without a word, compiling included
 
 STRANGE = [0, -1, 1, 7, 25, 2**31, 10**12, 2**53 + 1, 2**63 - 1, 10**30, 0.5, -1e6, 1e-320, 1e308, -1e308, True, None,
@@ -52,7 +54,7 @@ class Originals:
     """One saved object of each kind, and how it is loaded, written again and used."""
 
     def __init__(self, folder: Path) -> None:
-        from evtkit import DSpot, Spot, Tail, TailSketch, fit_tail
+        from evtkit import DSpot, GroupSketch, Spot, Tail, TailSketch, fit_tail
         from evtkit.cli.watch.cells import Rows
         from evtkit.cli.watch.watching import Watch
         from evtkit.saliency import Reference
@@ -64,6 +66,8 @@ class Originals:
         x = rng.standard_exponential((400, 3)) * [1.0, 10.0, 0.0]
         sketch = TailSketch(3, 60)
         sketch.update(x[:, :3] + rng.random((400, 3)))
+        groups = GroupSketch(20)
+        groups.update(np.repeat(["a", "b", "c"], [300, 90, 10]), x[:, 0])
         units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
         detector = Spot(risk=1e-3, side="both", max_excess=30, min_excess=5).fit(x[:, :2])
         detector.update(x[:50, :2])
@@ -75,6 +79,7 @@ class Originals:
         saved = {
             "Tail": fit_tail(x, quantile=0.9),
             "TailSketch": sketch,
+            "GroupSketch": groups,
             "Spot": Spot(risk=1e-3, max_excess=25).fit(x[:, 0]),
             "DSpot": DSpot(risk=1e-3, depth=20, max_excess=40).fit(x[:, 0]),
             "Watch": watch,
@@ -112,18 +117,25 @@ class Originals:
             one.merge(other)
             one.fit(quantile=0.97), repr(one)
 
+        def use_groups(one: Any) -> None:
+            other = copy.deepcopy(one)
+            one.update(np.repeat(one.keys[:1], 50), np.random.default_rng(1).standard_exponential(50))
+            one.merge(other)
+            one.fit(n_excess=5), repr(one)
+
         def use_watch(watch: Any) -> None:
             values = np.random.default_rng(1).standard_exponential((30, 2)) * 3.0
             watch.update(Rows(values, np.arange(30), [None] * 30, [], 30))
 
         loaders = {
-            "Tail": Tail.load, "TailSketch": TailSketch.load, "Spot": Spot.load, "DSpot": DSpot.load,
+            "Tail": Tail.load, "TailSketch": TailSketch.load, "GroupSketch": GroupSketch.load,
+            "Spot": Spot.load, "DSpot": DSpot.load,
             "Watch": Watch.load, "Reference": Reference.load,
             "Checkpoint": lambda path: Checkpoint.begin(path, Model(), {"quantile": 0.9}),
         }  # fmt: skip
         self.load = loaders
         self.use = {
-            "Tail": use_tail, "TailSketch": use_sketch, "Spot": lambda s: use_detector(s, 0),
+            "Tail": use_tail, "TailSketch": use_sketch, "GroupSketch": use_groups, "Spot": lambda s: use_detector(s, 0),
             "DSpot": lambda s: use_detector(s, 0), "Watch": use_watch,
             "Reference": lambda r: r.rank([8.0, 20.0, 0.0], "pot"),
             "Checkpoint": lambda c: c.sketch is None or use_sketch(c.sketch),
@@ -295,7 +307,8 @@ def judge(originals: Originals, kind: str, way: str, path: Path) -> str:
 def run(first: int, last: int, seed: int, said: Any = None) -> Counter[tuple[str, str, str]]:
     """Cases from first to last, in this process; each is announced before it begins."""
     outcomes: Counter[tuple[str, str, str]] = Counter()
-    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+    folder = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=folder) as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         originals = Originals(Path(name))
         path = Path(name, "case")
@@ -343,6 +356,15 @@ def watched(first: int, last: int, seed: int) -> Counter[tuple[str, str, str]]:
     return outcomes
 
 
+def in_chunks(cases: int, seed: int) -> Counter[tuple[str, str, str]]:
+    """So many cases, a few thousand in a subprocess."""
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    for first in range(0, cases, CHUNK):
+        outcomes += watched(first, min(first + CHUNK, cases), seed)
+        print(f"\r{sum(outcomes.values()):,} cases", end="", file=sys.stderr, flush=True)
+    return outcomes
+
+
 def main() -> int:
     """Run and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -353,10 +375,8 @@ def main() -> int:
     if given.worker:
         run(*given.worker, given.seed, sys.stdout)
         return 0
-    began, outcomes = time.perf_counter(), Counter()
-    for first in range(0, given.cases, CHUNK):
-        outcomes += watched(first, min(first + CHUNK, given.cases), given.seed)
-        print(f"\r{sum(outcomes.values()):,} cases", end="", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    outcomes = in_chunks(given.cases, given.seed)
     print(f"\n{'kind':12}{'cases':>8}{'refused':>9}{'equal':>7}{'wrong':>7}{'forged, loaded':>16}")
     fine, wrong = ("refused", "equal", "loaded"), 0
     for kind in KINDS:

@@ -5,8 +5,10 @@
 Every round times the plain step (forward and backward, gradients of all weights) and a profile by each reduction in
 turn, in one process, so that a slow moment of the machine hits them alike; printed are the medians of the ratios to the
 same round's plain step. On one thread it is the processor's time, which other programs change less; on more it is the
-clock's. Units are filters, rows and channels: every weight but biases and embeddings. With ``--memory``, a process for
-each of the plain step and the Taylor profile says by how much its memory grew at most, beyond the model and its data.
+clock's. In PyTorch, "passes alone" are the same two passes with all weights frozen and nothing captured: the least that
+a profile can take with PyTorch's own operations. Units are filters, rows and channels: every weight but biases and
+embeddings. With ``--memory``, a process for each of the plain step and the Taylor profile says by how much its memory
+grew at most, beyond the model and its data.
 ConvNeXt, ViT, BERT and MobileNetV2 in PyTorch are those of `transformers`; nothing is downloaded.
 """
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 UNITS = ("filters", "rows", "channels")
 REDUCTIONS = ("taylor", "mean-abs", "l2")
+FLOOR = "passes alone"
 
 
 def torch_networks() -> dict[str, Callable[[], tuple[Any, Any]]]:
@@ -79,11 +82,21 @@ def torch_candidates(build: Callable[[], tuple[Any, Any]], which: tuple[str, ...
         output = model(**x) if isinstance(x, dict) else model(x)
         functional.cross_entropy(getattr(output, "logits", output), y).backward()
 
+    def passes() -> None:
+        model.requires_grad_(False)
+        first = next(m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Embedding)))
+        hook = first.register_forward_hook(lambda module, given, output: output.requires_grad_())
+        output = model(**x) if isinstance(x, dict) else model(x)
+        functional.cross_entropy(getattr(output, "logits", output), y).backward()
+        hook.remove()
+        model.requires_grad_(True)
+
     def profile(reduction: Any) -> Callable[[], Any]:
         net = TorchModel(model, units=UNITS, reduction=reduction)
         return lambda: net.profile(x, y)
 
-    return {name: plain if name == "plain" else profile(name) for name in which}
+    own = {"plain": plain, FLOOR: passes}
+    return {name: own[name] if name in own else profile(name) for name in which}
 
 
 def keras_networks_() -> dict[str, Callable[[], tuple[Any, Any]]]:
@@ -201,6 +214,7 @@ def main() -> None:
         print(resident("VmHWM") - before)
         return
     reductions = REDUCTIONS[:1] if options.taylor else REDUCTIONS
+    reductions = (FLOOR, *reductions) if options.framework == "torch" else reductions
     clock = time.process_time if options.threads == 1 else time.perf_counter
     how = f"median (least to most) of {options.repeats} rounds"
     print(f"{options.framework}, {options.threads} threads, × plain step: {how}")

@@ -10,7 +10,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 import evtkit
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "adapters"))
+sys.path[:0] = [str(HERE.parent / "adapters"), str(HERE)]
 
 project = "evtkit"
 author = copyright = "The evtkit developers"
@@ -18,11 +18,18 @@ version = release = evtkit.__version__
 
 extensions = [
     "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "numpydoc", "sphinx_copybutton",
-    "sphinx_design",
+    "sphinx_design", "sphinx_gallery.gen_gallery",
 ]  # fmt: skip
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/gallery"], "gallery_dirs": ["gallery"], "filename_pattern": r"\.py",
+    "image_scrapers": ("gallery_pictures",), "reset_modules": (), "capture_repr": (), "abort_on_example_error": True,
+    "min_reported_time": float("inf"), "write_computation_times": False, "show_memory": False, "show_signature": False,
+    "download_all_examples": False, "promote_jupyter_magic": False, "doc_module": ("evtkit",),
+    "backreferences_dir": None,
+}  # fmt: skip
 copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied can be run: no prompts, and no output
 copybutton_prompt_is_regexp = True
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 highlight_language = "default"
@@ -74,11 +81,8 @@ def _skip():
 
 
 def _draw(app):
-    sys.path.insert(0, str(HERE))
-    try:
-        import pictures
-    finally:
-        sys.path.remove(str(HERE))
+    import pictures
+
     pictures.draw(HERE / "_build" / "pictures")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["conf.py", "pictures.py"]
+collect_ignore = ["conf.py", "pictures.py", "gallery_pictures.py", "gallery"]
 if not all(find_spec(name) for name in ("torch", "sklearn", "matplotlib")):
     collect_ignore.append("saliency.rst")
 RAIN = Path(__file__).resolve().parents[2] / "shared" / "data" / "evt" / "rain.csv"
@@ -17,6 +17,8 @@ if not all(find_spec(name) for name in ("pandas", "matplotlib", "jinja2")):
     collect_ignore.append("dated.rst")
 if not find_spec("formulaic"):
     collect_ignore.append("covariates.rst")
+if not all(find_spec(name) for name in ("xarray", "dask", "pandas", "pyarrow")):
+    collect_ignore.append("clusters.rst")
 if not find_spec("river"):
     collect_ignore.append("watching.rst")
 if not all(find_spec(name) for name in ("libspot", "pyod")):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evtkit.fit import fit_gpd as fit_gpd
     from evtkit.peaks import fit_tail as fit_tail
     from evtkit.ranking import Ranking as Ranking
+    from evtkit.sketch import GroupSketch as GroupSketch
     from evtkit.sketch import TailSketch as TailSketch
     from evtkit.spot import DSpot as DSpot
     from evtkit.spot import Spot as Spot
@@ -26,6 +27,7 @@ _DEFINED_IN = {
     "DSpot": "evtkit.spot",
     "FitStatus": "evtkit.fit",
     "GpdFit": "evtkit.fit",
+    "GroupSketch": "evtkit.sketch",
     "Ranking": "evtkit.ranking",
     "Spot": "evtkit.spot",
     "Tail": "evtkit.tail",

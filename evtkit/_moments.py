@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
 
-__all__ = ["BINS", "empty_state", "join", "mean_and_variance", "right_bins"]
+__all__ = ["BINS", "empty_state", "join", "mean_and_variance", "right_bins", "take_away"]
 
 # As in `evtkit._kernels.binned`, which loads compiled code.
 _SLICE, _LOW_BITS, _SUMS = 25, 40, 9
@@ -35,11 +35,20 @@ def empty_state(channels: int) -> Int:
 def join(one: Int, other: Int) -> Int:
     """The state of the values of both."""
     top = np.maximum(one[:, 0], other[:, 0])
-    joined = _raised(one, top) + _raised(other, top)
-    joined[:, 2::2] += joined[:, 1::2] >> _LOW_BITS
-    joined[:, 1::2] &= (1 << _LOW_BITS) - 1
-    joined[:, 0] = top
-    return joined
+    return _carried(_raised(one, top) + _raised(other, top), top)
+
+
+def take_away(whole: Int, part: Int) -> Int:
+    """The state of the values of `whole` without those of `part`, which are among them."""
+    top = whole[:, 0]
+    return _carried(whole - _raised(part, top), top)
+
+
+def _carried(sums: Int, top: Int) -> Int:
+    sums[:, 2::2] += sums[:, 1::2] >> _LOW_BITS
+    sums[:, 1::2] &= (1 << _LOW_BITS) - 1
+    sums[:, 0] = top
+    return sums
 
 
 def _raised(state: Int, top: Int) -> Int:

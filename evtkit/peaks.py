@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import real_array, whole_number
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
-from evtkit.cleaning import FROM, isolated
+from evtkit.cleaning import FROM, count_gross, gross_outliers, isolated, looked_at
 from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
+from evtkit.threshold.rules import Thresholds, how_many, only_largest, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
     from evtkit.dated import Dates
 
-__all__ = ["Thresholds", "default_excesses", "fit_tail", "how_many", "tail_from_largest"]
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
+
+__all__ = ["fit_tail", "tail_from_largest"]
 
 
 def fit_tail(
@@ -37,14 +39,15 @@ def fit_tail(
     missing: str = "raise",
     method: str = "mle",
     resolution: float | None = None,
-    clean: bool = False,
+    clean: bool | None = None,
     keep_sample: bool = True,
     n_threads: int | None = None,
 ) -> Tail:
     """Fit a peaks-over-threshold model to each channel. Give one of `quantile`, `threshold`, `n_excess`, or none.
 
     Without one the tail is the most extreme tenth of each channel, but at most 50 observations or √n, whichever is
-    more (and 10, or a quarter, of fewer than 100): see :doc:`/calibration`.
+    more (and 10, or a quarter, of fewer than 100); where values equal the threshold, all of them or none, whichever is
+    nearer to that number. See :doc:`/calibration`.
 
     Parameters
     ----------
@@ -73,9 +76,11 @@ def fit_tail(
         Of rounded data the threshold is moved to the middle between two lattice points, which parts the same
         observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
         that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
-    clean : bool
-        Leave out observations that a hole separates from the rest of the tail (`evtkit.cleaning.isolated`, from the
-        0.8 quantile on), and fit to the others: for data that may be contaminated. `Tail.left_out` counts them.
+    clean : bool or None
+        None, the default, leaves gross outliers out where no rule for the threshold is given: a few observations that
+        no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True, for data that may be
+        contaminated, leaves out also what a hole separates from the rest of the tail (`evtkit.cleaning.isolated`,
+        from the 0.8 quantile on). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
@@ -124,13 +129,24 @@ def fit_tail(
         columns, left_out = _cleaned(columns, sign)
         missing = "drop"
     rule = quantile, threshold, n_excess, values.ndim
+    by_default = quantile is None and threshold is None and n_excess is None
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
-    summary = _summary(columns, int(kept.max()), sign, keep_sample, n_threads)
+    wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if by_default else kept
+    summary = _summary(columns, int(wanted.max()), sign, keep_sample, n_threads)
     if summary is None:  # not all is finite
         n = n - _missing(columns, missing)
         kept, levels = _kept(columns, n, sign, rule)
-        summary = _summary_of_present(columns, kept, sign, keep_sample, n_threads)
+        wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if by_default else kept
+        summary = _summary_of_present(columns, wanted, sign, keep_sample, n_threads)
+    if by_default:
+        if clean is None:
+            left_out = count_gross(summary[0], n)
+            _leave_out(columns, left_out, wanted, summary, sign, n_threads)
+            n = n - left_out
+            kept, _ = _kept(columns, n, sign, rule)
+        kept = ties_together(summary[0], kept)
+        summary = only_largest(summary[0], kept), *summary[1:]
     largest, sample, moments = summary
     mean, variance = mean_and_variance(moments, n)
     if levels is None:
@@ -160,23 +176,34 @@ def _fit_events(
     )  # fmt: skip
 
 
-def default_excesses(n: int) -> int:
-    """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
-
-    Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
-    predictive law allows for. Of fewer than 100 observations it is 10, or a quarter of them.
-    """
-    return max(int(min(0.1 * n, max(50.0, n**0.5))), min(10, n // 4), 1)
-
-
 def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     """The observations with NaN for what stands apart from its channel's tail, and how many that were."""
     out = columns.copy()
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            channel[present[isolated(sign * channel[present], quantile=FROM)]] = np.nan
+            x = sign * channel[present]
+            channel[present[isolated(x, quantile=FROM) | gross_outliers(x)]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
+
+
+def _leave_out(
+    columns: NDArray[Any], left_out: Int, wanted: Int, summary: _Summary, sign: float, n_threads: int | None
+) -> None:
+    """Take so many of the largest of each channel out of the summary, which is changed."""
+    largest, sample, moments = summary
+    if (dirty := np.flatnonzero(left_out)).size:
+        rest = columns[:, dirty].copy()
+        least = largest[dirty, largest.shape[1] - left_out[dirty]]
+        with np.errstate(invalid="ignore"):
+            rest[sign * rest >= least] = np.nan
+        fewer, present, moments[dirty] = _summary_of_present(
+            rest, wanted[dirty] - left_out[dirty], sign, sample is not None, n_threads
+        )
+        largest[dirty] = np.nan
+        largest[dirty, largest.shape[1] - fewer.shape[1] :] = fewer
+        if sample is not None and present is not None:
+            sample[dirty] = present
 
 
 def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> tuple[Int, Float | None]:
@@ -205,9 +232,6 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
     if np.all(absent):
         raise ValueError(f"x must hold observations, got {columns.shape[0]} missing values a channel")
     return np.asarray(np.count_nonzero(absent, axis=0))
-
-
-_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
 
 
 def _summary(
@@ -307,44 +331,3 @@ def tail_from_largest(
     other = fit_gpd(tail.excesses, method=method, n_threads=n_threads)
     fields = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
     return replace(tail, **{name: getattr(other, name) for name in fields})
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Thresholds that were given, as they are: () or (channels,)."""
-
-    levels: Float
-
-
-def how_many(
-    n: Int, n_channels: int, quantile: float | None, threshold: ArrayLike | None, n_excess: int | None, ndim: int
-) -> Int | Thresholds:
-    """How many of the largest of n values a channel to keep (the threshold first among them), or the thresholds given.
-
-    A channel that has too few is left with what it has; ValueError only where all have too few.
-    """
-    given = [name for name, value in (("quantile", quantile), ("threshold", threshold), ("n_excess", n_excess))
-             if value is not None]  # fmt: skip
-    if len(given) > 1:
-        raise ValueError(f"give one of quantile, threshold, n_excess; got {' and '.join(given)}")
-    most = int(n.max())
-    if not given:
-        if most < 2:
-            raise ValueError(f"x must hold two observations, for a threshold and an excess, got {most}")
-        return np.minimum([default_excesses(count) + 1 for count in n.tolist()], n)
-    if quantile is not None:
-        if not 0.0 < quantile < 1.0:
-            raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
-        if most - int(quantile * most) < 2:
-            raise ValueError(
-                f"quantile {quantile} of {most} observations leaves no excess; wanted a lower one or more data"
-            )
-        return n - (quantile * n).astype(np.int64)
-    if n_excess is not None:
-        return np.minimum(whole_number(n_excess, f"n_excess of {most} observations", 1, most - 1) + 1, n)
-    levels = real_array(threshold if threshold is not None else np.nan, "threshold").astype(np.float64)
-    if levels.ndim > 1 or (levels.ndim == 1 and (ndim == 1 or levels.size != n_channels)):
-        raise ValueError(f"threshold must be one number or one a channel ({n_channels}), got shape {levels.shape}")
-    if not np.all(np.isfinite(levels)):
-        raise ValueError("threshold must be finite, got NaN or inf")
-    return Thresholds(levels)

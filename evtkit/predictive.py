@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Predictive"]
 
 _FEWEST = 3  # excesses of a channel that has a law; of three or four, it is mostly the prior
-_UNSURE = 0.25  # of (n·p)^(−1/4): how much a probability is raised on a lattice, as a share; by benchmarks/doors.py
+_UNSURE = 3.0  # of k^(−1/2) (n·p)^(−0.35): how much a probability is raised on a lattice; by benchmarks/doors.py
+_FADES = 0.35
 _MOST_UNSURE = 0.5
 _HALVINGS = 48  # of a lattice's step, in search for a level
 _WORK = 64  # times a posterior or a level takes as long as a probability
@@ -42,8 +43,8 @@ class Predictive:
 
     On a lattice a level moves by whole steps, over each of which P falls by a factor: where P at a value comes out just
     below a risk by chance, alarms are several times as frequent as stated; where just above, as many times rarer. The
-    former is made as rare as the latter is harmful: P is raised by a share of (n·P)^(−1/4)/4, at most by one half, and
-    nowhere by more than half of what it falls in the step below. So fine lattices are as none.
+    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u · (n·P)^(−0.35), at most by one
+    half, and nowhere by more than half of what it falls in the step below. So fine lattices are as none.
 
     Parameters
     ----------
@@ -105,6 +106,7 @@ class Predictive:
         counts = np.where(self.has_tail, n_excess, 0)
         self._lattice = np.flatnonzero(self.has_tail & (resolution > 0.0))
         self._step, self._log_n = resolution, np.log(np.maximum(n, 1))
+        self._unsure = _UNSURE / np.sqrt(np.maximum(n_excess, 1))
 
         def work(piece: slice) -> None:
             posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece],
@@ -154,7 +156,8 @@ class Predictive:
         for values, out in ((x, here), (x - self._step[on], before)):
             log_tail(np.ascontiguousarray(values), self._threshold[on], self._gap[on], self._log_rate[on],
                      self._nodes[on], out)  # fmt: skip
-        return np.asarray(np.minimum(here + _raise(here + self._log_n[on]), 0.5 * (here + before)))
+        raised = here + _raise(here + self._log_n[on], self._unsure[on])
+        return np.asarray(np.minimum(raised, 0.5 * (here + before)))
 
     def isf(self, p: Float) -> Float:
         """The level that the next observation exceeds with probability p; NaN where that is no matter of the tail.
@@ -198,6 +201,6 @@ class Predictive:
         return f"Predictive({self.has_tail.size} channels, {int(self.has_tail.sum())} with a tail)"
 
 
-def _raise(log_expected: Float) -> Float:
+def _raise(log_expected: Float, unsure: Float) -> Float:
     """By how much log P is raised where P is a matter of whole steps and n·P observations are expected beyond."""
-    return np.asarray(np.minimum(_UNSURE * np.exp(np.minimum(-0.25 * log_expected, 700.0)), _MOST_UNSURE))
+    return np.asarray(np.minimum(unsure * np.exp(np.minimum(-_FADES * log_expected, 700.0)), _MOST_UNSURE))

@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     )  # fmt: skip
     how = TrainingArguments(
         str(options.output / "trainer"), num_train_epochs=options.epochs, learning_rate=3e-3,
-        per_device_train_batch_size=32, eval_strategy="epoch", save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True, report_to=[],
+        per_device_train_batch_size=32, eval_strategy="epoch", save_strategy="epoch", save_total_limit=1,
+        load_best_model_at_end=True, report_to=[],
         disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False,
     )  # fmt: skip
     Trainer(

@@ -193,3 +193,15 @@ def test_wrong_arguments_are_named(arguments, message):
         Events(**arguments)
     with pytest.raises(ValueError, match=r"x must have shape \(n, 2\)"):
         Events(2).feed(np.zeros(3), trace_of(np.zeros(3)))
+
+
+@pytest.mark.parametrize(("side", "sign"), [("upper", 1.0), ("lower", -1.0)])
+def test_of_equally_impossible_values_the_farthest_is_the_peak(side, sign):
+    """Beyond the end of a bounded tail the plug-in law says 0 of all."""
+    rng = np.random.default_rng(0)
+    spot = Spot(1e-2, side=side, level="plug-in").fit(sign * rng.uniform(size=2000))
+    x = sign * rng.uniform(0.0, 0.9, size=200)
+    x[50:53] = sign * np.array([5.0, 50.0, 7.0])
+    over = Events(side=side).feed(x, spot.trace(x))[-1]
+    assert over.peak.probability == 0.0
+    assert (over.peak.row, over.peak.value) == (51, sign * 50.0)

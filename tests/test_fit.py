@@ -56,7 +56,9 @@ def test_fit_obeys_every_law():
     assert laws.check_gpd_estimator(fit_gpd, max_examples=100).passed
 
 
-@pytest.mark.parametrize(("count", "least", "most"), [(4_000, 2, 500), (400, 513, 5_000)])
+@pytest.mark.parametrize(
+    ("count", "least", "most"), [(400, 513, 5_000), pytest.param(4_000, 2, 500, marks=pytest.mark.slow)]
+)
 def test_likelihood_is_never_below_brute_force(count, least, most):
     samples = random_samples(count, 7, least, most)
     fit = fit_gpd(ragged(samples))

@@ -60,6 +60,7 @@ def said(process):
     return out
 
 
+@pytest.mark.slow
 def test_no_history_of_compilations_changes_a_bit(tree, tmp_path):
     plain = FITS.format(first="")
     workers = [start(tree, tmp_path / "cache", plain) for _ in range(4)]  # on an empty cache

@@ -152,6 +152,11 @@ def test_an_index_from_a_record_with_gaps_is_the_truth():
     assert extremal_index(x, u) == pytest.approx(1 / 3, abs=0.03)
 
 
+def test_pieces_with_an_exceedance_each_have_no_gap_to_go_by():
+    found = fit_k_gaps([0.0, 0.0, 5.0, np.nan, 0.0, 5.0, 0.0], 1.0)
+    assert np.isnan(found.theta)
+
+
 def test_nothing_to_go_by():
     fit = fit_k_gaps(np.zeros((20, 2)), 0.5)
     assert np.all(np.isnan(fit.theta))

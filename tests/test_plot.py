@@ -368,7 +368,7 @@ class _units(list):  # noqa: N801 - what `unit_depth` needs of a ranking
     def __init__(self, name):
         super().__init__(range(4))
         self.units, self.stage, self.by, self.n_samples = self, np.array([name, name, "b", "b"]), name, 1
-        self.order, self.log_sf = np.arange(4), -np.arange(4.0)
+        self.order, self.score = np.arange(4), -np.arange(4.0)
 
     def top(self, k):
         return self.order[:k]

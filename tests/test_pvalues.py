@@ -66,3 +66,9 @@ def test_without_clipping_what_says_nothing_keeps_an_order():
 def test_unknown_methods_are_named():
     with pytest.raises(ValueError, match=r"method must be one of .bonferroni.* got .stouffer"):
         combine_p_values([0.0], "stouffer")
+
+
+@pytest.mark.parametrize("empty", [np.float64(-1.0), np.empty((0, 3)), np.empty(0)])
+def test_there_must_be_a_p_value(empty):
+    with pytest.raises(ValueError, match="at least one p-value along axis 0, got shape"):
+        combine_p_values(empty)

@@ -212,3 +212,22 @@ def test_values_are_finite(tail, query, bad):
     query[3] = bad
     with pytest.raises(ValueError, match="finite"):
         tail.rank(query)
+
+
+def test_a_table_has_names_where_there_are_some_and_numbers_where_not(tail, query):
+    ranking = tail.rank(query)
+    named = tail.rank(query, names=[f"c{channel}" for channel in range(CHANNELS)])
+    assert ranking.to_frame()["channel"].to_list() == ranking.order.tolist()
+    assert named.to_frame()["channel"].to_list() == [f"c{channel}" for channel in ranking.order]
+    both = tail.rank(np.stack([query, query]))
+    assert both.to_frame()["channel"].to_list() == 2 * ranking.order.tolist()
+
+
+def test_a_channel_at_its_threshold_has_no_surprise_beyond_its_rate(tail):
+    """At the threshold no score by the tail, but an order: by the z-score, before channels without a fit."""
+    ranking = tail.rank(tail.threshold)
+    fitted = np.flatnonzero(tail.is_fitted)
+    assert np.all(np.isneginf(ranking.score))
+    assert not np.any(ranking.above)
+    z = (tail.threshold[fitted] - tail.mean[fitted]) / tail.std[fitted]
+    assert ranking.order[: fitted.size].tolist() == fitted[np.argsort(-z, kind="stable")].tolist()

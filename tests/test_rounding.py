@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import poisson
 
-from evtkit import FitStatus, fit_gpd, fit_tail, gpd
+from evtkit import FitStatus, TailSketch, fit_gpd, fit_tail, gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.threshold import suggest_threshold
+from evtkit.threshold.rules import default_excesses
 
 
 def cells(xi: float, k: int, step: float, seed: int) -> np.ndarray:
@@ -77,15 +78,39 @@ def test_rounding_hardly_moves_a_fit_that_knows_of_it():
 def test_probabilities_of_counts_are_those_of_counts():
     """On average at least the truth, as uncertainty asks for, and near it where n · p is above 3.
 
-    Of steps a probability is raised by (n · p)^(−1/4)/4 for their sake, see `evtkit.predictive`.
+    Of steps a probability is raised by 3/√k · (n · p)^(−0.35) for their sake, see `evtkit.predictive`.
     """
     rng = np.random.default_rng(1)
     samples = [rng.poisson(3.0, 1000).astype(float) for _ in range(150)]
     p = [fit_tail(x, quantile=0.9).sf(np.arange(4.0, 12.0)) for x in samples]
     ratio = np.mean(p, axis=0) / poisson.sf(np.arange(3, 11), 3.0)
     assert np.all(ratio > 0.95)
-    raised = 1.0 + 0.25 / (1000 * poisson.sf(np.arange(3, 9), 3.0)) ** 0.25
+    raised = 1.0 + 3.0 / 84**0.5 / (1000 * poisson.sf(np.arange(3, 9), 3.0)) ** 0.35
     assert np.all(ratio[:6] < 1.25 * raised)
+
+
+@pytest.mark.parametrize(
+    ("mean", "n", "risk"), [(3.0, 1000, 1e-2), (3.0, 1000, 1e-3), (3.0, 5000, 1e-3), (10.0, 1000, 1e-3)]
+)
+def test_levels_of_counts_keep_their_word_among_attainable_ones(mean, n, risk):
+    x = np.random.default_rng(0).poisson(mean, (n, 600)).astype(float)
+    beyond = poisson.sf(np.floor(fit_tail(x).isf(risk) + 1e-9), mean)
+    steps = poisson.sf(np.arange(60), mean)
+    assert 0.5 < np.mean(beyond) / steps[steps <= risk].max() < 1.5
+
+
+@pytest.mark.parametrize("mean", [0.5, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("n", [200, 1000, 10_000])
+def test_ties_at_the_threshold_are_excesses_or_none_whichever_is_nearer(mean, n):
+    x = np.random.default_rng(12).poisson(mean, (n, 20)).astype(float)
+    asked, tail = default_excesses(n), fit_tail(x)
+    at = np.sort(x, axis=0)[n - asked - 1]
+    more, fewer = np.count_nonzero(x >= at, axis=0), np.count_nonzero(x > at, axis=0)
+    wanted = np.where((more * fewer <= asked**2) & (more <= 2 * asked), more, fewer)
+    np.testing.assert_array_equal(tail.n_excess, wanted)
+    sketch = TailSketch(20, capacity=n // 2 + 1)
+    sketch.update(x)
+    np.testing.assert_array_equal(sketch.fit().n_excess, wanted)
 
 
 def test_the_threshold_of_rounded_data_is_kept_low():

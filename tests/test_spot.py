@@ -59,6 +59,7 @@ def centre(spot, folder):
 
 
 KINDS = ["normal", "heavy", "bounded", "uniform", "rounded", "scales", "regimes", "drift", "outliers", "bimodal"]
+IN_TURN = [kind if kind in ("normal", "rounded") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 
 
 def plain_spot(x, calibration, risk, quantile, side, max_excess, on_alarm, min_excess=10):
@@ -109,7 +110,7 @@ def plain_spot(x, calibration, risk, quantile, side, max_excess, on_alarm, min_e
     return np.array(labels)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", IN_TURN)
 @pytest.mark.parametrize("on_alarm", ["ignore", "impute", "learn"])
 def test_alarms_are_those_of_a_refit_at_every_excess(kind, on_alarm):
     x = samples(kind, 3000, seed=1)
@@ -119,7 +120,7 @@ def test_alarms_are_those_of_a_refit_at_every_excess(kind, on_alarm):
         np.testing.assert_array_equal(spot.update(x[400:]), expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", IN_TURN)
 def test_following_the_maximum_is_as_good_as_a_fit_after_every_excess(kind):
     x = samples(kind, 60_000, seed=2)
     for max_excess in (50, 300, 2000):

@@ -8,7 +8,7 @@ are all seen as they happen, and whatever else is done with a weight is noticed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from evtkit_torch.aliases import Alias, alias_of
 from evtkit_torch.functions import (
     CUTS,
+    is_fixed_by,
     keeps_what_has_a_gradient,
     makes_something_differentiable,
     moves_rows,
@@ -36,11 +37,14 @@ from evtkit_torch.rules import (
     find_operation,
     is_packed,
 )
-from evtkit_torch.state import sound_batch_norm
+from evtkit_torch.state import RefusedError, quick_batch_norm, sound_batch_norm
 
 __all__ = ["Call", "Capture", "root"]
 
 _LINEAR, _MATRIX_PRODUCT = find_operation(functional.linear), find_operation(torch.matmul)
+
+_ATTRIBUTES = frozenset(["__get__", "dim", "size", "is_floating_point", "numel"])
+"""Of a tensor that is no weight, they need no look: they tell nothing of its numbers."""
 
 Deliver = Callable[[str, "Sequence[Call]"], None]
 """Receives a parameter's name and its uses, once their gradients have arrived."""
@@ -117,7 +121,8 @@ class Capture(TorchFunctionMode):
         self._names = {id(parameter): name for name, parameter in tracked.items()}
         self._aliases = {id(own): Alias(name, "same", own) for name, own in tracked.items()}
         self._all_names = {id(parameter): name for name, parameter in model.named_parameters()}
-        self._constant = {id(t) for t in (*model.parameters(), *model.buffers())}
+        self._held = [*tracked.values(), *model.parameters(), *model.buffers()]  # while they are, their ids are theirs
+        self._versions = {id(t): _version(t) for t in self._held}
         self._deliver = deliver
         self._additive = additive
         self._outputs = outputs
@@ -136,11 +141,13 @@ class Capture(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
+        if getattr(func, "__name__", "") in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
+            return func(*args)
         kwargs = kwargs or {}
         operation = find_operation(func)
         batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
         if not self._backward:
-            self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._constant)
+            self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._fixed)
         among = [self._aliases[id(value)] for value in values_among(args, kwargs) if id(value) in self._aliases]
         among = [alias for alias in among if alias.name not in self._own]
         if among and func in DECOMPOSITIONS and not (func in RECURRENT and len(args) > 6 and is_packed(args)):
@@ -153,13 +160,21 @@ class Capture(TorchFunctionMode):
                     return as_linear()
         masked = keeps_what_has_a_gradient(func, args, kwargs)
         output = func(*args, **kwargs)
+        if not self.moves_rows and is_fixed_by(func, args, kwargs, self._fixed):
+            for made in output if isinstance(output, (list, tuple)) else (output,):
+                if isinstance(made, Tensor) and id(made) not in self._versions:
+                    made._evtkit_fixed = _version(made)  # type: ignore[attr-defined]  # our mark
         if masked:
             self._still_good(args[0])
         if operation is not None:
             bound = operation.bind(args, kwargs)
             if batch_norm:
                 self.mixes = self.mixes or bool(bound.get("training"))
-                sound_batch_norm(bound[operation.input], output)
+                source = bound[operation.input]
+                if "use_input_stats" in operation.arguments:  # an instance norm
+                    sound_batch_norm(source, output)
+                else:
+                    output = quick_batch_norm(source, output, bound)
             if len(among) == 1:
                 found = self._use(among[0], operation, bound, output)
                 if found is not None:
@@ -174,6 +189,13 @@ class Capture(TorchFunctionMode):
             where = resolve_name(func) or repr(func)
             self.foreign.update({alias.name: where for alias in among})
         return output
+
+    def _fixed(self, value: Any) -> bool:
+        """Whether a value is the same for every batch of a shape; a tensor changed by data is not."""
+        if not isinstance(value, Tensor):
+            return True
+        known = self._versions.get(id(value))
+        return (getattr(value, "_evtkit_fixed", None) if known is None else known) == _version(value)
 
     def _use(
         self, alias: Alias, operation: Operation, bound: dict[str, Any], output: Tensor
@@ -310,12 +332,12 @@ class Capture(TorchFunctionMode):
             If no tracked weight takes part in ``total``, or a checkpoint is reentrant.
         """
         if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
-            raise RuntimeError(
+            raise RefusedError(
                 "checkpointing must have use_reentrant=False, got the reentrant one: its layers run without a gradient "
                 "first, and unseen later"
             )
         if not total.requires_grad:
-            raise RuntimeError(
+            raise RefusedError(
                 "units must lie between input and loss, not cut off by detach, no_grad or reentrant checkpointing, got "
                 "a loss that no unit's gradient reaches"
             )
@@ -338,10 +360,17 @@ class Capture(TorchFunctionMode):
         if not self._additive:
             self._delivered.add(name)
         calls, self._arrived[name] = self._arrived[name], []
-        with torch.autocast(calls[0].input.device.type, enabled=False), torch.no_grad():
+        device = calls[0].input.device.type
+        mixed = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with mixed, torch.no_grad():
             self._deliver(name, calls)
         for call in calls:
             call.free()
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor has been changed in place; -1 for those of inference mode, which do not count."""
+    return -1 if x.is_inference() else x._version
 
 
 class _Root(torch.autograd.Function):

@@ -9,9 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["CUTS", "keeps_what_has_a_gradient", "makes_something_differentiable", "moves_rows", "values_among"]
+__all__ = [
+    "CUTS",
+    "is_fixed_by",
+    "keeps_what_has_a_gradient",
+    "makes_something_differentiable",
+    "moves_rows",
+    "values_among",
+]
 
 CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]  # a descriptor
 """Functions through which no gradient flows, so that a weight may enter them freely."""
@@ -46,6 +53,27 @@ _SELECT = frozenset(
         "index_reduce_",
     ]
 )
+_PICK = frozenset(["__getitem__", "masked_select", "index_select", "gather", "take", "take_along_dim"])
+_FILLED = frozenset(
+    [f"{kind}_like" for kind in ("zeros", "ones", "empty", "full")]
+    + [f"new_{kind}" for kind in ("zeros", "ones", "empty", "full")]
+)
+_RANDOM = (
+    "rand",
+    "bernoulli",
+    "normal",
+    "multinomial",
+    "poisson",
+    "dropout",
+    "uniform",
+    "exponential",
+    "feature_",
+    "alpha_",
+    "cauchy",
+    "geometric",
+    "log_normal",
+    "rrelu",
+)
 _READ = frozenset(
     [
         "nonzero",
@@ -68,27 +96,40 @@ _READ = frozenset(
 )
 
 
-def moves_rows(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], constant: Collection[int]) -> bool:
+def moves_rows(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fixed: Callable[[Any], bool]) -> bool:
     """Whether a function may pick or move rows by their values, or tells Python values to decide by.
 
     Parameters
     ----------
     func, args, kwargs
         The call.
-    constant : collection of int
-        The ids of parameters and buffers: what is picked from them is the same for every batch.
+    fixed : callable
+        Whether a tensor is the same for every batch of a shape: what is picked by it is, too.
     """
     name = getattr(func, "__name__", "")
     if name in _READ:
-        return True
+        return bool(args) and not fixed(args[0])
     if name == "where":
-        return len(args) + len(kwargs) == 1
-    if name not in _SELECT or not args or id(args[0]) in constant:
+        return len(args) + len(kwargs) == 1 and not all(map(fixed, (*args, *kwargs.values())))
+    if name not in _SELECT or not args:
+        return False
+    if fixed(args[0]) and name in _PICK:
         return False
     if name in ("__getitem__", "__setitem__"):
-        index = args[1] if isinstance(args[1], tuple) else (args[1],)
-        return any(isinstance(part, (Tensor, list)) for part in index)
-    return True
+        among = args[1] if isinstance(args[1], (tuple, list)) else (args[1],)
+        return not all(map(fixed, values_among(among, {})))
+    indices = (value for value in values_among(args[1:], kwargs) if isinstance(value, Tensor))
+    return not all(fixed(value) for value in indices if not value.is_floating_point())
+
+
+def is_fixed_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fixed: Callable[[Any], bool]) -> bool:
+    """Whether what a function makes is the same for every batch of a shape, if some of its arguments are."""
+    name = getattr(func, "__name__", "")
+    if name in _FILLED:
+        return all(map(fixed, values_among(args[1:], kwargs)))
+    if args and not fixed(args[0]):  # as most are
+        return False
+    return all(map(fixed, values_among(args, kwargs))) and not name.startswith(_RANDOM)
 
 
 def keeps_what_has_a_gradient(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -6,15 +6,21 @@ channel is the sum of (y − b) · ∂L/∂y over its positions: no patches, and
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from evtkit.saliency.adapting import one_pass
+
 if TYPE_CHECKING:
     from evtkit_torch.reduce import Workspace
 
 __all__ = ["channel_products", "row_products"]
+
+_LARGE = 1 << 15  # below, calling costs more than is saved
+_COMPILED = (torch.float32, torch.float64)
 
 
 def channel_products(y: Tensor, g: Tensor, bias: Tensor | None, workspace: Workspace) -> tuple[Tensor, Tensor]:
@@ -35,6 +41,9 @@ def _products(
     y: Tensor, g: Tensor, bias: Tensor | None, over: tuple[int, ...], workspace: Workspace
 ) -> tuple[Tensor, Tensor]:
     """Some samples at a time, so that what is made stays within the workspace, and on a CPU within its caches."""
+    found = _in_one_pass(y, g, bias, over)
+    if found is not None:
+        return found
     dtype = torch.float64 if g.dtype == torch.float64 else torch.float32
     kept = [size for axis, size in enumerate(y.shape) if axis not in over]
     sums, sizes = (torch.empty(kept, dtype=dtype, device=g.device) for _ in range(2))
@@ -51,3 +60,19 @@ def _products(
             sums[some] = product
             sizes[some] = product.abs_()
     return sums, sizes
+
+
+def _in_one_pass(y: Tensor, g: Tensor, bias: Tensor | None, over: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
+    """The same by a compiled function, for large arrays on a CPU."""
+    if y.numel() < _LARGE or not over or y.device.type != "cpu" or y.dtype != g.dtype or y.dtype not in _COMPILED:
+        return None
+    if over[0] == 2 and y.ndim == 4 and not y.is_contiguous():  # channels may lie innermost
+        y, g, over = y.permute(0, 2, 3, 1), g.permute(0, 2, 3, 1), (1, 2)
+    kept = tuple(size for axis, size in enumerate(y.shape) if axis not in over)
+    sums = one_pass("channels" if over[0] == 2 else "features")
+    if sums is None or not y.is_contiguous():
+        return None
+    shape = (len(y), y.shape[1], -1) if over[0] == 2 else (len(y), -1, math.prod(kept[1:]))
+    parts = [x.detach().contiguous().reshape(shape).numpy() for x in (y, g)]
+    found = sums(*parts, None if bias is None else bias.detach().flatten().numpy())
+    return tuple(torch.from_numpy(part).reshape(kept) for part in found)  # type: ignore[return-value]  # two

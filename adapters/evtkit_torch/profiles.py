@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
@@ -23,7 +24,7 @@ from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
-from evtkit_torch.state import SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.state import RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,6 +76,7 @@ class TorchProfiler(Profiler):
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
         self._axis = 1
+        self._reducer: Reducer
         self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
@@ -227,6 +229,9 @@ class TorchProfiler(Profiler):
                 # The first layers are recomputed in the backward pass, where nothing can be put after them.
                 self.grad_inputs = True
                 continue
+            except Exception as error:  # whatever following a network's own code may lead to
+                self._leave(batch, target, error)
+                continue
             if found is not None:
                 return found
 
@@ -238,7 +243,7 @@ class TorchProfiler(Profiler):
         parameters = dict(self.model.named_parameters())
         tracked = {name: parameters[name] for name in self.plan.parameters if name not in self.slow}
         place = self.layouts.at(batch)
-        reducer = Reducer(self, batch.size, parameters, place)
+        reducer = self._reducer = Reducer(self, batch.size, parameters, place)
         lost: Tensor | None = None
         checks: list[Callable[[], None]] = []
         start = time.perf_counter()
@@ -286,6 +291,23 @@ class TorchProfiler(Profiler):
             self._counts = self.network.arrays.like(self.plan.units.size, sums)
         return finish(sums, self.reduction, self._counts).unsqueeze(0)  # type: ignore[no-any-return]  # Any in the base
 
+    def _leave(self, batch: Batch, target: Any, error: Exception) -> None:
+        """Take everything one sample at a time, where a pass fails because it is followed and only then."""
+        followed = [name for name in self.plan.parameters if name not in self.slow]
+        final = isinstance(error, (RefusedError, MemoryError, torch.OutOfMemoryError))
+        if not followed or final or error is self._reducer.error:
+            raise error
+        with torch.no_grad(), eager(), evaluation(self.model):
+            self.losses(batch, target)  # the network's own errors, and those of labels, end here
+        self.gradient(*next(batch.parts(1, target)), followed)
+        self.slow.update(dict.fromkeys(followed, f"cannot be followed: {type(error).__name__}"))
+        said = (str(error).splitlines() or [""])[0]
+        warnings.warn(
+            f"the network cannot be followed ({type(error).__name__}: {said[:200]}): profiles are taken one sample at "
+            "a time from now on, see coverage",
+            stacklevel=6,
+        )
+
     @staticmethod
     def _run(checks: list[Callable[[], None]]) -> None:
         while checks:
@@ -331,7 +353,7 @@ class TorchProfiler(Profiler):
     def _check_same(self, alone: Tensor, lost: Tensor) -> None:
         tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(self.narrowest, 0.2)
         if bool(((alone - lost[: len(alone)]).abs() > tolerance * (1 + lost[: len(alone)].abs())).any()):
-            raise RuntimeError(
+            raise RefusedError(
                 "losses must be the same in a batch and of its samples alone, got others: samples influence each other "
                 "(samples would mix), or the forward pass is random"
             )

@@ -67,11 +67,14 @@ class Reducer:
         The sums; and for Taylor saliency, those of the absolute values of what was added.
     again : bool
         Whether something has come to light because of which the batch must be profiled anew.
+    error : Exception or None
+        What a rule has raised.
     """
 
     def __init__(self, profiler: Any, samples: int, parameters: Mapping[str, Tensor], place: Place) -> None:
         self.weights: list[Tensor] = []
         self.again = False
+        self.error: Exception | None = None
         self._profiler = profiler
         self._samples = samples
         self._parameters = parameters
@@ -83,6 +86,13 @@ class Reducer:
 
     def take(self, name: str, calls: Sequence[Call]) -> None:
         """Reduce uses of one weight whose gradients have arrived."""
+        try:
+            self._take(name, calls)
+        except Exception as error:  # of a rule, perhaps a user's
+            self.error = error
+            raise
+
+    def _take(self, name: str, calls: Sequence[Call]) -> None:
         if self.again:
             return
         uses = []
@@ -96,9 +106,8 @@ class Reducer:
                 uses.append(_Rows(call, layout, self._samples))
         if not uses or self.again:
             return
-        for lanes in self._profiler.plan.lanes:
-            if lanes.parameter == name:
-                self._reduce(lanes, uses)
+        for lanes in self._profiler.plan.lanes_of[name]:
+            self._reduce(lanes, uses)
 
     def _give_up(self, name: str, reason: str) -> None:
         self._profiler.slow[name] = reason

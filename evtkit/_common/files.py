@@ -7,6 +7,7 @@ its checksum, and then every array and value against the schema of its kind (see
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO, NoReturn
 
-__all__ = ["read_arrays", "read_json", "write_arrays", "write_atomic", "write_json"]
+__all__ = [
+    "arrays_from_bytes",
+    "arrays_to_bytes",
+    "json_from_bytes",
+    "json_to_bytes",
+    "read_arrays",
+    "read_json",
+    "write_arrays",
+    "write_atomic",
+    "write_json",
+]
 
 _FORMAT = 1
 _LONGEST_HEADER = 10_000  # bytes of an array's own description
@@ -42,12 +53,23 @@ def write_arrays(
     path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> Path:
     """Write named arrays and JSON attributes as an .npz file of the given kind."""
+    return write_atomic(path, _arrays_writer(kind, arrays, attributes))
+
+
+def arrays_to_bytes(kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> bytes:
+    """The content of the file that `write_arrays` would write; the same for the same arguments."""
+    stream = io.BytesIO()
+    _arrays_writer(kind, arrays, attributes)(stream)
+    return stream.getvalue()
+
+
+def _arrays_writer(kind: str, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> Callable[[BinaryIO], None]:
     packed: dict[str, Any] = {
         name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()
     }
     checksum = _digest(packed, attributes)
     header = json.dumps({"kind": kind, "format": _FORMAT, "checksum": checksum, **attributes})
-    return write_atomic(path, lambda stream: np.savez(stream, header=np.array(header), **packed))
+    return lambda stream: np.savez(stream, header=np.array(header), **packed)
 
 
 def read_arrays(
@@ -70,14 +92,27 @@ def read_arrays(
         If the file is anything else, damaged, or changed since it was written.
     """
     with _opened(path) as stream:
-        try:
-            arrays = _members(stream)
-            header = arrays.pop("header")
-            attributes = json.loads(str(header), parse_constant=_no_constant)
-            if header.ndim or not isinstance(attributes, dict):
-                raise ValueError("it has no header")
-        except _BROKEN as error:
-            raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
+        return _read_arrays(stream, str(path), os.fstat(stream.fileno()).st_size, kind, check)
+
+
+def arrays_from_bytes(
+    data: bytes, kind: str, check: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `arrays_to_bytes` was given. Other arguments and errors as in `read_arrays`."""
+    return _read_arrays(io.BytesIO(data), "data", len(data), kind, check)
+
+
+def _read_arrays(
+    stream: BinaryIO, path: str, size: int, kind: str, check: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        arrays = _members(stream, size)
+        header = arrays.pop("header")
+        attributes = json.loads(str(header), parse_constant=_no_constant)
+        if header.ndim or not isinstance(attributes, dict):
+            raise ValueError("it has no header")
+    except _BROKEN as error:
+        raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
     checksum = _check_kind(path, kind, attributes)
     _checked(path, kind, lambda: checksum == _digest(arrays, attributes), lambda: check(arrays, attributes))
     return arrays, attributes
@@ -85,13 +120,18 @@ def read_arrays(
 
 def write_json(path: str | os.PathLike[str], kind: str, content: Mapping[str, Any]) -> Path:
     """Write a JSON file of the given kind; floats are written so that they are read back to the last bit."""
-    head = {"kind": kind, "format": _FORMAT, "checksum": _digest({}, content)}
-    text = json.dumps(head | dict(content), allow_nan=False)
+    data = json_to_bytes(kind, content)
 
     def write(stream: BinaryIO) -> None:
-        stream.write(text.encode())
+        stream.write(data)
 
     return write_atomic(path, write)
+
+
+def json_to_bytes(kind: str, content: Mapping[str, Any]) -> bytes:
+    """The content of the file that `write_json` would write."""
+    head = {"kind": kind, "format": _FORMAT, "checksum": _digest({}, content)}
+    return json.dumps(head | dict(content), allow_nan=False).encode()
 
 
 def read_json(
@@ -100,9 +140,23 @@ def read_json(
     """The content of a file that `write_json` wrote. Arguments and errors as in `read_arrays`."""
     with _opened(path) as stream:
         try:
-            content: dict[str, Any] = json.loads(stream.read(), parse_constant=_no_constant)
+            data = stream.read()
         except _BROKEN as error:
             raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
+    return json_from_bytes(data, kind, check, path)
+
+
+def json_from_bytes(
+    data: bytes,
+    kind: str,
+    check: Callable[[dict[str, Any]], None] = lambda content: None,
+    path: str | os.PathLike[str] = "data",
+) -> dict[str, Any]:
+    """What `json_to_bytes` was given. Other arguments and errors as in `read_json`."""
+    try:
+        content: dict[str, Any] = json.loads(data, parse_constant=_no_constant)
+    except _BROKEN as error:
+        raise ValueError(f"{path} is not an evtkit file: {_in_short(error)}") from error
     checksum = _check_kind(path, kind, content)
     _checked(path, kind, lambda: checksum == _digest({}, content), lambda: check(content))
     return content
@@ -117,9 +171,8 @@ def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     return Path(path).open("rb")
 
 
-def _members(stream: BinaryIO) -> dict[str, Any]:
+def _members(stream: BinaryIO, size: int) -> dict[str, Any]:
     """The arrays of an .npz file, none larger than the bytes that are there for it, none of objects."""
-    size = os.fstat(stream.fileno()).st_size
     out = {}
     with zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()

@@ -32,6 +32,7 @@ __all__ = [
     "elementwise",
     "frame_labels",
     "frame_times",
+    "joined_names",
     "like",
     "make_frame",
     "unlabelled",
@@ -170,6 +171,19 @@ def check_names(given: Sequence[str] | None, wanted: NDArray[np.str_] | None, ar
         f"{argument} has the channels in another order, {', '.join(map(repr, given[:12]))}; "
         f"wanted {', '.join(map(repr, known[:12]))}"
     )
+
+
+def joined_names(parts: Sequence[NDArray[np.str_] | None]) -> NDArray[np.str_] | None:
+    """The names of the channels of several, one behind the other; all must have some, or none, and each its own."""
+    known = [names for names in parts if names is not None]
+    if not known:
+        return None
+    if len(known) < len(parts):
+        raise ValueError(f"all must have names of channels or none, got {len(known)} of {len(parts)} with names")
+    names = np.concatenate([np.atleast_1d(one) for one in known])
+    if twice := [name for name, n in Counter(names.tolist()).items() if n > 1]:
+        raise ValueError(f"channels must have different names, got {', '.join(map(repr, twice[:5]))} more than once")
+    return names
 
 
 class _Pandas:

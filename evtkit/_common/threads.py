@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from evtkit._common.checks import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
-__all__ = ["blocks", "chunks", "for_each", "pieces", "thread_count"]
+__all__ = ["Beside", "blocks", "chunks", "for_each", "pieces", "thread_count"]
 
 T = TypeVar("T")
 
@@ -66,3 +67,42 @@ def for_each(work: Callable[[T], None], pieces: Iterable[T], n_threads: int | No
     with ThreadPoolExecutor(count) as pool:
         for _ in pool.map(work, pieces):
             pass
+
+
+class Beside:
+    """One piece of work at a time, in order, beside what the caller does next; at once where there is one thread.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        As in `thread_count`.
+    """
+
+    def __init__(self, n_threads: int | None) -> None:
+        self._pool = ThreadPoolExecutor(1) if thread_count(n_threads) > 1 else None
+        self._last: Future[None] | None = None
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Begin it, after the piece before has ended; an exception of that one is raised."""
+        self.wait()
+        if self._pool is None:
+            work()
+        else:
+            self._last = self._pool.submit(work)
+
+    def wait(self) -> None:
+        """Wait until the last piece has ended, and raise what it raised."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()

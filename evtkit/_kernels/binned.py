@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import bits_of, number_of
 from evtkit._kernels.jit import kernel
 
 SLICE = 25
@@ -40,7 +41,7 @@ def extent(x, n):
     """Bits of the largest magnitude, and the smallest value as a whole number that orders as values do."""
     largest, smallest = np.int64(0), _MAGNITUDE
     for i in range(n):
-        bits = np.float64(x[i]).view(np.int64)
+        bits = bits_of(np.float64(x[i]))
         magnitude = bits & _MAGNITUDE
         largest = magnitude if magnitude > largest else largest
         key = bits ^ ((bits >> 63) & _MAGNITUDE)
@@ -51,7 +52,7 @@ def extent(x, n):
 @kernel("float64(int64)", inline=True)
 def value_of(key):
     """The value that such a whole number stands for."""
-    return np.int64(key ^ ((key >> 63) & _MAGNITUDE)).view(np.float64)
+    return number_of(key ^ ((key >> 63) & _MAGNITUDE))
 
 
 @kernel("boolean(int64)", inline=True)
@@ -87,15 +88,15 @@ def add_values(x, n, place, row):
             q = b - _MAGIC
             c = (v - q) * _STEP + _MAGIC
             w = c - _MAGIC
-            h += np.float64(a).view(np.int64)
-            m += np.float64(b).view(np.int64)
-            s += np.float64(c).view(np.int64)
-            hh += np.float64(p * p + _MAGIC).view(np.int64)
-            hm += np.float64(p * q + _MAGIC).view(np.int64)
-            hs += np.float64(p * w + _MAGIC).view(np.int64)
-            mm += np.float64(q * q + _MAGIC).view(np.int64)
-            ms += np.float64(q * w + _MAGIC).view(np.int64)
-            ss += np.float64(w * w + _MAGIC).view(np.int64)
+            h += bits_of(a)
+            m += bits_of(b)
+            s += bits_of(c)
+            hh += bits_of(p * p + _MAGIC)
+            hm += bits_of(p * q + _MAGIC)
+            hs += bits_of(p * w + _MAGIC)
+            mm += bits_of(q * q + _MAGIC)
+            ms += bits_of(q * w + _MAGIC)
+            ss += bits_of(w * w + _MAGIC)
         magic = (stop - start) * _MAGIC_BITS  # beyond 64 bits, as the sums are: the difference is right
         k = 1
         for found in (h, m, s, hh, hm, hs, mm, ms, ss):

@@ -23,10 +23,12 @@ import math
 import numpy as np
 
 from evtkit._kernels import predictive
+from evtkit._kernels.bits import assign
 from evtkit._kernels.grimshaw import moments, store
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, slope, solve
+from evtkit._kernels.select import sort
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 from evtkit._kernels.tail_columns import (
     FIRST,
@@ -115,7 +117,8 @@ def average(y, n, f, work):
     """The posterior of the n excesses in y, into the workspace; it leaves the chunks to itself."""
     _, chunks, _, _, _, even, nodes = work
     if f[GRID] > 0.0:
-        even[:n] = np.sort(y[:n])
+        assign(even[:n], y[:n])
+        sort(even[:n])
         predictive.spread_ties(even, n, f[GRID])
         predictive.posterior_near(even, n, f[FIRST : LAST + 1], chunks, nodes)
     else:
@@ -157,7 +160,8 @@ def level(y, n, f, i, risk, law, work):
         if y[j] > excess:
             largest[found] = y[j]
             found += 1
-    f[LEVEL] = f[U] + np.sort(largest)[beyond - k]
+    sort(largest)
+    f[LEVEL] = f[U] + largest[beyond - k]
 
 
 @kernel("UniTuple(float64, 2)(float64[::1], intp)")

@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import assign
 from evtkit._kernels.jit import kernel
 
 OK, BOUNDARY, CONSTANT, TOO_FEW, EMPTY, NO_SOLUTION = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0  # FitStatus
@@ -59,7 +60,7 @@ def _gumbel(z, n, t, work):
     """log1p(tz)/t of the first n of z into the first row of the workspace."""
     y = work[0]
     if t == 0.0:
-        y[:n] = z[:n]
+        assign(y[:n], z[:n])
         return
     inverse = 1.0 / t
     for i in range(n):

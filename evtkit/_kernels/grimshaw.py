@@ -24,6 +24,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import bits_of, flat, number_of
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, enclose, maxima, right_end, solve
@@ -69,13 +70,13 @@ def mean_of(y, n, y_max):
 @kernel("void(float64[::1], intp, float64, float64[:, :, ::1])")
 def store(y, n, mean, z):
     """y/mean into the padded chunks of z."""
-    flat = z.ravel()
+    row = flat(z)
     inverse = 1.0 / mean
     safe = 1e-300 < mean < 1e300
     for i in range(n):
-        flat[i] = y[i] * inverse if safe else y[i] / mean
-    for i in range(n, flat.size):
-        flat[i] = 0.0
+        row[i] = y[i] * inverse if safe else y[i] / mean
+    for i in range(n, row.size):
+        row[i] = 0.0
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp)", fused=True)
@@ -138,7 +139,7 @@ def _starts(y, n, y_max, few, found, work):
     sample[size - 1] = y_max
     mean = mean_of(sample, size, y_max)
     store(sample, size, mean, few)
-    z_max, z_min = y_max / mean, sample.min() / mean
+    z_max, z_min = y_max / mean, number_of(_extent(sample, size)[0]) / mean
     q0, dq0 = moments(few, size)
     return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
@@ -147,7 +148,7 @@ def _starts(y, n, y_max, few, found, work):
 def _misfits(few, xi, sigma):
     """Whether far more of the subsample lie near 0 than a fit expects: there may be a scale that it has not seen."""
     size = _SCAN // 2
-    y = few.ravel()
+    y = flat(few)
     for share in (0.1, 0.01):
         count = 0
         for i in range(size):
@@ -161,11 +162,10 @@ def _misfits(few, xi, sigma):
 @kernel("UniTuple(int64, 2)(float64[::1], intp)")
 def _extent(y, n):
     """The bits of the smallest and the largest of the first n values; positive numbers order as their bits do."""
-    bits = y.view(np.int64)
-    low, high = bits[0], bits[0]
+    low = high = bits_of(y[0])
     for i in range(n):
-        low = min(low, bits[i])
-        high = max(high, bits[i])
+        bits = bits_of(y[i])
+        low, high = min(low, bits), max(high, bits)
     return low, high
 
 
@@ -193,7 +193,7 @@ def fit_one(y, n, chunks, few, work, found):
     if n == 0:
         return EMPTY, nan, nan, nan, nan, nan, nan
     low_bits, high_bits = _extent(y, n)
-    low, high = np.int64(low_bits).view(np.float64), np.int64(high_bits).view(np.float64)
+    low, high = number_of(low_bits), number_of(high_bits)
     if n == 1:
         return TOO_FEW, nan, nan, nan, nan, nan, nan
     if low == high:

@@ -9,6 +9,9 @@ Kernels return status codes and raise nothing. Their types are in their signatur
 
 from __future__ import annotations
 
+import dis
+import math
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding
@@ -20,6 +23,7 @@ from numba.core.typing.templates import ConcreteTemplate, builtin_registry, sign
 from numba.extending import lower_builtin
 
 from evtkit._kernels.cache import STAMP, KernelCache
+from evtkit._kernels.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +40,8 @@ class _Form:
     """A kernel as Python calls it, or as kernels do, without what takes Python's objects apart."""
 
     def __init__(self, function: Any, options: dict[str, Any], *, for_python: bool) -> None:
-        self.dispatcher: Any = njit(**options | {"no_cpython_wrapper": not for_python})(function)
+        own = {"no_cpython_wrapper": not for_python, "_nrt": _owns_arrays(function), "pipeline_class": Pipeline}
+        self.dispatcher: Any = njit(**options | own)(function)
         self.cache = KernelCache(function, _make_ready, "python" if for_python else "native")
         self.dispatcher._cache = self.cache  # what `cache=True` sets, of our own kind
         self.dispatcher._can_compile = False
@@ -64,6 +69,7 @@ class Kernel:
         self._called = _Form(function, options, for_python=True)
         self._linked = _Form(function, options, for_python=False)
         normal = [normalize_signature(each) for each in signatures]
+        self.returned = [returned for _, returned in normal]
         self._signatures = [signature(returned, *taken) for taken, returned in normal]
         self._is_linked = [False] * len(normal)
         self._template = type("Template", (ConcreteTemplate,), {"key": self, "cases": self._signatures})
@@ -120,6 +126,8 @@ class Kernel:
         """How another kernel calls this one: by its symbol, as Numba calls functions."""
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if _has_arrays(sig.return_type) and not context.enable_nrt:
+                raise TypeError(f"a kernel that calls {self.name} must be known to own arrays")
             self.make_ready(position)
             _OPEN[-1].append((self.name, position))
             convention = context.call_conv
@@ -131,6 +139,28 @@ class Kernel:
             return result
 
         return build
+
+
+_PLAIN = frozenset({*dir(math), "size", "shape", "dtype", "type", "float32", "float64", "int32", "int64"})
+"""Attributes that make no array, of numbers, arrays and modules."""
+
+
+def _has_arrays(kind: Any) -> bool:
+    """Whether a value of this type holds arrays."""
+    return isinstance(kind, types.Array) or any(map(_has_arrays, getattr(kind, "types", ())))
+
+
+def _owns_arrays(function: Any) -> bool:
+    """Whether a kernel may make arrays, by itself or by what it calls, so that their references must be counted.
+
+    The others are compiled faster and smaller without. Where one of these makes an array, Numba refuses it.
+    """
+    used = {one.argval for one in dis.get_instructions(function) if one.opname in ("LOAD_ATTR", "LOAD_METHOD")}
+    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    of_modules = {name: getattr(one, name, None) for one in named if isinstance(one, ModuleType) for name in used}
+    called = [one for one in (*named, *of_modules.values()) if isinstance(one, Kernel)]
+    known = _PLAIN | {one.__name__ for one in called}
+    return not used <= known or any(_has_arrays(kind) for one in called for kind in one.returned)
 
 
 _OPEN: list[list[tuple[str, int]]] = [[]]  # what the kernels that are being compiled call, the innermost last

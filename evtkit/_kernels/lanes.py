@@ -14,8 +14,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from evtkit._kernels.jit import kernel
-
 LANES = 8
 
 
@@ -37,7 +35,15 @@ def lanes(typingctx: Any) -> Any:
     return kind(), build
 
 
-@kernel("float64(float64[::1])", inline=True)
-def total(x):
-    """The sum of eight lanes."""
-    return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))
+@intrinsic
+def total(typingctx: Any, x: Any) -> Any:
+    """The sum of eight lanes: ((x₀ + x₁) + (x₂ + x₃)) + ((x₄ + x₅) + (x₆ + x₇))."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        sums = [builder.load(cgutils.gep_inbounds(builder, data, lane)) for lane in range(LANES)]
+        while len(sums) > 1:
+            sums = [builder.fadd(left, right) for left, right in zip(sums[::2], sums[1::2], strict=True)]
+        return sums[0]
+
+    return types.float64(x), build

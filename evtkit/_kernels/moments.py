@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evtkit._kernels.bits import flat
 from evtkit._kernels.frame import FIT_ROWS, finish, prepare, room
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK
@@ -10,7 +11,7 @@ from evtkit._kernels.sums import CHUNK
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp)")
 def _moments(z, n):
     """ξ = ½(1 − ȳ²/s²), σ = ½ȳ(1 + ȳ²/s²), s² with n − 1 (Hosking & Wallis 1987, section 3)."""
-    y = z.ravel()
+    y = flat(z)
     mean = 0.0
     for i in range(n):
         mean += y[i]

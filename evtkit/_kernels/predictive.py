@@ -26,6 +26,7 @@ import math
 import numpy as np
 from numba import types
 
+from evtkit._kernels.bits import flat
 from evtkit._kernels.grouped import spread
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
@@ -56,7 +57,7 @@ def _node(z, k, u):
         t = _NEAR
     if abs(t) < 1e-6:  # two terms of the series are exact to more digits than the logarithms
         first, second = 0.0, 0.0
-        y = z.ravel()
+        y = flat(z)
         for i in range(k):
             first += y[i]
             second += y[i] * y[i]
@@ -76,18 +77,18 @@ def _pack(y, k, chunks):
     top = y[0]
     for i in range(k):
         top = max(top, y[i])
-    flat = chunks[: (k + CHUNK - 1) // CHUNK].ravel()
+    row = flat(chunks[: (k + CHUNK - 1) // CHUNK])
     for i in range(k):
-        flat[i] = max(y[i] / top, 1e-300)
-    for i in range(k, flat.size):
-        flat[i] = 0.0
+        row[i] = max(y[i] / top, 1e-300)
+    for i in range(k, row.size):
+        row[i] = 0.0
     return top
 
 
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64[:, ::1])")
 def _window(z, k, nodes):
     """Between which u the weight lies; nodes are workspace."""
-    logs, y = 0.0, z.ravel()
+    logs, y = 0.0, flat(z)
     for i in range(k):
         logs += math.log(y[i])
     # In u the weight is smooth. Towards the end of the support it falls off like e^u, and log t ≤ m − mean log z.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from evtkit._kernels.bits import flat
 from evtkit._kernels.frame import FIT_ROWS, finish, prepare, room
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.sums import CHUNK
@@ -12,7 +13,7 @@ from evtkit._kernels.sums import CHUNK
 @kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp)")
 def _weighted_moments(z, n):
     """ξ = 2 − a₀/(a₀ − 2a₁), σ = 2a₀a₁/(a₀ − 2a₁), aᵣ estimating E[Y (1 − F)ʳ] without bias (Hosking & Wallis 1987)."""
-    y = np.sort(z.ravel()[:n])
+    y = np.sort(flat(z)[:n])
     a0, a1, spread = 0.0, 0.0, 0.0
     for i in range(n):
         a0 += y[i]

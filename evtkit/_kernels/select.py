@@ -15,6 +15,7 @@ import numpy as np
 from numba import types
 
 from evtkit._kernels.binned import add_values, bin_of, extent, is_finite
+from evtkit._kernels.bits import assign, bits_of
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 
@@ -29,7 +30,7 @@ _SIGNLESS = np.int64(0x7FFFFFFFFFFFFFFF)
 @kernel("int64(float64)", inline=True)
 def _key(value):
     """An integer that orders as the number does."""
-    bits = np.float64(value).view(np.int64)
+    bits = bits_of(np.float64(value))
     return bits ^ ((bits >> 63) & _SIGNLESS)
 
 
@@ -42,6 +43,29 @@ def _insertion(x, start, stop):
             x[j + 1] = x[j]
             j -= 1
         x[j + 1] = value
+
+
+@kernel("void(float32[::1])", "void(float64[::1])")
+def sort(x):
+    """Sort x, none NaN, in place, ascending, by a heap (Williams 1964; Floyd 1964)."""
+    first, last = x.size // 2, x.size - 1
+    while last > 0:
+        if first > 0:  # the heap is being built
+            first -= 1
+            value = x[first]
+        else:
+            value = x[last]
+            x[last] = x[0]
+            last -= 1
+        hole, child = first, 2 * first + 1
+        while child <= last:
+            if child < last and x[child] < x[child + 1]:
+                child += 1
+            if not value < x[child]:
+                break
+            x[hole] = x[child]
+            hole, child = child, 2 * child + 1
+        x[hole] = value
 
 
 @kernel(
@@ -68,7 +92,8 @@ def sort_into(x, n, out, place, ends):
     for i in range(buckets + 1):
         ends[i] = 0
     if low == -np.inf or high == np.inf:
-        out[:n] = np.sort(x[:n])
+        assign(out[:n], x[:n])
+        sort(out[:n])
         return
     if (low > 0.0) == (high > 0.0):
         lowest = _key(low)
@@ -97,7 +122,7 @@ def sort_into(x, n, out, place, ends):
     for bucket in range(buckets):
         stop = ends[bucket]
         if stop - start > _CROWDED:
-            out[start:stop] = np.sort(out[start:stop])
+            sort(out[start:stop])
         else:
             _insertion(out, start, stop)
         start = stop
@@ -187,7 +212,7 @@ def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
             add_values(row, n, bin_of(magnitude), moments[first + c])
             count = keep_at_least(row, n, k, kept, sample, place, ends)
             sort_into(kept, count, ordered, place, ends)
-            largest[first + c] = ordered[count - k : count]
+            assign(largest[first + c], ordered[count - k : count])
             if sample_rows.shape[1] > 0:
-                sample_rows[first + c] = row
+                assign(sample_rows[first + c], row)
     return True

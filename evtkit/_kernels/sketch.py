@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from evtkit._kernels.binned import add_values, bin_of, extent, is_finite, value_of
+from evtkit._kernels.bits import assign
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
@@ -100,7 +101,7 @@ def _thin(row, fill, k, room, old, scale, scratch, sample, place, ends):
         sample[0] = low
         return keep_from(row, fill, low, row)
     sort_into(row, fill, scratch, place, ends)
-    row[:k] = scratch[fill - k : fill]
+    assign(row[:k], scratch[fill - k : fill])
     sample[0] = row[0]
     return k
 
@@ -154,7 +155,7 @@ def order_largest(buffer, start, stop, k, fill, cutoff):
         kept = min(k, fill[c])
         count = keep_at_least(row, fill[c], kept, scratch, sample, place, ends)
         sort_into(scratch, count, ordered, place, ends)
-        row[:kept] = ordered[count - kept : count]
+        assign(row[:kept], ordered[count - kept : count])
         fill[c] = kept
         if kept == k:
             cutoff[c] = row[0]

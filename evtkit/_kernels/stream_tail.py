@@ -12,10 +12,12 @@ import math
 import numpy as np
 
 from evtkit._kernels import predictive
+from evtkit._kernels.bits import assign
 from evtkit._kernels.follow import PREDICTIVE, WORK, count, follow, level, polish, reach, surely_below, unroll
 from evtkit._kernels.grimshaw import BOUNDARY, EMPTY, TOO_FEW, fit_one
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS
+from evtkit._kernels.select import sort
 from evtkit._kernels.tail_columns import (
     FIRST,
     FOLLOWED,
@@ -144,7 +146,8 @@ def _rise(f, i, ring, share, y):
     if i[SIZE] < i[TOTAL] or i[TOTAL] < 1.75 * wanted or i[TOTAL] % 16:
         return False
     n = i[SIZE]
-    y[:n] = np.sort(ring[:n])
+    assign(y[:n], ring[:n])
+    sort(y[:n])
     u = y[n - 1 - np.int64(wanted)]
     above = 0
     for j in range(n):
@@ -159,7 +162,7 @@ def _rise(f, i, ring, share, y):
         if value > u:
             y[kept] = value
             kept += 1
-    ring[:kept] = y[:kept]
+    assign(ring[:kept], y[:kept])
     f[U], i[HEAD], i[SIZE], i[TOTAL] = u, kept, kept, kept
     i[FRESH], i[FOLLOWED] = 0, NOTHING
     return True

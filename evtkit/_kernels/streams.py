@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import assign
 from evtkit._kernels.follow import PREDICTIVE, ROOM, WORK, average, unroll, workspace
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
@@ -122,7 +123,8 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
     Only usual values enter the window; usual and out have one entry for each value after the first.
     """
     depth = windows.shape[1]
-    windows[c] = x[:depth]
+    for i in range(depth):
+        windows[c, i] = x[i]
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
     place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
     if moves[c, GAIN] > 0.0:
@@ -171,9 +173,10 @@ def _trace(
     for s in range(signs.size):
         t = c * signs.size + s
         if states[t, SEEN] != integers[t, SEEN]:
-            fits[t], states[t] = floats[t], integers[t]
+            assign(fits[t], floats[t])
+            assign(states[t], integers[t])
             refit(fits[t], states[t], rings[t], risk, min_excess, law, work)
-            nodes[t] = work[6]
+            assign(nodes[t], work[6])
         levels[row, t] = centre + signs[s] * fits[t, LEVEL]
     scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings, law, nodes)
 
@@ -291,7 +294,7 @@ def log_probabilities(values, risk, n, signs, floats, integers, rings, law, out)
     for t in range(floats.shape[0]):
         if law == PREDICTIVE and not math.isinf(floats[t, LEVEL]):
             average(work[0], unroll(floats[t], integers[t], rings[t], work[0]), floats[t].copy(), work)
-            nodes[t] = work[6]
+            assign(nodes[t], work[6])
     for c in range(n.size):
         for r in range(values.shape[0]):
             out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings, law, nodes)

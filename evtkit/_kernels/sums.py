@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import bits_of, flat, number_of
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import LANES, lanes, total
 
@@ -35,7 +36,7 @@ _SUMS = "UniTuple(float64, 3)(float64[:, :, ::1], intp, float64)"
 def _elementwise(z, n, t):
     """ξ, m, m₂ where there are few elements, or a spans too many orders of magnitude to be multiplied."""
     logs, inverses, squares = 0.0, 0.0, 0.0
-    y = z.ravel()
+    y = flat(z)
     for i in range(n):
         a = 1.0 + t * y[i]
         inverse = 1.0 / a
@@ -63,9 +64,9 @@ def _blocked(z, n, t):
             first[j] += mean
             second[j] += mean * mean - 2.0 * (q * inverse)
             # d = significand · 2^exponent by its bits, so that eight products multiply into one logarithm
-            bits = np.float64(d).view(np.int64)
+            bits = bits_of(d)
             exponents += (bits >> 52) - 1023
-            significands[j] = np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+            significands[j] = number_of((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
         pairs = (significands[0] * significands[1]) * (significands[2] * significands[3])
         logs += math.log(pairs * ((significands[4] * significands[5]) * (significands[6] * significands[7])))
     padding, share = z.size - n, 1.0 / n

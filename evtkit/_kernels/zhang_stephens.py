@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import flat
 from evtkit._kernels.frame import FIT_ROWS, finish, prepare, room
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.likelihood import mean_log
@@ -16,7 +17,7 @@ from evtkit._kernels.sums import CHUNK
 def _zhang_stephens(z, n, z_max, work):
     """The likelihood's mean of t over the prior points of Zhang & Stephens (2009), equations 5 to 8; their θ is −t."""
     points = 20 + int(math.sqrt(n))
-    quartile = np.partition(z.ravel()[:n], int(n / 4 + 0.5) - 1)[int(n / 4 + 0.5) - 1]
+    quartile = np.partition(flat(z)[:n], int(n / 4 + 0.5) - 1)[int(n / 4 + 0.5) - 1]
     ts, logliks = np.empty(points), np.empty(points)
     for i in range(points):
         ts[i] = -1.0 / z_max - (1.0 - math.sqrt(points / (i + 0.5))) / (3.0 * quartile)

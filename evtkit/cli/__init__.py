@@ -69,7 +69,7 @@ def main() -> None:
 
     \b
     Examples:
-      evtkit demo                                   real prices, in a few seconds
+      evtkit demo                                   the main jobs on real data, in a minute
       evtkit fit rain.csv --return-period 36525     the 100-year level of daily data
       evtkit score rain.csv --top 5                 the most improbable values
       evtkit watch latency.csv --follow --live      alarms as lines arrive

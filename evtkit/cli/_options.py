@@ -160,7 +160,8 @@ def clean_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--clean``: of a tail that is fitted once."""
     return click.option(
         "--clean/--no-clean", default=None,
-        help="Leave values that stand apart out of the fit, for data that may hold outliers; default no.",
+        help="Leave all values that stand apart out of the fit, for data that may hold outliers, or none. Default: "
+        "gross outliers, if no rule for the threshold is given.",
     )(command)  # fmt: skip
 
 

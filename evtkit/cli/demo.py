@@ -9,15 +9,15 @@ from evtkit.cli._terminal import say
 __all__ = ["demo_command"]
 
 
-@click.command("demo", short_help="Real data that needs no download: prices, and a network's mistakes.")
+@click.command("demo", short_help="The main jobs on real data that needs no download: prices, and a network.")
 @click.option(
     "--output", "-o", default="demo-output", show_default=True, metavar="DIR", help="Folder for the pictures."
 )
 def demo_command(output: str) -> None:
-    """Fit, score and draw real prices; then find the filters behind a network's mistakes, and repair it.
+    """A level with its interval, alarms as events, what stands out among many, a network's fault found and repaired.
 
     The prices ship with Matplotlib, the digits that the network reads with scikit-learn; nothing is downloaded. Without
-    PyTorch or scikit-learn the second half is left out.
+    PyTorch or scikit-learn the network is left out.
 
     \b
     Example:
@@ -29,6 +29,7 @@ def demo_command(output: str) -> None:
         say(part.title, bold=True)
         for line in part.lines:
             say(f"  {line}")
-        for picture in part.pictures:
-            say(f"  picture            {picture}")
+        if part.pictures:
+            say(f"  pictures           {', '.join(picture.name for picture in part.pictures)}")
         say()
+    say(f"Pictures and the report are in {output}")

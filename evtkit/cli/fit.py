@@ -41,6 +41,12 @@ __all__ = ["fit_command"]
     show_default=True,
     help="Of the profile-likelihood intervals.",
 )
+@click.option(
+    "--by",
+    metavar="COLUMN",
+    help="A tail for every key in this column of a long table, of the values in the column named by -c. FILE may be a "
+    "pattern, such as 'part-*.parquet': Parquet files are read some rows at a time.",
+)
 @click.option("--save", metavar="TAIL.npz", help="Save the fitted tails, for `evtkit score --tail`.")
 @click.option("--output", "-o", metavar="FILE", help="Also write the results to a .csv, .parquet or .json file.")
 @_options.as_json
@@ -48,7 +54,7 @@ def fit_command(
     file: str, columns: tuple[str, ...], skip: tuple[str, ...], missing: str, dialect: Dialect,
     quantile: float | None, threshold: float | None, n_excess: int | None, side: str | None, method: str | None,
     time: str | None, per: str | float | None, clean: bool | None, periods: tuple[float, ...],
-    confidence: float, save: str | None, output: str | None, json_: bool,
+    confidence: float, by: str | None, save: str | None, output: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Fit the tail of every numeric column of FILE, a CSV or Parquet file or - for CSV on the standard input.
 
@@ -63,6 +69,7 @@ def fit_command(
       evtkit fit prices.parquet -c AAPL -c MSFT --side lower --quantile 0.95 --json
       evtkit fit history.csv --save tail.npz && evtkit score today.csv --tail tail.npz
       zcat big.csv.gz | evtkit fit - --missing drop
+      evtkit fit 'part-*.parquet' --by sensor -c value --output tails.parquet
       evtkit fit pegel.csv --decimal , --encoding latin-1 --comment '#' --na -999 --missing drop
     """  # noqa: D301
     from evtkit._common.tables import read_table
@@ -70,11 +77,21 @@ def fit_command(
 
     rule = _options.rule(quantile, threshold, n_excess)
     check_output(output)
+    if by is not None:
+        given = {"--side lower": side == "lower", "--time": time, "--per": isinstance(per, str), "--clean": clean,
+                 "--skip": skip}  # fmt: skip
+        if wrong := [name for name, value in given.items() if value]:
+            raise ValueError(f"--by does not go with {wrong[0]}")
+        _fit_by(
+            file, by, columns, missing, dialect, rule | {"clean": clean}, method or "mle", per, periods, confidence, save,
+            output, json_,
+        )  # fmt: skip
+        return
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
     _options.check_missing(table, file, missing)
     dates = dates_of(table)
     tail = fit_columns(
-        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=bool(clean), **rule
+        table.values, table.columns, dates, side=side or "upper", method=method or "mle", clean=clean, **rule
     )
     if isinstance(per, str) and dates is None:
         raise ValueError(f"--per {per} needs dates, and no column of {file} has them all; name it with --time")
@@ -101,6 +118,36 @@ def fit_command(
     _print(
         rows, f"{tail.side.capitalize()} tails of {'standard input' if file == '-' else file}", confidence, per, notes
     )
+
+
+def _fit_by(
+    file: str, by: str, columns: tuple[str, ...], missing: str, dialect: Dialect, rule: dict[str, Any], method: str,
+    per: str | float | None, periods: tuple[float, ...], confidence: float, save: str | None, output: str | None,
+    json_: bool,
+) -> None:  # fmt: skip
+    """The tails of the keys of a long table, shown, saved and written as those of columns are."""
+    from evtkit.cli._model import return_level
+    from evtkit.cli._parts import fit_by
+
+    tail, absent, column, files = fit_by(file, by, columns, missing, dialect, rule, method)
+    levels = [(m, *return_level(tail, m, confidence, per or 1.0)) for m in periods]
+    if save:
+        tail.save(save)
+    rows = _rows(tail, absent, levels, confidence)
+    content = {
+        "file": file, "files": files, "rows": int((tail.n + absent).sum()), "by": by, "rule": rule or None,
+        "side": tail.side, "method": tail.method, "per": per, "columns": rows, "notes": tail.notes,
+    }  # fmt: skip
+    if output:
+        write_records(output, "fit", content, [_flat(row) for row in rows])
+    if json_:
+        print_json("fit", content)
+        return
+    notes = [f"{int(absent.sum()):,} values are missing"] if absent.any() else []
+    notes += [f"saved to {save}"] if save else []
+    notes += [f"note: {line}" for line in tail.notes]
+    what = f"column {column} of " if column else ""
+    _print(rows, f"Upper tails of {what}{file} by {by}", confidence, per, notes)
 
 
 def _dates(tail: Tail, column: str | None) -> dict[str, Any] | None:

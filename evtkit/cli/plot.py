@@ -136,6 +136,8 @@ def _figure(
     if kind == "threshold":
         return plot.threshold_choice(values[:, 0], side=side, label=label, unit=unit, marked=rule.get("threshold"))
     tail = fit_columns(values, [label], side=side, method=method, **rule)
+    if count := int(tail.left_out.sum()):
+        say(f"{count:,} gross outlier{'s' * (count != 1)} left out")
     if kind == "diagnostics":
         return plot.diagnostics(tail, label=label, unit=unit, per=per, period_unit=period_unit)
     if kind == "return-level":

@@ -108,7 +108,7 @@ def score_command(
         raise ValueError(f"{file} has {len(table.values)} rows; --last {last} wants {wanted}")
     if tail is None:
         past = table.values if last is None else table.values[:first]
-        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", clean=bool(clean), **rule)
+        tail = fit_columns(past, table.columns, side=side or "upper", method=method or "mle", clean=clean, **rule)
 
     scores = Scores(tail, table, first)
     alarms = 0 if alarm is None else scores.alarms(alarm)

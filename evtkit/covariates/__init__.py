@@ -5,8 +5,9 @@ formulaic) or columns of covariates say what each parameter is linear in; many r
 """
 
 from evtkit.covariates.design import Design, harmonics
-from evtkit.covariates.fits import RegressionFit, fit_gev, fit_gpd
+from evtkit.covariates.fits import fit_gev, fit_gpd
 from evtkit.covariates.inference import LikelihoodRatio
+from evtkit.covariates.results import RegressionFit
 from evtkit.covariates.tail import CovariateTail, fit_tail
 
 __all__ = ["CovariateTail", "Design", "LikelihoodRatio", "RegressionFit", "fit_gev", "fit_gpd", "fit_tail", "harmonics"]

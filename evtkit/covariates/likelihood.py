@@ -23,9 +23,12 @@ __all__ = ["loglik", "reduced", "terms"]
 
 _SMALL = 0.2
 _K = np.arange(26)
-_SERIES = tuple(
-    (-1.0) ** (_K + order) * np.prod([_K + i for i in range(1, order + 1)], axis=0) / (_K + order + 1.0)
-    for order in range(3)
+_SERIES = np.stack(
+    [
+        (-1.0) ** (_K + order) * np.prod([_K + i for i in range(1, order + 1)], axis=0) / (_K + order + 1.0)
+        for order in range(3)
+    ],
+    axis=1,
 )
 """Of log(1 + u)/u and its first two derivatives, by powers of u."""
 
@@ -37,9 +40,7 @@ def _log_ratio(u: Float) -> tuple[Float, Float, Float]:
     log = np.log1p(far)
     first = (far / (1.0 + far) - log) / far**2
     second = -(1.0 / (1.0 + far) ** 2 + 2.0 * first) / far
-    series = (polyval(small, powers) for powers in _SERIES)
-    whole = (log / far, first, second)
-    a, b, c = (np.where(near, inner, outer) for inner, outer in zip(series, whole, strict=True))
+    a, b, c = np.where(near, polyval(small, _SERIES), [log / far, first, second])
     return a, b, c
 
 

@@ -9,6 +9,7 @@ the support and gains what its slope promises.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,8 @@ __all__ = ["Problem", "Solution", "maximize"]
 _STEPS = 200
 _HALVINGS = 60
 _ENOUGH = 1e-4  # of the gain that a step's slope promises
-_EDGE = 1e-9  # a shape within so much of −1 lies on the boundary
+_ROUNDING = 1e-14  # of a log-likelihood
+_PRODUCTS = 100  # columns of two designs' products, up to which they are kept
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,29 @@ class Problem:
     prior: Callable[[Float], tuple[Float, Float, Float]] | None = None
     ridge: Float | None = None
 
-    @property
+    @cached_property
     def blocks(self) -> list[slice]:
         """Where the coefficients of each parameter lie."""
         ends = np.cumsum([design.shape[1] for design in self.designs])
         return [slice(int(end - design.shape[1]), int(end)) for end, design in zip(ends, self.designs, strict=True)]
+
+    @cached_property
+    def _products(self) -> dict[tuple[int, int], Float]:
+        """Every column of one design times every one of another, (n, columns·columns), where that is not much."""
+        pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+        sizes = {(i, j): self.designs[i].shape[1] * self.designs[j].shape[1] for i, j in pairs}
+        return {
+            (i, j): (self.designs[i][:, :, None] * self.designs[j][:, None, :]).reshape(len(self.y), sizes[i, j])
+            for i, j in pairs
+            if sizes[i, j] <= _PRODUCTS
+        }
+
+    def _bend(self, i: int, j: int, curvature: Float) -> Float:
+        """Σ over observations of curvature (n, channels) times a column each of designs i and j, a matrix a channel."""
+        rows, columns = self.designs[i].shape[1], self.designs[j].shape[1]
+        if (products := self._products.get((i, j))) is not None:
+            return (curvature.T @ products).reshape(curvature.shape[1], rows, columns)
+        return np.stack([(self.designs[i].T * own) @ self.designs[j] for own in curvature.T])
 
     def predictors(self, theta: Float, channels: Bool | slice = slice(None)) -> list[Float]:
         """μ, η and ξ of every observation, (n, channels) each, from coefficients (coefficients, channels)."""
@@ -99,7 +119,7 @@ class Problem:
         for i, (design, block) in enumerate(zip(self.designs, self.blocks, strict=True)):
             gradient[:, block] = first[i].T @ design
             for j in range(i, 3):
-                part = np.einsum("np,nc,nq->cpq", design, second[i, j], self.designs[j], optimize=True)
+                part = self._bend(i, j, second[i, j])
                 hessian[:, block, self.blocks[j]] = part
                 hessian[:, self.blocks[j], block] = part.transpose(0, 2, 1)
         if self.ridge is not None:
@@ -153,12 +173,12 @@ def maximize(problem: Problem, start: Float, free: Bool | None = None) -> Soluti
         direction, promise = _ascent(gradient[:, free], hessian[:, free][:, :, free])
         whole = np.zeros((len(own), len(theta)))
         whole[:, free] = direction
-        new, gained = _step(problem, theta[:, own], value[own], whole.T, promise, active)
+        new, reached, gained = _step(problem, theta[:, own], value[own], whole.T, promise, active)
         done = promise <= 1e-22 * (1.0 + np.abs(value[own])) * len(problem.y)
         still = done | ~gained
         rounding = 1e-9 * (1.0 + np.abs(value[own]))  # a slope that no step can follow is rounding
         converged[own] = done | (~gained & (promise < rounding))
-        theta[:, own], value[own] = new, problem.value(new, active)
+        theta[:, own], value[own] = new, reached
         active[own[still]] = False
     xi = problem.predictors(theta)[2]
     with np.errstate(invalid="ignore"):
@@ -178,15 +198,18 @@ def _ascent(gradient: Float, hessian: Float) -> tuple[Float, Float]:
 
 def _step(
     problem: Problem, theta: Float, value: Float, direction: Float, promise: Float, channels: Bool
-) -> tuple[Float, Bool]:
-    """The largest halving of a step that gains enough; where none does, no step."""
-    length = np.ones(theta.shape[1])
+) -> tuple[Float, Float, Bool]:
+    """The largest halving of a step that gains enough, and what is reached; where none does, no step."""
+    length, reached = np.ones(theta.shape[1]), value.copy()
+    rounding = _ROUNDING * (1.0 + np.abs(value))  # near the maximum a step gains less than the value can show
     waiting = np.ones(theta.shape[1], dtype=bool)
     for _ in range(_HALVINGS):
         found = problem.value(theta + length * direction, channels)
-        waiting &= ~(found >= value + _ENOUGH * length * promise) | ~np.isfinite(found)
+        gained = waiting & (found >= value + _ENOUGH * length * promise - rounding) & np.isfinite(found)
+        reached[gained] = found[gained]
+        waiting &= ~gained
         if not waiting.any():
             break
         length[waiting] *= 0.5
     length[waiting] = 0.0
-    return theta + length * direction, ~waiting
+    return theta + length * direction, reached, ~waiting

@@ -12,7 +12,7 @@ from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
 from evtkit.covariates.design import Design, response
-from evtkit.covariates.fits import RegressionFit, fit_designs
+from evtkit.covariates.fits import fit_designs
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
 from evtkit.fit import FitStatus
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from evtkit._common.types import Bool, Float
+    from evtkit.covariates.results import RegressionFit
 
 __all__ = ["CovariateTail", "fit_tail"]
 

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit._common.types import Float
+    from evtkit.spot import Event
 
 __all__ = ["PARTS", "Part", "daily_losses", "monthly_losses", "run"]
 
 TRADING_DAYS = 252.0
 """Of a year."""
+
+LEARNT = 500
+"""Days from which the watch learns what is usual: two years."""
 
 CRASH = np.datetime64("2008-10")
 """The month whose losses are ranked."""
@@ -99,8 +103,8 @@ def monthly_losses() -> tuple[NDArray[np.datetime64], tuple[str, ...], Float]:
     return months[1:], tuple(SHARES.values()), -100.0 * np.diff(np.log(prices), axis=0)
 
 
-def one_share(folder: Path) -> Part:
-    """One stream: how improbable was Google's worst day, and what comes once in 1,000 days?"""
+def level(folder: Path) -> Part:
+    """A level with its interval: how improbable was Google's worst day, and what comes once in 1,000 days?"""
     from evtkit import plot
 
     days, loss = daily_losses()
@@ -113,21 +117,51 @@ def one_share(folder: Path) -> Part:
     plot.diagnostics(tail, **look).savefig(pictures[0], dpi=100)
     _save(plot.return_level(tail, **look), pictures[1])
     return Part(
-        f"Google's daily losses, {days[0]} to {days[-1]} ({loss.size:,} trading days, −100 × log return)",
+        f"A level with its interval: Google's daily losses, {days[0]} to {days[-1]} ({loss.size:,} days, in per cent)",
         (
-            f"threshold u        {tail.threshold:.2f} %, which {tail.n_excess} days exceeded",
-            f"shape ξ            {tail.xi:.2f} ± {tail.se_xi:.2f}",
-            f"scale σ            {tail.sigma:.2f} ± {tail.se_sigma:.2f} %",
+            f"tail               above {tail.threshold:.2f} %, {tail.n_excess} days: shape ξ {tail.xi:.2f} ± "
+            f"{tail.se_xi:.2f}, scale σ {tail.sigma:.2f} ± {tail.se_sigma:.2f} %",
+            f"once in 1,000 days {once.estimate:.1f} % (95 % profile interval {once.lower:.1f} … {once.upper:.1f} %)",
             f"worst day          {days[worst]}: {loss[worst]:.1f} %, P(X > x) = {p:.2g}, "
             f"once in {1 / p:,.0f} days ({1 / p / TRADING_DAYS:.1f} years)",
-            f"once in 1,000 days {once.estimate:.1f} % (95 % profile interval {once.lower:.1f} … {once.upper:.1f} %)",
         ),
         pictures,
     )
 
 
+def alarms(folder: Path) -> Part:
+    """Alarms as events: the same days as they come, with one alarm by chance a year, on either side."""
+    from evtkit import plot
+    from evtkit.spot import Events, Spot
+
+    days, loss = daily_losses()
+    days, risk = days[LEARNT:], 1.0 / TRADING_DAYS
+    spot, events = Spot(risk, side="both").fit(loss[:LEARNT]), Events(risk=risk, side="both", quiet=20)
+    trace = spot.trace(loss[LEARNT:])
+    told = {event.id: event for event in [*events.feed(loss[LEARNT:], trace), *events.going_on]}
+    picture = folder / "google-alarms.png"
+    _save(plot.stream(loss[LEARNT:], trace, time=days, label="daily loss", unit="%"), picture)
+
+    def line(event: Event) -> str:
+        until = f" to {days[event.end]}" if event.rows > 1 else ""
+        what = f"{event.alarms} alarms, worst " if event.alarms > 1 else ""
+        return (
+            f"event              {days[event.start]}{until}: {what}{event.peak.value:+.1f} %, "
+            f"p {event.peak.probability:.2g}"
+        )
+
+    return Part(
+        f"Alarms as events: the same losses as they come (a minus is a gain), {LEARNT} days to learn from",
+        (
+            f"risk               one chance alarm a year; {risk * days.size:.1f} in the {days.size} days watched",
+            *(line(event) for event in told.values()),
+        ),
+        (picture,),
+    )
+
+
 def many_shares(folder: Path) -> Part:
-    """Many channels: whose month was the most improbable ever, and whose in the crash of 2008?"""
+    """What stands out among many: whose month was the most improbable ever, and whose in the crash of 2008?"""
     from evtkit import plot
 
     months, names, loss = monthly_losses()
@@ -146,7 +180,7 @@ def many_shares(folder: Path) -> Part:
         return f"{names[share]}: {loss[month, share]:.1f} %, once in {np.exp(-log_p[month, share]):,.0f} months"
 
     return Part(
-        f"Monthly losses of {len(names)} shares and indices, {months[0]} to {months[-1]} (−100 × log return)",
+        f"What stands out among many: {len(names)} shares and indices, {months[0]} to {months[-1]} (monthly losses)",
         (
             f"most improbable    {months[when]}, {finding(when, who)}",
             f"first in {CRASH}   {finding(row, first)}",
@@ -157,8 +191,8 @@ def many_shares(folder: Path) -> Part:
 
 
 def network(folder: Path) -> Part:
-    """A small network, its mistakes, the filters behind them, a repair; left out where a package for it is missing."""
-    title = "A network's mistakes: scikit-learn's digits, turned by 20 degrees"
+    """A small network, a fault planted, found and repaired, then a real shift; left out where a package is missing."""
+    title = "A fault found and repaired: a network that reads scikit-learn's digits"
     needed = {"torch": "PyTorch", "sklearn": "scikit-learn", "jinja2": "Jinja"}
     if missing := [name for module, name in needed.items() if importlib.util.find_spec(module) is None]:
         return Part(title, (f"left out: {', '.join(missing)} not installed; evtkit[demo] brings it",), ())
@@ -168,7 +202,7 @@ def network(folder: Path) -> Part:
     return Part(title, tuple(found.splitlines()), tuple(sorted(folder.glob("saliency-*.png"))))
 
 
-PARTS: tuple[Callable[[Path], Part], ...] = (one_share, many_shares, network)
+PARTS: tuple[Callable[[Path], Part], ...] = (level, alarms, many_shares, network)
 """The demonstration, in order."""
 
 

@@ -7,7 +7,8 @@ keep one value a cluster, its peak, or account for θ.
 
 from __future__ import annotations
 
-from evtkit.dependence.clusters import Clusters, decluster, extremal_index, extremal_index_interval
+from evtkit.dependence.clusters import Clusters, decluster
+from evtkit.dependence.index import extremal_index, extremal_index_interval
 from evtkit.dependence.kgaps import KGaps, KGapsChoice, choose_k_gaps, fit_k_gaps
 from evtkit.dependence.pairs import TailDependence, tail_dependence
 

@@ -28,7 +28,7 @@ from scipy.special import chdtrc, ndtri, xlog1py, xlogy
 
 from evtkit._common.checks import whole_number
 from evtkit._common.results import Result
-from evtkit.dependence.clusters import exceedance_times, streams_and_levels
+from evtkit.dependence.exceedances import exceedance_times, streams_and_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ style in force, and the other colours hold on light and dark. Names and units ar
 `stream`                     a stream with its moving alarm levels, and its alarms
 `l_moment_ratios`            which family do many samples look like?
 `families`                   do other distributions describe the excesses better?
-`unit_depth`                 improbability of a network's units over depth
+`unit_depth`                 the score that ranks, of a network's units, over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
 `repair_frontier`            what the candidates of a repair correct over what they cost
 `input_saliency`             an image, and where the first units look

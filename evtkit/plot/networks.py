@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         @property
         def order(self) -> NDArray[np.int64]: ...
         @property
-        def log_sf(self) -> NDArray[np.float64]: ...
+        def score(self) -> NDArray[np.float64]: ...
 
         def top(self, k: int) -> NDArray[np.int64]: ...
 
@@ -92,6 +92,7 @@ COLOURS = {
     "random": "#8a8a8a",
 }
 OTHERS = ("#17a2b8", "#bc7a00", "#3d3d8f", "#b0468c")  # rankings of a user's own
+_SCORES = {"pot": r"improbability $-\log\,p$", "spot-script": r"improbability $-\log\,p$", "zscore": "z-score"}
 _LINES = {"spot-script": "--", "gradient": ":", "random": "-."}
 _REPAIRS = {"prune": "set to zero", "tune": "one gradient step", "tune_equal": "step of equal length"}
 _METRICS = {
@@ -103,7 +104,7 @@ _METRICS = {
 
 
 def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Axes:
-    """Improbability −log₁₀ p of every unit over its depth in the network, stage by stage, the first k marked.
+    """The score that ranks, of every unit over its depth in the network, stage by stage, the first k marked.
 
     Parameters
     ----------
@@ -117,6 +118,8 @@ def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Ax
     Returns
     -------
     matplotlib Axes
+        No unit lies above one that ranks before it. Triangles at the upper edge have no finite score: they lie beyond
+        the end of their tail. Units without a score are not drawn, and the title counts them.
 
     Raises
     ------
@@ -126,42 +129,44 @@ def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Ax
     if ranking.order.ndim > 1:
         raise ValueError(f"ranking must be of one sample or set, got {len(ranking.order)} ranked apart; index it")
     ax = axes(ax, 8.6, 3.6)
-    units = ranking.units
-    n_units = len(units)
-    depth = np.arange(n_units)
-    height = np.maximum(-ranking.log_sf / np.log(10.0), 0.0)
-    sure = np.isinf(height)
-    edge = 1.12 * max(float(height[~sure].max(initial=0.0)), 1.0)
-    height = np.where(sure, edge, height)
+    units, height = ranking.units, np.array(ranking.score)
+    n_units, scored, endless = len(units), ~np.isneginf(height), np.isposinf(height)
+    known = height[scored & ~endless]
+    low, high = min(0.0, float(known.min(initial=0.0))), float(known.max(initial=0.0))
+    edge = high + 0.12 * (high - low or 1.0)
+    height[endless] = edge
     top = np.zeros(n_units, dtype=bool)
     top[ranking.top(min(k, n_units))] = True
-    start = 0
-    dark = True
-    for stage, count in _runs(units.stage.tolist()):
-        dark = not dark
-        if dark:
-            ax.axvspan(start - 0.5, start + count - 0.5, color=ink(ax), alpha=0.05, linewidth=0)
-        if count > 0.02 * n_units:
-            middle, above = start + count / 2, ax.get_xaxis_transform()
-            ax.text(
-                middle, 1.01, literal(stage), transform=above, ha="center", va="bottom", fontsize="small", alpha=0.75
-            )
-        start += count
-    size = 14.0 if n_units < 3000 else 6.0
-    ax.scatter(depth[~top], height[~top], size, color=ink(ax), alpha=0.35, linewidth=0, label="units")
-    ax.vlines(depth[top], 0.0, height[top], color=MARK, linewidth=1.0, alpha=0.6)
-    finite, endless = top & ~sure, top & sure
-    ax.scatter(depth[finite], height[finite], 26, color=MARK, linewidth=0, label=f"first {int(top.sum())}", zorder=3)
-    if np.any(endless):
-        ax.scatter(depth[endless], height[endless], 40, color=MARK, marker="^", linewidth=0, zorder=3, clip_on=False,
+    _shade_stages(ax, units.stage.tolist())
+    depth, size = np.arange(n_units), 14.0 if n_units < 3000 else 6.0
+    other, marked, beyond = scored & ~top, scored & top & ~endless, top & endless
+    ax.scatter(depth[other], height[other], size, color=ink(ax), alpha=0.35, linewidth=0, label="units")
+    ax.vlines(depth[marked | beyond], 0.0, height[marked | beyond], color=MARK, linewidth=1.0, alpha=0.6)
+    ax.scatter(depth[marked], height[marked], 26, color=MARK, linewidth=0, label=f"first {int(top.sum())}", zorder=3)
+    if np.any(beyond):
+        ax.scatter(depth[beyond], height[beyond], 40, color=MARK, marker="^", linewidth=0, zorder=3, clip_on=False,
                    label="first, beyond the endpoint: p = 0")  # fmt: skip
-    what = f"by {literal(ranking.by)}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
-    ax.set(xlim=(-0.5, n_units - 0.5), ylim=(0.0, edge * 1.04))
-    ax.set(xlabel="unit, in order of depth", ylabel=r"improbability $-\log_{10}\,p$")
+    name, missing = literal(ranking.by), int(np.count_nonzero(~scored))
+    what = f"by {name}" + (f" over {ranking.n_samples:,} samples" if ranking.n_samples > 1 else "")
+    what += f", {missing:,} without a score" if missing else ""
+    ax.set(xlim=(-0.5, n_units - 0.5), ylim=(low - 0.04 * (edge - low) * (low < 0.0), edge + 0.04 * (edge - low)))
+    ax.set(xlabel="unit, in order of depth", ylabel=_SCORES.get(ranking.by, f"score: {name}"))
     ax.set_title(f"{n_units:,} units, {what}", loc="left", pad=20, fontsize="medium")
     quiet(ax)
     ax.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.06), ncols=3, borderpad=0)
     return ax
+
+
+def _shade_stages(ax: Axes, stages: list[str]) -> None:
+    """Every other stage in grey, with the names of those wide enough for one."""
+    start = 0
+    for number, (stage, count) in enumerate(_runs(stages)):
+        if number % 2:
+            ax.axvspan(start - 0.5, start + count - 0.5, color=ink(ax), alpha=0.05, linewidth=0)
+        if count > 0.02 * len(stages):
+            ax.text(start + count / 2, 1.01, literal(stage), transform=ax.get_xaxis_transform(), ha="center",
+                    va="bottom", fontsize="small", alpha=0.75)  # fmt: skip
+        start += count
 
 
 def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figure:
@@ -177,7 +182,7 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     Returns
     -------
     matplotlib Figure
-        The first ranking has its band of 95 %.
+        In each row the ranking that corrects most has its band of 95 %.
     """
     s = results.means
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
@@ -186,6 +191,7 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     grid = figure.subplots(len(results.curves), len(metrics), squeeze=False)
     lines: list[Any] = []
     for row, repair in enumerate(results.curves):
+        best = _corrects_most(s, repair, results.by)
         for column, metric in enumerate(metrics):
             ax: Any = grid[row, column]
             for number, name in enumerate(results.by):
@@ -194,7 +200,7 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
                 mark = "o" if len(k) < 8 else ""
                 lines += ax.plot(k, 100 * s[metric][some], _LINES.get(name, "-"), marker=mark, markersize=3.5,
                                  color=colour, linewidth=1.5)  # fmt: skip
-                if name != results.by[0]:  # one band shows how sure the curves are; six would hide them
+                if name != best:  # one band shows how sure the curves are; six would hide them
                     continue
                 ax.fill_between(k, 100 * s[f"{metric}_low"][some], 100 * s[f"{metric}_high"][some], color=colour,
                                 alpha=BAND, linewidth=0)  # fmt: skip
@@ -211,6 +217,12 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     labels = [literal(name) for name in results.by]  # given here, for one that begins with _ would be hidden
     figure.legend(lines[: len(labels)], labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
+
+
+def _corrects_most(means: Mapping[str, NDArray[Any]], repair: str, names: Sequence[str]) -> str:
+    """The ranking whose largest share of corrected mistakes is the largest; the first of equal ones."""
+    corrected = np.where(means["repair"] == repair, means["corrected"], -np.inf)
+    return max(names, key=lambda name: float(np.nanmax(np.where(means["by"] == name, corrected, -np.inf))))
 
 
 def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:

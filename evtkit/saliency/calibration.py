@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from tqdm import tqdm
 
+from evtkit._common.threads import Beside
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
-from evtkit.saliency.mistakes import UsualMistakes
+from evtkit.saliency.mistakes import UsualMistakes, mixed
+from evtkit.saliency.ranks import agree, check_shares, path_of_rank, paths_of_others, ranks_of, share_of
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
 from evtkit.saliency.tasks import mistaken
 from evtkit.sketch import TailSketch
@@ -26,8 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit.saliency.protocol import SaliencyModel
+    from evtkit.saliency.ranks import Ranks, Share
 
 __all__ = ["calibrate", "check_settings"]
+
+_LABELS = 64  # of a sample, that go into its fingerprint
 
 
 def calibrate(
@@ -43,6 +51,7 @@ def calibrate(
     checkpoint_every: float = 60.0,
     n_samples: int | None = None,
     wrong: Callable[[Any, Any], Any] | None = None,
+    group: Any = None,
 ) -> Reference:
     """Learn what every unit's saliency usually is.
 
@@ -73,15 +82,22 @@ def calibrate(
     checkpoint : path, optional
         File that holds the state, written atomically, also when Ctrl-C stops it. If it exists, calibration continues
         from it, and the result is the same bit for bit as without interruption, given the same batches in the same
-        order. It stays when all is done.
+        order. It stays when all is done. Of several ranks each has its own, ``….1of4.npz`` and so on; with another
+        number of ranks it goes on from theirs, if the numbers of the samples among all are the same.
     checkpoint_every : float
         Seconds between checkpoints; 0 writes one after every batch.
     n_samples : int, optional
-        How many samples there are, or an upper bound, which must be known beforehand to keep enough of each unit's
-        largest values. By default found from `batches`: a list or tuple, or something with ``n_samples``, a
-        ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of them the largest.
+        How many samples there are, of all ranks together, or an upper bound, which must be known beforehand to keep
+        enough of each unit's largest values. By default found from `batches`: a list or tuple, or something with
+        ``n_samples``, a ``sampler`` or ``dataset`` of known length, or as many batches as its ``len``, the first of
+        them the largest.
     wrong : callable, optional
         What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evaluate`.
+    group : torch.distributed.ProcessGroup, optional
+        The processes that share the work, such as ``torch.distributed.group.WORLD`` under ``torchrun``; every one
+        calls `calibrate` with its own share of the samples, such as a loader with a ``DistributedSampler``, and every
+        one gets the same Reference, which is the one of all samples in one process. What that sampler repeats to give
+        all as many is left out. For other transports see `evtkit.saliency.ranks.Ranks`.
 
     Returns
     -------
@@ -92,7 +108,8 @@ def calibrate(
     ValueError
         If an argument is out of its range; the number of samples cannot be known, or there are more than promised; a
         batch is no pair of samples and labels, or its profile has another shape or is not finite; the quantile leaves
-        nothing; or the checkpoint was made by another network, other settings or other batches.
+        nothing; the checkpoint was made by another network, other settings or other batches; or ranks had each other's
+        samples, or one of them failed.
 
     Examples
     --------
@@ -109,70 +126,163 @@ def calibrate(
     2  fc[1]           2.669   12.34    0.0098
     3  fc[0]           1.496   3.447         1  ≤ u
     """
-    check_settings(quantile, which, normalize, method, checkpoint_every)
-    bound = _count(batches, n_samples)
-    settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": bound}
+    ranks = ranks_of(group)
+    failure: Exception | None = None
+    try:
+        check_settings(quantile, which, normalize, method, checkpoint_every)
+    except ValueError as error:
+        failure = error
+    agree(ranks, failure)
+    share = share_of(ranks, batches, n_samples, _count)
+    settings = {"quantile": quantile, "which": which, "normalize": normalize, "n_samples": share.bound}
     settings |= {"reduction": model.reduction}
-    state = Checkpoint.begin(checkpoint, model, settings)
+    path = path_of_rank(checkpoint, ranks)
+    state = _begun(ranks, checkpoint, model, settings, share)
+    met = 0
+    try:
+        met = _learn(state, model, batches, share, path, checkpoint_every, wrong, progress and not ranks.rank)
+    except Exception as error:
+        failure = error
+    agree(ranks, failure)
+    if sum(ranks.all_gather(met)) % (1 << 64) != state.known:
+        raise ValueError(
+            f"the samples in the checkpoints of {checkpoint} must be among those given, with the same labels in the "
+            f"same places, got others (another order?); remove {path}, which has both"
+        )
+    check_shares(ranks, batches, state.seen, _content(state))
+    whole = _joined(state, ranks)
+    if whole.sketch is None:
+        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {whole.taken}")
+    reference = None
+    if not ranks.rank:
+        reference = Reference(
+            whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize,
+            model.reduction, n_seen=whole.taken, coverage=str(model.coverage),
+            mistakes=None if whole.mistakes is None else whole.mistakes.profiles,
+        )  # fmt: skip
+    return cast("Reference", ranks.broadcast(reference, 0))
+
+
+def _begun(
+    ranks: Ranks,
+    checkpoint: str | os.PathLike[str] | None,
+    model: SaliencyModel,
+    settings: dict[str, Any],
+    share: Share,
+) -> Checkpoint:
+    """Where this rank starts: from its checkpoint; where no rank has one, from those of another number of ranks."""
+    path = path_of_rank(checkpoint, ranks)
+    failure: Exception | None = None
+    try:
+        state = Checkpoint.begin(path, model, settings)
+    except Exception as error:
+        failure = error
+    agree(ranks, failure)
+    if path is not None and not any(ranks.all_gather(Path(path).exists())) and not ranks.rank:
+        try:
+            others = [
+                Checkpoint.joined(paths, model, settings) for paths in paths_of_others(checkpoint or "", ranks.size)
+            ]
+            if others:
+                state = max(others, key=lambda one: one.taken)
+                state.place = share.first, share.step
+                state.save(path)
+        except Exception as error:
+            failure = error
+    agree(ranks, failure)
+    state.done, state.known = ranks.broadcast((state.done, state.known), 0)
+    state.place = share.first, share.step
+    return state
+
+
+def _learn(
+    state: Checkpoint,
+    model: SaliencyModel,
+    batches: Iterable[tuple[Any, Any]],
+    share: Share,
+    path: str | os.PathLike[str] | None,
+    every: float,
+    wrong: Callable[[Any, Any], Any] | None,
+    progress: bool,
+) -> int:
+    """Take the share of one rank into its state; returns the sum of fingerprints of samples that were done already."""
+    which, normalize, quantile = (state.settings[name] for name in ("which", "normalize", "quantile"))
     skipped = state.batches
-    digest, seen, number = b"", 0, 0
+    digest, seen, number, met = b"", 0, 0, 0
     saved_at = time.monotonic()
     with (
-        _kept_if_interrupted(state, checkpoint),
-        tqdm(total=bound, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        _kept_if_interrupted(state, path),
+        tqdm(total=share.own, unit="sample", desc="calibrate", disable=None if progress else True) as bar,
+        Beside(None) as beside,
     ):
         for number, batch in enumerate(batches, start=1):
             x, y, size = _pair(batch, number)
-            seen += size
+            own = min(size, share.own - seen) if share.repeats else size
+            numbers = share.numbers(seen, own)
+            new, prints = state.is_new(numbers), _fingerprints(y, numbers)
+            met += int(prints[~new].sum())
+            seen += own
             digest = _digest(digest, y)
-            bar.update(size)
+            bar.update(own)
             if number <= skipped:
                 if number == skipped:
                     state.check(digest.hex(), seen)
                 continue
-            if seen > bound:
-                raise ValueError(f"samples must be at most as many as announced, n_samples = {bound}, got more")
-            profiles = _profiles(model, x, y, size)
-            scaled = normalized(profiles, normalize)
-            missed = None
-            if which == "correct" or state.mistakes is None or state.mistakes.wants(state.seen, size):
-                missed = _missed(model, x, y, size, wrong, needed=which == "correct")
-            state.whole = False
-            if state.mistakes is None:
-                state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
-            if missed is not None:
-                state.mistakes.update(profiles, scaled, missed, state.seen)
-                scaled = scaled[~missed] if which == "correct" else scaled
-            if len(scaled):
-                if state.sketch is None:
-                    capacity = max(2, bound - int(quantile * bound))
-                    state.sketch = TailSketch(len(model.units), min(capacity, bound), dtype=profiles.dtype)
-                state.sketch.update(scaled)
+            if seen > share.own:
+                raise ValueError(f"samples must be at most as many as announced, n_samples = {share.own}, got more")
+            if new.any():
+                profiles = _profiles(model, x, y, size)[:own][new]  # a copy: a model may use its memory again
+                scaled = normalized(profiles, normalize)
+                missed = None
+                if which == "correct" or state.mistakes is None or state.mistakes.wants(numbers[new]):
+                    missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own][new]
+                state.whole = False
+                if state.mistakes is None:
+                    state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
+                if missed is not None:
+                    state.mistakes.update(profiles, scaled, missed, numbers[new])
+                    scaled = scaled[~missed] if which == "correct" else scaled
+                if len(scaled):
+                    if state.sketch is None:
+                        capacity = max(2, share.bound - int(quantile * share.bound))
+                        state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
+                    beside.do(partial(state.sketch.update, scaled))
+                state.taken += int(np.count_nonzero(new))
+                state.labels = (state.labels + int(prints[new].sum())) % (1 << 64)
             state.batches, state.seen, state.digest = number, seen, digest.hex()
             state.whole = True
-            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_every:
-                state.save(checkpoint)
+            if path is not None and time.monotonic() - saved_at >= every:
+                beside.wait()
+                state.save(path)
                 saved_at = time.monotonic()
         bar.total = seen
         bar.refresh()
     if number < skipped:
         raise ValueError(f"batches must be those behind the checkpoint, {skipped}, got {number}")
-    if state.sketch is None:
-        raise ValueError(f"some samples must be {'usable' if which == 'all' else 'correct'}, got none of {seen}")
-    if checkpoint is not None and state.batches > skipped:
-        state.save(checkpoint)
-    tail = state.sketch.fit(quantile=quantile, method=method)
-    return Reference(
-        tail,
-        model.units,
-        quantile,
-        which,
-        normalize,
-        model.reduction,
-        n_seen=seen,
-        coverage=str(model.coverage),
-        mistakes=None if state.mistakes is None else state.mistakes.profiles,
-    )
+    if path is not None and state.batches > skipped:
+        state.save(path)
+    return met % (1 << 64)
+
+
+def _content(state: Checkpoint) -> bytes:
+    """A digest of what was learnt, by which ranks that saw the same samples are told."""
+    return blake2b(b"" if state.sketch is None else pickle.dumps(state.sketch), digest_size=16).digest()
+
+
+def _joined(state: Checkpoint, ranks: Ranks) -> Checkpoint:
+    """What all ranks have learnt, on the first of them; one at a time, for there may be many."""
+    if ranks.size == 1:
+        return state
+    whole = Checkpoint(state.settings, state.names, state.norms)
+    for rank in range(ranks.size):
+        mine = (state.sketch, state.mistakes, state.taken) if rank == ranks.rank else None
+        sketch, mistakes, taken = ranks.broadcast(mine, rank)
+        whole.taken += taken
+        if ranks.rank:  # what is joined on the first is all that counts
+            whole.sketch = sketch if whole.sketch is None else whole.sketch
+        else:
+            whole.take(sketch, mistakes)
+    return whole
 
 
 def check_settings(
@@ -252,6 +362,18 @@ def _digest(before: bytes, y: Any) -> bytes:
         return before
     labels = np.ascontiguousarray(plain(y))
     return blake2b(before + str(labels.shape).encode() + labels.tobytes(), digest_size=16).digest()
+
+
+def _fingerprints(y: Any, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each of the first samples, of its label and its number; sums of them tell other labels or places."""
+    parts = list(y.values()) if isinstance(y, Mapping) else list(y) if isinstance(y, tuple) else [y]
+    total = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for part in parts:
+        labels = np.asarray(plain(part))[: len(numbers)]
+        if labels.dtype.kind in "biuf":
+            for column in labels.reshape(len(numbers), -1)[:, :_LABELS].astype(np.float64).T + 0.0:
+                total = mixed(total + np.ascontiguousarray(column).view(np.uint64))
+    return mixed(total)
 
 
 def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.floating[Any]]:

@@ -15,6 +15,7 @@ from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -43,6 +44,14 @@ class Checkpoint:
         Batches and samples that are in it.
     digest : str
         Fingerprint of their labels.
+    taken : int
+        Samples that are in it: those seen but for what others had done, and all of those others.
+    place : tuple of int
+        Number of the first of its samples among all, and the step between them.
+    done : tuple of (first, step, n)
+        Samples that were in the checkpoints from which it was joined, by their numbers.
+    labels, known : int
+        Sums of fingerprints of labels: of all samples that are in it, and of those in `done`.
     whole : bool
         Not amid a change.
     """
@@ -55,6 +64,11 @@ class Checkpoint:
     batches: int = 0
     seen: int = 0
     digest: str = ""
+    taken: int = 0
+    place: tuple[int, int] = (0, 1)
+    done: tuple[tuple[int, int, int], ...] = ()
+    labels: int = 0
+    known: int = 0
     whole: bool = True
 
     @classmethod
@@ -85,7 +99,42 @@ class Checkpoint:
         if "mistakes.key" in arrays:
             fresh.mistakes = UsualMistakes(arrays["mistakes.profiles"], arrays["mistakes.key"])
         fresh.batches, fresh.seen, fresh.digest = found["batches"], found["seen"], found["digest"]
+        fresh.taken, fresh.labels, fresh.known = found["taken"], int(found["labels"]), int(found["known"])
+        first, step = found["place"]
+        fresh.place, fresh.done = (first, step), tuple((f, s, n) for f, s, n in found["done"])
         return fresh
+
+    @classmethod
+    def joined(cls, paths: Sequence[Path], model: SaliencyModel, settings: dict[str, Any]) -> Checkpoint:
+        """One to go on from, with another number of ranks: all that the checkpoints of the former ones have."""
+        whole = cls.begin(None, model, settings)
+        for path in paths:
+            part = cls.begin(path, model, settings)
+            whole.done = tuple(dict.fromkeys((*whole.done, *part.done, (*part.place, part.seen))))
+            whole.taken += part.taken
+            whole.labels = (whole.labels + part.labels) % (1 << 64)
+            whole.take(part.sketch, part.mistakes)
+        whole.known = whole.labels
+        return whole
+
+    def take(self, sketch: TailSketch | None, mistakes: UsualMistakes | None) -> None:
+        """Merge what another has learnt."""
+        if self.sketch is None:
+            self.sketch = sketch
+        elif sketch is not None:
+            self.sketch.merge(sketch)
+        if self.mistakes is None:
+            self.mistakes = mistakes
+        elif mistakes is not None:
+            self.mistakes.merge(mistakes)
+
+    def is_new(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which samples, by their numbers, are not done."""
+        new = np.ones(len(numbers), dtype=bool)
+        for first, step, n in self.done:
+            place, rest = np.divmod(numbers - first, step)
+            new &= (rest != 0) | (place < 0) | (place >= n)
+        return new
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Replace the file by the present state; a reader, or a killed process, sees the old one or the new one."""
@@ -95,7 +144,10 @@ class Checkpoint:
             arrays |= {f"sketch.{name}": array for name, array in stored.items()}
         if self.mistakes is not None:
             arrays |= {"mistakes.profiles": self.mistakes.profiles, "mistakes.key": self.mistakes.key}
-        progress = {"batches": self.batches, "seen": self.seen, "digest": self.digest, "sketch": values}
+        progress = {
+            "batches": self.batches, "seen": self.seen, "digest": self.digest, "sketch": values, "taken": self.taken,
+            "place": self.place, "done": self.done, "labels": str(self.labels), "known": str(self.known),
+        }  # fmt: skip
         write_arrays(path, "Checkpoint", arrays, {"settings": self.settings, **progress})
 
     def check(self, digest: str, seen: int) -> None:

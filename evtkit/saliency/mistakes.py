@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KEPT", "UsualMistakes"]
+__all__ = ["KEPT", "UsualMistakes", "mixed"]
 
 KEPT = 128
 """How many profiles calibration keeps. Memory: so many values a unit."""
@@ -35,7 +35,7 @@ class UsualMistakes:
     >>> import numpy as np
     >>> kept = UsualMistakes.none(2)
     >>> profiles = np.array([[1.0, 0.0], [5.0, 1.0], [2.0, 2.0]])
-    >>> kept.update(profiles, profiles, np.array([False, False, True]), first=0)
+    >>> kept.update(profiles, profiles, np.array([False, False, True]), np.arange(3))
     >>> kept.profiles
     array([[2., 2.],
            [5., 1.],
@@ -50,11 +50,13 @@ class UsualMistakes:
         """Nothing kept yet."""
         return cls(np.empty((0, n_units), dtype=dtype), np.empty(0))
 
-    def wants(self, first: int, n: int) -> bool:
-        """Whether any of the samples numbered from `first` would be kept if it were a mistake."""
-        return len(self.key) < KEPT or bool(np.any(_drawn(first, n) < self.key[-1]))
+    def wants(self, numbers: NDArray[np.int64]) -> bool:
+        """Whether any of the samples of such numbers would be kept if it were a mistake."""
+        return len(self.key) < KEPT or bool(np.any(_drawn(numbers) < self.key[-1]))
 
-    def update(self, profiles: NDArray[Any], kept_as: NDArray[Any], wrong: NDArray[np.bool_], first: int) -> None:
+    def update(
+        self, profiles: NDArray[Any], kept_as: NDArray[Any], wrong: NDArray[np.bool_], numbers: NDArray[np.int64]
+    ) -> None:
         """Take in a block.
 
         Parameters
@@ -63,22 +65,34 @@ class UsualMistakes:
             As they are, and normalised.
         wrong : ndarray of bool, shape (rows,)
             Which of them are mistakes.
-        first : int
-            Number of the first in the stream.
+        numbers : ndarray of int64, shape (rows,)
+            Their numbers in the stream.
         """
         with np.errstate(divide="ignore"):
-            key = np.where(wrong, _drawn(first, len(wrong)), 1.0 / np.abs(profiles).mean(axis=1, dtype=np.float64))
+            key = np.where(wrong, _drawn(numbers), 1.0 / np.abs(profiles).mean(axis=1, dtype=np.float64))
+        self._take(kept_as, key)
+
+    def merge(self, other: UsualMistakes) -> None:
+        """Take in what was kept of other samples: the same is kept then as of all in one stream."""
+        self._take(other.profiles, other.key)
+
+    def _take(self, profiles: NDArray[Any], key: NDArray[np.float64]) -> None:
         key = np.concatenate([self.key, key])
         order = np.argsort(key, kind="stable")
         mistakes = int(np.count_nonzero(key < 0.0))
         order = order[: min(KEPT, max(mistakes, _FEWEST))]
-        self.profiles = np.concatenate([self.profiles, kept_as])[order]
+        self.profiles = np.concatenate([self.profiles, profiles])[order]
         self.key = key[order]
 
 
-def _drawn(first: int, n: int) -> NDArray[np.float64]:
-    """A number in [−1, 0) for each place in the stream, by the mixing function of SplitMix64 (Steele et al. 2014)."""
-    z = (np.arange(first, first + n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+def _drawn(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A number in [−1, 0) for each place in the stream."""
+    z = mixed((numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53 - 1.0
+
+
+def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random, one for each, by the mixing function of SplitMix64 (Steele et al. 2014)."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53 - 1.0
+    return z ^ (z >> np.uint64(31))

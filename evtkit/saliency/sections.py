@@ -115,7 +115,9 @@ def ranked(ranking: UnitRanking, k: int) -> Section:
         )
     else:
         how = f"By {by}.{meaning} p is the probability of so large a saliency. Grey: at or below the threshold."
-    caption = f"Every unit, from the first layer to the last; higher is more improbable. Marked: the first {k}."
+    caption = (
+        f"Every unit, from the first layer to the last; the height is the score that ranks. Marked: the first {k}."
+    )
     shown = picture(plot.unit_depth(ranking, k).figure, caption)
     table = Table(("", "unit", "stage", value, "score", "p", above), rows, text=(1, 2), code=(1,))
     return Section("The most salient units", [Part("text", how), shown, Part("table", table)])

@@ -56,17 +56,34 @@ def check_checkpoint(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     units = check_arrays(parts[""], _CHECKPOINT)["units"]
     if ("mistakes.key" in arrays) != ("mistakes.profiles" in arrays):
         raise ValueError("wanted the kept mistakes with their keys")
-    keys(own, {"settings", "batches", "seen", "digest", "sketch"})
+    keys(own, {"settings", "batches", "seen", "digest", "sketch", "taken", "place", "done", "labels", "known"})
     keys(own["settings"], (), own["settings"])
     integer(own["batches"], "batches")
     integer(own["seen"], "seen")
     text(own["digest"], "digest")
+    integer(own["taken"], "taken")
+    for name in ("labels", "known"):
+        if not (text(own[name], name).isascii() and own[name].isdigit() and len(own[name]) <= 20):
+            raise ValueError(f"{name} is {own[name]!r:.60}")
+    _check_place(own["place"], 2)
+    if type(own["done"]) is not list:
+        raise ValueError(f"done is {own['done']!r:.60}")
+    for part in own["done"]:
+        _check_place(part, 3)
     if own["sketch"] is None:
         keys(parts["sketch."], ())
         return
     check_sketch(parts["sketch."], own["sketch"], "sketch.")
     if parts["sketch."]["sketch.count"].shape != units:
         raise ValueError("wanted a sketch of one channel a unit")
+
+
+def _check_place(place: Any, length: int) -> None:
+    """The number of a first sample, the step to the next, and how many, if that belongs to it."""
+    if type(place) is not list or len(place) != length:
+        raise ValueError(f"a place among the samples is {place!r:.60}")
+    for value, low in zip(place, (0, 1, 0), strict=False):
+        integer(value, "a place among the samples", low)
 
 
 def _split(arrays: Mapping[str, NDArray[Any]], first: str, second: str) -> dict[str, dict[str, NDArray[Any]]]:

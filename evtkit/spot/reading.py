@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from evtkit._common.checks import real_array
-from evtkit._common.files import read_json, write_json
+from evtkit._common.files import json_from_bytes, json_to_bytes, read_json, write_json
 from evtkit._common.frames import check_names, frame_labels, like
 from evtkit.fit import FitStatus
 from evtkit.spot.events import Events
@@ -204,6 +204,15 @@ class Detector:
     def load(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Self:
         """Read what `save` wrote. Raises ValueError if the file is anything else."""
         return cls.from_dict(read_json(path, cls.__name__), str(path), n_threads=n_threads)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes, as bytes: the state of a key in a stream engine or a broker."""
+        return json_to_bytes(type(self).__name__, self.to_dict())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, n_threads: int | None = None) -> Self:
+        """Read what `to_bytes` made. Raises ValueError if it is anything else."""
+        return cls.from_dict(json_from_bytes(data, cls.__name__), "data", n_threads=n_threads)
 
     def to_dict(self) -> dict[str, Any]:
         """All that `save` writes, of numbers, lists and dicts: to be a part of larger files. It must be fitted."""

@@ -20,6 +20,8 @@ from evtkit.intervals import Inference, Interval
 from evtkit.predictive import Predictive
 from evtkit.ranking import Channels, rank
 from evtkit.tail.empirical import Body
+from evtkit.tail.joining import joined
+from evtkit.tail.labelled import VARIABLES, dataset
 from evtkit.tail.notes import advice
 from evtkit.tail.stored import check_tail
 
@@ -522,6 +524,50 @@ class Tail(Inference, Result):
     def _with_notes(self, head: str) -> str:
         notes = self.notes if len(self) <= _ADVISED else ()
         return "\n".join([head, *(f"  note: {line}" for line in notes)])
+
+    # -- other forms ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def concat(cls, tails: Sequence[Tail]) -> Tail:
+        """One tail of the channels of several, in their order.
+
+        Dates and samples stay where they are the same, or as long, in all.
+
+        Raises
+        ------
+        ValueError
+            If there is none, they differ in side or method, only some have names, or a name stands in two.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from evtkit import Tail, fit_tail
+        >>> x = np.random.default_rng(0).standard_exponential((500, 3))
+        >>> parts = Tail.concat([fit_tail(x[:, :1]), fit_tail(x[:, 1:])])
+        >>> bool(np.all(parts.xi == fit_tail(x).xi))
+        True
+        """
+        return cls(**joined(list(tails)))
+
+    def to_dataset(self, dim: str = "channel", *, units: str | None = None) -> Any:
+        """The tail as an `xarray.Dataset`, with names, units and flags after the CF conventions; needs xarray.
+
+        `evtkit.interop.xarray.to_tail` is the way back, and its other functions work on the Dataset. The sample is not
+        in it.
+
+        Parameters
+        ----------
+        dim : str
+            Name of the dimension that the channels run along; their names, if they have any, become its coordinate.
+        units : str, optional
+            Units of the data, such as "mm d-1".
+        """
+        many = self.threshold.ndim > 0
+        arrays = {name: getattr(self, name) for name in VARIABLES}
+        coords = {dim: self.names} if self.names is not None else {}
+        per_year = None if self.dates is None else self.dates.per_year
+        attrs = {"side": self.side, "method": self.method, "observations_per_year": per_year}
+        return dataset(arrays, [dim] if many else [], coords, attrs, units)
 
     # -- files ---------------------------------------------------------------------------------------------------------
 

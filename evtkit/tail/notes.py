@@ -72,14 +72,22 @@ def advice(
         lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): {ranks}",
         f"no tail to rely on: {ranks}",
     )
-    apart = "stood apart and were left out"
-    note(left_out > 0, lambda c: f"{left_out[c]:,} observations {apart}", f"observations {apart}")
+    kept = "clean=False (--no-clean) keeps them"
+    note(
+        left_out > 0,
+        lambda c: (
+            f"{_observations(left_out[c])} stood apart and {'was' if left_out[c] == 1 else 'were'} left out; {kept}"
+        ),
+        f"observations stood apart and were left out; {kept}",
+    )
     if ordered is not None and len(n) <= _MANY:
         hidden = _standing_apart(ordered[0], left_out)
         heavier = "make the tail too heavy; clean=True (--clean) leaves them out"
         note(
             hidden > 0,
-            lambda c: f"{hidden[c]:,} observations stand apart: if of another kind, they {heavier}",
+            lambda c: (
+                f"{_observations(hidden[c])} stand{'s' * int(hidden[c] == 1)} apart: if of another kind, they {heavier}"
+            ),
             f"some observations stand apart: if of another kind, they {heavier}",
         )
     far = "far levels rest on the prior"
@@ -116,6 +124,10 @@ def advice(
             f"{p:g} lies far out for their number of observations: it rests on the model",
         )
     return tuple(_line(where, one, many, names) for where, one, many in found)
+
+
+def _observations(count: int) -> str:
+    return f"{count:,} observation{'s' * int(count != 1)}"
 
 
 def _standing_apart(sample: NDArray[Any], left_out: Int) -> Int:

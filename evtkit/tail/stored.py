@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Bool, Float, Int
 
-__all__ = ["METHOD_NAMES", "check_sketch", "check_tail", "matches"]
+__all__ = ["METHOD_NAMES", "check_rows", "check_settings", "check_sketch", "check_summary", "check_tail", "matches"]
 
 METHOD_NAMES = ("mle", "pwm", "zhang-stephens", "moments", "spot-script")
 """Those of `evtkit.estimators.METHODS`, which loads compiled code."""
@@ -51,7 +51,7 @@ _TAIL = {
 }
 
 _SKETCH = {
-    "largest": Array("f4 f8", "channels kept", nan=True),
+    "largest": Array("f4 f8", "kept"),
     "count": Array("i8", "channels", low=0, high=MANY),
     "nonfinite_count": Array("i8", "channels", low=0, high=MANY),
     "moments": Array("i8", "channels numbers", low=-MANY, high=MANY),
@@ -157,36 +157,57 @@ def check_sketch(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "
     """Refuse what no TailSketch was saved as: its arrays, whose names begin with a prefix, and its settings."""
     sizes = check_arrays(arrays, _SKETCH, prefix)
     keys(words, {"capacity", "nonfinite"})
-    capacity = integer(words["capacity"], "capacity", 1)
-    text(words["nonfinite"], "nonfinite", ("raise", "count"))
+    capacity = check_settings(words)
     one = {name: arrays[prefix + name] for name in _SKETCH if prefix + name in arrays}
-    largest, count, low = one["largest"], one["count"], one["minimum"]
     _must(sizes["channels"][0] > 0, "there is no channel")
-    _must(low.dtype == largest.dtype, "minimum and largest differ in dtype")
-    _check_ascending(largest, count)
-    known = ~np.isnan(largest)
-    kept = np.count_nonzero(known, axis=1)
-    _must(bool(np.all(kept == np.minimum(count, capacity))), "not as many values are kept as there should be")
-    _must(bool(np.all((count > 0) == np.isfinite(low))), "a channel has no minimum")
+    check_rows(one["largest"], one["count"], capacity)
+    check_summary(one["largest"], one["count"], capacity, one["moments"], one["minimum"])
+
+
+def check_settings(words: Mapping[str, Any]) -> int | None:
+    """The capacity, after it and the treatment of what is not finite were looked at."""
+    text(words["nonfinite"], "nonfinite", ("raise", "count"))
+    return None if words["capacity"] is None else integer(words["capacity"], "capacity", 1, 1 << 30)
+
+
+def check_rows(largest: NDArray[Any], count: Int, capacity: int | None) -> None:
+    """The kept values of the channels, one behind the other, ascending, as many as there should be."""
+    kept = count if capacity is None else np.minimum(count, capacity)
+    _must(
+        bool(np.all(kept <= len(largest))) and int(kept.sum()) == len(largest),
+        "not as many values are kept as there should be",
+    )
+    first = np.zeros(len(largest), dtype=bool)
+    first[(np.cumsum(kept) - kept)[kept > 0]] = True
+    _must(bool(np.all(first[1:] | (largest[1:] >= largest[:-1]))), "the largest values are not in ascending order")
+
+
+def check_summary(largest: NDArray[Any], count: Int, capacity: int | None, moments: Int, minimum: NDArray[Any]) -> None:
+    """Moments and minima that go with the values kept."""
+    kept = count if capacity is None else np.minimum(count, capacity)
+    _must(minimum.dtype == largest.dtype, "minimum and largest differ in dtype")
+    seen = count > 0
+    _must(bool(np.all(seen == np.isfinite(minimum))), "a channel has no minimum")
+    stop = np.cumsum(kept)[seen]
+    x, n, low = largest.astype(np.float64), kept[seen], minimum[seen].astype(np.float64)
+    least, most = x[stop - n], x[stop - 1]
+    _must(bool(np.all((low == least) | ((low < least) & (count > kept)[seen]))), "a minimum is not the smallest value")
     with np.errstate(all="ignore"):
-        least = np.where(known, largest, np.inf).min(axis=1, initial=np.inf)
-        most = np.where(known, largest, -np.inf).max(axis=1, initial=-np.inf).astype(np.float64)
-        _must(
-            bool(np.all((low == least) | ((low < least) & (count > capacity)))), "a minimum is not the smallest value"
-        )
-        seen = count > 0
-        reach = np.maximum(np.abs(low.astype(np.float64)), np.abs(most))
-        _check_state(one["moments"], np.where(seen, reach, 0.0))
-        mean, variance = mean_and_variance(one["moments"], count)
+        reach = np.maximum(np.abs(low), np.abs(most))
+        every = np.zeros(len(count))
+        every[seen] = reach
+        _check_state(moments, every)
+        mean, variance = (a[seen] for a in mean_and_variance(moments, count))
         room = _CLOSE * reach
-        between = (mean >= low - room) & (mean <= most + room)
-        _must(bool(np.all(between | ~seen)), "a mean is not between the extremes")
-        squares = variance * np.maximum(count - 1, 1)
-        _must(bool(np.all((squares >= 0.0) | ~seen)), "a variance is negative")
-        spread = count * (0.5 * (most - low)) ** 2  # at the most (Popoviciu 1935)
-        _must(bool(np.all((squares <= spread * (1.0 + _CLOSE) + room**2) | ~seen | ~np.isfinite(squares))),
+        _must(bool(np.all((mean >= low - room) & (mean <= most + room))), "a mean is not between the extremes")
+        total = count[seen]
+        squares = variance * np.maximum(total - 1, 1)
+        _must(bool(np.all(squares >= 0.0)), "a variance is negative")
+        spread = total * (0.5 * (most - low)) ** 2  # at the most (Popoviciu 1935)
+        _must(bool(np.all((squares <= spread * (1.0 + _CLOSE) + room**2) | ~np.isfinite(squares))),
               "a variance is more than the extremes allow")  # fmt: skip
-        _check_moments(np.where(known, largest, 0.0), known, mean, squares, seen & (count == kept), room)
+        if n.size:
+            _check_moments(x, stop - n, n, mean, squares, total == n, room)
 
 
 def _check_state(state: Int, reach: Float) -> None:
@@ -197,13 +218,12 @@ def _check_state(state: Int, reach: Float) -> None:
     _must(bool(np.all((low >= 0) & (low < 1 << 40))), "moments are not in their form")
 
 
-def _check_moments(x: Float, known: Bool, mean: Float, squares: Float, whole: Bool, room: Float) -> None:
+def _check_moments(x: Float, first: Int, number: Int, mean: Float, squares: Float, whole: Bool, room: Float) -> None:
     """Mean and sum of squares of the channels whose observations are all there."""
-    number = np.count_nonzero(known, axis=1)
-    exact = x.sum(axis=1, dtype=np.float64) / number
+    exact = np.add.reduceat(x, first) / number
     _must(matches(mean[whole], exact[whole], room[whole]), "a mean is not that of the values")
-    off = np.where(known, x - exact[:, None], 0.0)
-    total = (off * off).sum(axis=1)
+    off = x - np.repeat(exact, number)
+    total = np.add.reduceat(off * off, first)
     _must(
         matches(squares[whole], total[whole], 1e-9 * (number * room**2 / _CLOSE)[whole]),
         "a variance is not that of the values",

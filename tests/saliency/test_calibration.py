@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
-from evtkit import fit_tail
+from evtkit import TailSketch, fit_tail
 from evtkit.saliency import Batches, Reference, calibrate
 from evtkit.saliency.toy import Toy, samples
 
@@ -213,3 +214,57 @@ class Broken(Toy):
 def test_bad_input_is_refused(net, batches, options, message):
     with pytest.raises(ValueError, match=message):
         calibrate(net, batches, progress=False, **options)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_model_may_use_its_memory_again(threads, monkeypatch):
+    monkeypatch.setenv("EVTKIT_NUM_THREADS", threads)
+
+    class Thrifty(Toy):
+        memory = np.empty((50, 12))
+
+        def profile(self, x, y):
+            self.memory[:] = super().profile(x, y)
+            return self.memory
+
+    batches = Batches(*samples(500), 50)
+    for normalize in (None, "sample"):
+        options = {"normalize": normalize, "progress": False}
+        assert same(calibrate(Toy(), batches, **options), calibrate(Thrifty(), batches, **options))
+
+
+def test_the_next_batch_is_profiled_while_the_last_is_sketched(monkeypatch):
+    monkeypatch.setenv("EVTKIT_NUM_THREADS", "2")
+    profiling = [threading.Event() for _ in range(4)]
+    update = TailSketch.update
+
+    class Watched(Toy):
+        calls = 0
+
+        def profile(self, x, y):
+            if self.calls < len(profiling):
+                profiling[self.calls].set()
+            self.calls += 1
+            return super().profile(x, y)
+
+    def waiting(sketch, block):
+        assert next(after).wait(60)  # for ever, if the sketch held up the next batch
+        update(sketch, block)
+
+    after = iter([*profiling[1:], profiling[-1]])
+    monkeypatch.setattr(TailSketch, "update", waiting)
+    one = calibrate(Watched(), Batches(*samples(200), 50), progress=False)
+    monkeypatch.undo()
+    assert same(one, calibrate(Toy(), Batches(*samples(200), 50), progress=False))
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_what_the_sketch_refuses_is_raised(threads, monkeypatch):
+    monkeypatch.setenv("EVTKIT_NUM_THREADS", threads)
+
+    class Broken(Toy):
+        def profile(self, x, y):
+            return np.full_like(super().profile(x, y), np.nan)
+
+    with pytest.raises(ValueError, match="finite"):
+        calibrate(Broken(), Batches(*samples(200), 200), normalize=None, progress=False)

@@ -129,6 +129,28 @@ def test_depth_picture_marks_the_first_units_and_those_beyond_every_endpoint(ref
     assert {text.get_text() for text in ax.texts} == {"layer1", "fc"}
 
 
+@pytest.mark.parametrize("by", ["impact", "pot", "zscore", "excess", "gradient", "random"])
+@pytest.mark.parametrize("several", [True, False])
+def test_depth_picture_draws_the_score_that_ranks(reference, by, several):
+    profiles = Toy().profile(*samples(20, seed=6))
+    ranking = reference.rank(profiles if several else profiles[0], by, rng=0)
+    points = plot.unit_depth(ranking, 5).findobj(matplotlib.collections.PathCollection)
+    height = dict(np.concatenate([p.get_offsets() for p in points]).tolist())
+    in_order = [height[unit] for unit in ranking.order.tolist() if unit in height]
+    assert len(in_order) == np.count_nonzero(~np.isneginf(ranking.score))
+    assert in_order == sorted(in_order, reverse=True)
+
+
+def test_repair_picture_has_the_winners_band(results):
+    means = results.means
+    for row, repair in zip(np.split(np.array(plot.repair_curves(results).axes), 2), results.curves, strict=True):
+        (band,) = row[2].collections
+        some = (means["repair"] == repair) & (means["by"] == max(
+            results.by, key=lambda name: means["corrected"][(means["repair"] == repair) & (means["by"] == name)].max()
+        ))  # fmt: skip
+        assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(100 * means["corrected_high"][some].max())
+
+
 def test_pictures_draw_where_they_are_told_and_leave_pyplot_alone(reference, ranking, results):
     from matplotlib.figure import Figure
 

@@ -136,11 +136,12 @@ def test_kept_mistakes_are_drawn_evenly_and_the_same_in_whatever_batches():
     profiles = np.arange(2000.0)[:, None] * np.ones(3)
     wrong = rng.random(2000) < 0.3
     one, other = UsualMistakes.none(3), UsualMistakes.none(3)
-    one.update(profiles, profiles, wrong, 0)
+    one.update(profiles, profiles, wrong, np.arange(2000))
     for start in range(0, 2000, 77):
         rows = slice(start, start + 77)
-        if other.wants(start, len(wrong[rows])):
-            other.update(profiles[rows], profiles[rows], wrong[rows], start)
+        numbers = np.arange(2000)[rows]
+        if other.wants(numbers):
+            other.update(profiles[rows], profiles[rows], wrong[rows], numbers)
     assert np.array_equal(one.profiles, other.profiles)
     kept = one.profiles[:, 0].astype(int)
     assert len(kept) == len(set(kept)) == KEPT
@@ -148,9 +149,23 @@ def test_kept_mistakes_are_drawn_evenly_and_the_same_in_whatever_batches():
     assert 400 <= np.count_nonzero(kept < 1000) * 2000 // KEPT <= 1600
 
 
+@pytest.mark.parametrize("few", [0.004, 0.02, 0.3])
+def test_what_parts_keep_joined_is_what_the_whole_keeps(few):
+    rng = np.random.default_rng(1)
+    profiles = rng.random((2000, 3))
+    wrong = rng.random(2000) < few
+    whole, parts = UsualMistakes.none(3), [UsualMistakes.none(3) for _ in range(4)]
+    whole.update(profiles, profiles, wrong, np.arange(2000))
+    for i, part in enumerate(parts):
+        part.update(profiles[i::4], profiles[i::4], wrong[i::4], np.arange(i, 2000, 4))
+    for part in parts[1:]:
+        parts[0].merge(part)
+    assert np.array_equal(parts[0].profiles, whole.profiles)
+
+
 def test_where_mistakes_are_few_the_least_sure_right_samples_stand_in():
     profiles = np.arange(100.0)[:, None] * np.ones(2)
     kept = UsualMistakes.none(2)
-    kept.update(profiles, profiles, np.arange(100) < 5, 0)
+    kept.update(profiles, profiles, np.arange(100) < 5, np.arange(100))
     assert sorted(kept.profiles[:5, 0]) == [0, 1, 2, 3, 4]
     assert kept.profiles[5:, 0].tolist() == list(range(99, 72, -1))

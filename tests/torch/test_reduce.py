@@ -4,7 +4,7 @@ import networks
 import numpy as np
 import pytest
 import torch
-from evtkit_torch import Block, TorchModel
+from evtkit_torch import Block, TorchModel, products
 from evtkit_torch import reduce as reduce_module
 from evtkit_torch.reduce import Workspace, lane_sums, row_sums
 from hypothesis import given, settings
@@ -73,3 +73,29 @@ def test_lane_sums_are_in_float32_for_half_precision():
     use = Use(torch.empty(2, 5), a, g, {})
     got = lane_sums([linear], [use], 3, 2, "mean-abs", Workspace(1))
     assert_close(got, torch.einsum("nto,nti->noi", g.float(), a.float()).abs().sum(2), 4 * 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("shape", "features"), [
+    ((3, 8, 40, 37), 0), ((2, 9000, 2, 1), 0), ((3, 8, 40, 37), "last"), ((4, 33, 300), 1), ((2, 5, 7, 600), 1),
+    ((2, 50, 20, 30), 2),
+])  # fmt: skip
+def test_one_pass_over_products_is_what_five_are(shape, features, dtype, monkeypatch):
+    torch.manual_seed(0)
+    y, g = (torch.randn(shape, dtype=dtype) for _ in range(2))
+    if features == "last":
+        y = y.to(memory_format=torch.channels_last)
+    bias = torch.randn(shape[1] if features in (0, "last") else shape[-features:], dtype=dtype)
+
+    def take():
+        if features in (0, "last"):
+            return products.channel_products(y, g, bias, Workspace(8))
+        return products.row_products(y, g, bias, features, Workspace(8))
+
+    quick = take()
+    assert quick[0].dtype == torch.float64  # what is compiled adds up in double precision
+    monkeypatch.setattr(products, "one_pass", lambda kind: None)
+    for ours, plain in zip(quick, take(), strict=True):
+        assert ours.shape == plain.shape
+        bound = torch.finfo(dtype).eps * quick[1] * 64
+        assert ((ours - plain).abs() <= bound).all()

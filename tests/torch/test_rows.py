@@ -288,3 +288,64 @@ def test_a_scale_whose_positions_cancel_raises_no_alarm():
     net = TorchModel(model, units=("filters", "channels"))
     net.profile(x, y)
     assert not net.coverage.slow
+
+
+class Counted(nn.Module):
+    """Picks by what never changes, by what the samples hold, or by both."""
+
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.register_buffer("kinds", torch.arange(8) % 2)
+        self.register_buffer("order", torch.tensor([2, 0, 3, 1]))
+        self.how = how
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return self.head(torch.tanh(self.second(self.how(self, x))).mean(1))
+
+
+def _through_a_view(net, x):
+    empty = torch.zeros(len(x), 4, 6, dtype=x.dtype)
+    empty.view(len(x), 4, 6).copy_(x)
+    return empty[x[:, 0, 0].argsort()][x[:, 0, 0].argsort().argsort()]
+
+
+PICKS = {
+    "a table's rows": (lambda n, x: x + n.kinds.expand(len(x), -1).gather(1, n.order.expand(len(x), -1))[..., None], 1),
+    "fixed order": (lambda n, x: x[:, n.order], 1),
+    "whether a mask is full": (lambda n, x: x if bool((n.kinds >= 0).all()) else -x, 1),
+    "places counted here": (lambda n, x: x[torch.arange(len(x)).flip(0)].flip(0), 1),
+    "sorted samples": (lambda n, x: x[x[:, 0, 0].argsort()][x[:, 0, 0].argsort().argsort()], 2),
+    "written through a view": (_through_a_view, 2),
+    "sorted tokens": (lambda n, x: x.gather(1, x[..., :1].argsort(1).expand_as(x)), 2),
+}
+
+
+@pytest.mark.parametrize("how", PICKS)
+def test_only_what_samples_hold_can_move_rows(how, monkeypatch):
+    pick, passes = PICKS[how]
+    model = Counted(pick).double().eval()
+    net = TorchModel(model, units="rows")
+    for seed in range(3):
+        x, y = (
+            torch.randn(5, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)),
+            torch.arange(5) % 3,
+        )
+        right = want(model, net, x, y)
+        seen = []
+        monkeypatch.setattr(torch.Tensor, "backward", _counting(torch.Tensor.backward, seen))
+        got = net.profile(x, y)
+        monkeypatch.undo()
+        np.testing.assert_allclose(got, right, rtol=1e-10, atol=1e-10 * np.abs(right).max())
+    assert len(seen) == passes
+    assert not net.coverage.slow
+
+
+def _counting(backward, seen):
+    def counted(*args, **options):
+        seen.append(1)
+        return backward(*args, **options)
+
+    return counted

@@ -273,3 +273,72 @@ def test_single_precision_is_right_to_rounding(seed):
     error = np.abs(single - double)
     assert (error > 0).any()
     assert (error <= 100 * np.finfo(np.float32).eps * (summed + products)).all()
+
+
+class Packed(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(5, 3)
+
+    def forward(self, x):
+        lengths = 1 + torch.arange(len(x)) % x.shape[1] if len(x) > 1 else torch.ones(1, dtype=torch.long)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        out, _ = nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=True, total_length=x.shape[1])
+        return self.head(out[:, 0])
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_packed_sequences_are_slow_and_exact(layer):
+    torch.manual_seed(0)
+    model = Packed(layer(4, 5, batch_first=True)).double().eval()
+    x, y = torch.randn(1, 3, 4, dtype=torch.float64).repeat(3, 1, 1), [0, 1, 2]
+    x = x + torch.arange(3)[:, None, None]
+    net = TorchModel(model, units="cells")
+    got = net.profile(x, y)
+    loss = functional.cross_entropy(model(x), torch.tensor(y), reduction="none")
+    weights = [model.layer.weight_ih_l0, model.layer.weight_hh_l0]
+    for i in range(3):
+        slopes = torch.autograd.grad(loss[i], weights, retain_graph=True)
+        parts = [(w * s).sum(1).view(-1, 5).sum(0) for w, s in zip(weights, slopes, strict=True)]
+        np.testing.assert_allclose(got[i], sum(parts).detach(), rtol=1e-10, atol=1e-12)
+    assert {part.parameter for part in net.coverage.slow} == {"layer.weight_ih_l0", "layer.weight_hh_l0"}
+
+
+class Mapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(torch.func.vmap(lambda one: torch.tanh(self.layer(one)))(x))
+
+
+class Energy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.energy, self.head = nn.Linear(4, 5), nn.Linear(5, 1), nn.Linear(4, 3)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            z = x.detach().requires_grad_()
+            energy = self.energy(torch.tanh(self.layer(z))).sum()
+            (slope,) = torch.autograd.grad(energy, z, create_graph=True)
+        return self.head(slope)
+
+
+@pytest.mark.parametrize("network", [Mapped, Energy])
+def test_what_cannot_be_followed_is_slow_and_exact(network):
+    torch.manual_seed(0)
+    model = network().double().eval()
+    x, y = torch.randn(4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    net = TorchModel(model, units="rows")
+    with pytest.warns(UserWarning, match="cannot be followed"):
+        got = net.profile(x, y)
+    loss = functional.cross_entropy(model(x), y, reduction="none")
+    for i in range(4):
+        (slope,) = torch.autograd.grad(loss[i], [model.layer.weight], retain_graph=True)
+        np.testing.assert_allclose(got[i, :5], (model.layer.weight * slope).sum(1).detach(), rtol=1e-9, atol=1e-12)
+    assert net.coverage.slow
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the network's own errors stay its own
+        TorchModel(model, units="rows").profile(x[:, :3], y)
+    assert not TorchModel(model, units="rows").coverage.slow

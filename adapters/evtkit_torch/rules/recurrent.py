@@ -21,7 +21,7 @@ State = tuple[Tensor, ...]
 
 def is_packed(args: Sequence[Any]) -> bool:
     """Whether a call is of packed sequences, which are left to torch."""
-    return not (len(args) == 9 and isinstance(args[2], (list, tuple)))
+    return len(args) < 4 or isinstance(args[3], (list, tuple))  # the weights come after sizes of batches and the state
 
 
 def _lstm_step(x: Tensor, state: State, hidden: Callable[[Tensor], Tensor]) -> State:

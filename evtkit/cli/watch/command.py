@@ -104,7 +104,7 @@ def watch_command(
       evtkit watch latency.csv --backtest -c p99 --picture p99.png
     """  # noqa: D301
     from evtkit.cli.watch import summary
-    from evtkit.cli.watch.lines import Lines, open_file
+    from evtkit.cli.watch.lines import Lines, Position, open_file
     from evtkit.cli.watch.lock import locked
     from evtkit.cli.watch.outputs import Executor
     from evtkit.cli.watch.rows import RowReader
@@ -143,7 +143,7 @@ def watch_command(
         view = stack.enter_context(_view(name, live=live, json=json_))
         outputs = Executor(program, view.note) if program else None
         lines = Lines(stream, file, follow=follow, partial=not (state or follow), note=view.note)
-        if watch is not None and not piped and watch.position.size:
+        if watch is not None and not piped and watch.position != Position():
             _resume(lines, watch, file, view)
         reader = RowReader(
             lines, name, view.note if malformed == "skip" else None, watch.header if watch else None,
@@ -178,22 +178,12 @@ def watch_command(
 
 def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
     """Go on where the rows seen end: in the file, in the one that rotation renamed, or at the start of a new one."""
-    if lines.resume(watch.position):
-        return
-    from evtkit.cli.watch.lines import Lines as Others
-    from evtkit.cli.watch.lines import rotated
-
-    data = b""
-    for path in rotated(file):
-        with path.open("rb") as stream:
-            if Others(stream, str(path)).resume(watch.position):
-                lines.read_first(stream.read() + data)
-                view.note(f"{plain(file)} was rotated; reading the rest of {plain(str(path))} first")
-                return
-            data = stream.read() + data
-    view.note(
-        f"{plain(file)} is not the file whose {watch.position.lines:,} lines were seen; reading it from its beginning"
-    )
+    found = lines.go_on(watch.position)
+    if found is None:
+        seen = f"{watch.position.lines:,} lines"
+        view.note(f"{plain(file)} is not the file whose {seen} were seen; reading it from its beginning")
+    elif found != file:
+        view.note(f"{plain(file)} was rotated; reading the rest of {plain(found)} first")
 
 
 def _calibrated(

@@ -6,7 +6,7 @@ import os
 import select
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +25,27 @@ _ROTATIONS = 9  # files of older lines that are looked at
 
 @dataclass(frozen=True)
 class Position:
-    """How much of a file has been read: so many whole lines, with their size in bytes and checksum (CRC-32)."""
+    """How much of a file has been read: so many whole lines, with their size in bytes and checksum (CRC-32).
+
+    Files may begin alike, with a header, so it is also known which file rotation had made last when this one was begun:
+    its number on the disk, and when it was written; both 0 if there was none.
+    """
 
     lines: int = 0
     size: int = 0
     checksum: int = 0
+    older: int = 0
+    written: int = 0
 
     def after(self, data: bytes) -> Position:
         """The position behind these whole lines."""
-        return Position(self.lines + data.count(b"\n"), self.size + len(data), zlib.crc32(data, self.checksum))
+        checksum = zlib.crc32(data, self.checksum)
+        return replace(self, lines=self.lines + data.count(b"\n"), size=self.size + len(data), checksum=checksum)
+
+    def has_seen(self, path: Path) -> bool:
+        """Whether rotation had made this file already."""
+        found = path.stat()
+        return found.st_ino == self.older or found.st_mtime_ns < self.written
 
 
 class Lines:
@@ -79,12 +91,16 @@ class Lines:
         self._tail = b""  # the bytes before the place that was reached
         self._ahead = b""  # of another file, read before this one
         self._missing = False
-        self.position = Position()
+        self._position = self._behind = self._start = _start_of(name)
         try:
             self._handle: int | None = stream.fileno()
         except OSError:  # bytes
             self._handle = None
-        self._older = _newest_rotated(name) if follow else None  # when the file was opened
+
+    @property
+    def position(self) -> Position:
+        """Behind the lines that were read; in an older file while there is more of it to be read first."""
+        return self._behind if self._ahead else self._position
 
     @property
     def ended(self) -> bool:
@@ -98,7 +114,7 @@ class Lines:
 
     def resume(self, position: Position) -> bool:
         """Go behind what was read before, if it is still there; else stay at the beginning."""
-        reached = Position()
+        reached = replace(position, lines=0, size=0, checksum=0)
         while reached.size < position.size:
             data = self._stream.read(min(1 << 22, position.size - reached.size))
             if not data:
@@ -109,12 +125,28 @@ class Lines:
             self._stream.seek(0)
             self._tail = b""
             return False
-        self.position = position
+        self._position = position
         return True
 
-    def read_first(self, data: bytes) -> None:
-        """Read these lines before those of the file: what was left of the one that had its name before."""
-        self._ahead = data[: data.rfind(b"\n") + 1]
+    def go_on(self, position: Position) -> str | None:
+        """Go behind what was read before, in this file or in one that rotation made of it; which one, if there is one.
+
+        What is left of an older one, and all of those between, is read first.
+        """
+
+        def is_this(other: BinaryIO) -> bool:
+            other.seek(0)
+            return Lines(other, "").resume(position)
+
+        since = self._rotated_since(position)
+        if not since and self.resume(position):
+            return self._name
+        self._behind = position
+        paths = rotated(self._name) if position.size > _FINGERPRINT else since
+        found = self._read_rotated(is_this, position.size, paths, len(since))
+        if found is None and since and self.resume(position):
+            return self._name
+        return found
 
     def read(self, timeout: float) -> list[str]:
         """The whole lines that are there, or that arrive within so many seconds; none of them at the end."""
@@ -129,11 +161,11 @@ class Lines:
         if self._follow and not self._tail and self._missed_one():
             return self.read(0.0)
         if self._follow and self._was_cut():
-            if self._read_rotated(self._holds_what_was_read):
-                self._open_again()  # what was cut may have been renamed since
+            since = self._copied_since_begun()
+            self._read_rotated(self._holds_what_was_read, self._position.size, since, len(since))
             self._begin_again(f"{self._name} was cut and filled anew; reading it from its beginning")
             return self.read(0.0) if self._ahead else []
-        data: bytes = self._stream.read1(_AT_ONCE)
+        data: bytes = getattr(self._stream, "read1", self._stream.read)(_AT_ONCE)
         if not data and self._follow:
             if not self._changed_file():
                 time.sleep(min(timeout, 0.1))
@@ -152,7 +184,7 @@ class Lines:
         """Give back so many of the lines that were read last: they are read again."""
         pieces = self._last.split(b"\n")
         size = sum(len(piece) + 1 for piece in pieces[: len(pieces) - 1 - count])
-        self._back, self.position = self._last[size:], self._before.after(self._last[:size])
+        self._back, self._position = self._last[size:], self._before.after(self._last[:size])
 
     def _take(self, data: bytes) -> list[str]:
         """These whole lines."""
@@ -163,10 +195,11 @@ class Lines:
             data = line[:LONGEST] + f"… ({size} bytes)".encode() + cut + others
             checksum = zlib.crc32(line[LONGEST:] + cut, self._checksum)
             self._last, self._too_long = others, 0
-            self._before = Position(self.position.lines + 1, self.position.size + size + 1, checksum)
-            self.position = self._before.after(others)
+            lines, start = self._position.lines + 1, self._position.size
+            self._before = replace(self._position, lines=lines, size=start + size + 1, checksum=checksum)
+            self._position = self._before.after(others)
         else:
-            self._last, self._before, self.position = data, self.position, self.position.after(data)
+            self._last, self._before, self._position = data, self._position, self._position.after(data)
         text = data.decode(errors="replace")
         return (text.replace("\r\n", "\n") if b"\r" in data else text)[:-1].split("\n")
 
@@ -174,7 +207,7 @@ class Lines:
         """Forget a part of a line that is too long."""
         self._rest = self._rest[:LONGEST]
         if not self._too_long:
-            self._checksum = zlib.crc32(self._rest, self.position.checksum)
+            self._checksum = zlib.crc32(self._rest, self._position.checksum)
         self._checksum = zlib.crc32(data, self._checksum)
         self._too_long += len(data)
 
@@ -188,33 +221,60 @@ class Lines:
         """Whether the file no longer has what was read of it, being shorter or another one in the same place."""
         if self._handle is None:
             return False
-        place = self.position.size + len(self._rest) + self._too_long
+        place = self._position.size + len(self._rest) + self._too_long
         if os.fstat(self._handle).st_size < place:
             return True
         if os.name == "nt" or not self._tail:
             return False
-        return os.pread(self._handle, len(self._tail), place - len(self._tail)) != self._tail
+        if os.pread(self._handle, len(self._tail), place - len(self._tail)) != self._tail:
+            return True
+        if place > _FINGERPRINT:
+            return False
+        return any(map(self._is_copy, self._copied_since_begun()))  # a file may begin as the last one began
+
+    def _is_copy(self, path: Path) -> bool:
+        """Whether a file that rotation made is another one than this, with what was read of it."""
+        try:
+            with path.open("rb") as other:
+                return self._holds_what_was_read(other)
+        except OSError:
+            return False
+
+    def _rotated_since(self, position: Position) -> list[Path]:
+        """The files that rotation has made since the file of this position was begun, the newest first."""
+        since = []
+        for path in rotated(self._name):
+            try:
+                if position.has_seen(path):
+                    break
+            except OSError:  # is being renamed
+                return []
+            since.append(path)
+        return since
+
+    def _copied_since_begun(self) -> list[Path]:
+        """The files that rotation has made of this one since it was begun, the newest first, whatever its name now."""
+        assert self._handle is not None
+        since, this = self._rotated_since(self._start), os.fstat(self._handle)
+        for k, path in enumerate(since):
+            try:
+                if os.path.samestat(path.stat(), this):  # it has been renamed
+                    return since[k + 1 :]
+            except OSError:
+                return []
+        return since
 
     def _missed_one(self) -> bool:
         """Whether rotation copied files away, by this name, before anything of them was read: they are read first."""
-        newest, data = _newest_rotated(self._name), b""
-        if self._handle is None or newest in (None, self._older):
+        if self._handle is None or not (since := self._copied_since_begun()):
             return False
-        for path in rotated(self._name):
-            try:
-                with path.open("rb") as other:
-                    found = os.fstat(other.fileno())
-                    known = self._older is not None and (
-                        found.st_ino == self._older[0] or found.st_mtime_ns <= self._older[1]
-                    )
-                    if known or os.path.samestat(found, os.fstat(self._handle)):
-                        break
-                    data = other.read() + data
-            except OSError:
-                return False
-        self._older = newest
-        self.read_first(data)
-        return bool(self._ahead)
+        try:
+            start, data = _start_after(since[0]), b"".join(_whole(path.read_bytes()) for path in reversed(since))
+        except OSError:
+            return False
+        self._behind, self._ahead = self._start, data
+        self._position = self._start = start
+        return bool(data)
 
     def _changed_file(self) -> bool:
         """At the end of the file: go on with another one that has taken its name."""
@@ -231,7 +291,9 @@ class Lines:
         old = os.fstat(self._handle)
         if os.path.samestat(new, old):
             return False
-        self._read_rotated(lambda other: os.path.samestat(os.fstat(other.fileno()), old))
+        self._read_rotated(
+            lambda other: os.path.samestat(os.fstat(other.fileno()), old), self._position.size, rotated(self._name), 0
+        )
         if not self._open_again():
             self._ahead = b""
             return False
@@ -241,7 +303,7 @@ class Lines:
     def _open_again(self) -> bool:
         """Take the file that has the name now."""
         try:
-            stream = Path(self._name).open("rb")  # noqa: SIM115
+            stream = Path(self._name).open("rb", buffering=0)  # noqa: SIM115
         except OSError:
             return False
         self._stream.close()
@@ -250,44 +312,59 @@ class Lines:
 
     def _holds_what_was_read(self, other: BinaryIO) -> bool:
         """Whether a file has the bytes before the place that was reached, in that place."""
-        place = self.position.size + len(self._rest) + self._too_long
+        place = self._position.size + len(self._rest) + self._too_long
         other.seek(place - len(self._tail))
         return bool(self._tail) and other.read(len(self._tail)) == self._tail
 
-    def _read_rotated(self, is_this: Callable[[BinaryIO], bool]) -> bool:
-        """Keep for the next reading what was not read of a file that rotation has renamed or copied; is it there?"""
-        data = b""
-        for path in rotated(self._name):
+    def _read_rotated(
+        self, is_this: Callable[[BinaryIO], bool], size: int, paths: list[Path], since: int
+    ) -> str | None:
+        """Keep for the next reading what follows so many bytes of a file that rotation has renamed or copied.
+
+        It is the oldest that fits of so many made since then, for files may begin alike; or else the newest of all.
+        """
+        for k in [*reversed(range(since)), *range(since, len(paths))]:
+            path = paths[k]
             try:
-                with path.open("rb") as other:
-                    if is_this(other):
-                        other.seek(self.position.size)
-                        data = other.read() + data
-                        break
-                    other.seek(0)
-                    data = other.read() + data
+                with path.open("rb", buffering=0) as other:
+                    if not is_this(other):
+                        continue
+                    other.seek(size)
+                    left = [other.read(), *(newer.read_bytes() for newer in reversed(paths[:k]))]
             except OSError:
-                return False
-        else:
-            return False
-        self.read_first(data)
-        return True
+                return None
+            self._ahead = b"".join(map(_whole, left))
+            return str(path)
+        return None
 
     def _begin_again(self, why: str) -> None:
         self._note(why)
+        self._behind = self._position
         self._stream.seek(0)
         self._rest, self._too_long, self._tail, self._back, self._last = b"", 0, b"", b"", b""
-        self.position = self._before = Position()
-        self._older = _newest_rotated(self._name)
+        self._position = self._before = self._start = _start_of(self._name, self._handle)
 
 
-def _newest_rotated(path: str) -> tuple[int, int] | None:
-    """Which file rotation made last, and when it was written; None if there is none."""
+def _start_of(name: str, handle: int | None = None) -> Position:
+    """The position at the start of a file that is begun now; it may have been renamed since it was opened."""
     try:
-        found = Path(f"{path}.1").stat()
+        for path in rotated(name):
+            if handle is None or not os.path.samestat(path.stat(), os.fstat(handle)):
+                return _start_after(path)
     except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+        pass
+    return Position()
+
+
+def _start_after(path: Path) -> Position:
+    """The position at the start of a file that was begun when this was the one that rotation had made last."""
+    found = path.stat()
+    return Position(older=found.st_ino, written=found.st_mtime_ns)
+
+
+def _whole(data: bytes) -> bytes:
+    """The whole lines."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def rotated(path: str) -> list[Path]:
@@ -309,4 +386,4 @@ def open_file(path: str) -> BinaryIO:
         raise ValueError(f"no such file: {path}")
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder, not a file")
-    return Path(path).open("rb")
+    return Path(path).open("rb", buffering=0)  # what is in a buffer may no longer be in the file

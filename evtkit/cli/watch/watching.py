@@ -235,5 +235,5 @@ def _check(content: Any) -> None:
         raise ValueError("the events are of other columns")
     if content["stuck"] is not None and keys(content["stuck"], {"channels"}, content["stuck"])["channels"] != columns:
         raise ValueError("what repeats is of other columns")
-    for name, value in keys(content["position"], {"lines", "size", "checksum"}).items():
+    for name, value in keys(content["position"], {"lines", "size", "checksum", "older", "written"}).items():
         integer(value, name)

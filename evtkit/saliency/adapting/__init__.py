@@ -7,7 +7,8 @@
 
 Beside them: `Lanes` (how a parameter falls into units), `Plan` (a network's units), `Holders` and `LayerTypes` (what is
 known of layer types), `Block` (what a rule returns), `Patches`, and the reduction of an ordinary gradient, which
-verification and `input_saliency` use, too. Nothing here imports a framework, SciPy or Numba.
+verification and `input_saliency` use, too. Nothing here imports a framework or SciPy, and
+Numba is only used where it is installed, for sums over large arrays.
 """
 
 from evtkit.saliency.adapting.arrays import Arrays
@@ -19,6 +20,7 @@ from evtkit.saliency.adapting.model import NetworkModel, check_options
 from evtkit.saliency.adapting.network import Network
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, write_repair
 from evtkit.saliency.adapting.plan import Candidate, Chooser, Plan, Weight, make_plan
+from evtkit.saliency.adapting.products import one_pass
 from evtkit.saliency.adapting.profiler import Profiler
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient, unit_totals
 from evtkit.saliency.adapting.rules import Block
@@ -53,6 +55,7 @@ __all__ = [
     "lanes_along",
     "loss_weights",
     "make_plan",
+    "one_pass",
     "reduce_gradient",
     "resolve",
     "single",

@@ -67,6 +67,11 @@ class Plan:
         return tuple(dict.fromkeys(lanes.parameter for lanes in self.lanes))
 
     @cached_property
+    def lanes_of(self) -> Mapping[str, tuple[Lanes, ...]]:
+        """Every parameter's lanes."""
+        return {name: tuple(one for one in self.lanes if one.parameter == name) for name in self.parameters}
+
+    @cached_property
     def pieces(self) -> tuple[tuple[tuple[Lanes, int], ...], ...]:
         """For every unit, the lanes it consists of."""
         pieces: list[list[tuple[Lanes, int]]] = [[] for _ in range(len(self.units))]

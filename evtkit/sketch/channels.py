@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.checks import real_array, whole_number
-from evtkit._common.files import read_arrays, write_arrays
-from evtkit._common.frames import check_names, frame_labels
+from evtkit._common.files import arrays_from_bytes, arrays_to_bytes, read_arrays, write_arrays
+from evtkit._common.frames import check_names, frame_labels, joined_names
 from evtkit._common.threads import chunks, for_each, pieces, thread_count
 from evtkit._moments import empty_state, join, mean_and_variance
-from evtkit.peaks import Thresholds, how_many, tail_from_largest
+from evtkit.sketch.fitting import fit_kept
 from evtkit.tail.stored import check_sketch
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -41,9 +42,10 @@ class TailSketch:
     ----------
     n_channels : int
         Channels.
-    capacity : int
+    capacity : int, optional
         k, how many of the largest values of a channel are kept. A fit at quantile q of n observations needs
-        n − floor(q n); one with `n_excess` needs n_excess + 1.
+        n − floor(q n); one with `n_excess` needs n_excess + 1. None keeps all values, where nobody knows how many there
+        will be: rows grow with the data, and every fit is open.
     dtype : dtype
         float64, or float32 to halve the memory for float32 data.
     nonfinite : str
@@ -81,7 +83,7 @@ class TailSketch:
     def __init__(
         self,
         n_channels: int,
-        capacity: int,
+        capacity: int | None = None,
         *,
         dtype: DTypeLike = np.float64,
         nonfinite: str = "raise",
@@ -89,8 +91,9 @@ class TailSketch:
     ) -> None:
         from evtkit._kernels.sketch import spare_slots
 
-        for name, value in (("n_channels", n_channels), ("capacity", capacity)):
-            whole_number(value, name, 1, _MOST)
+        whole_number(n_channels, "n_channels", 1, _MOST)
+        if capacity is not None:
+            capacity = whole_number(capacity, "capacity", 1, _MOST)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
@@ -98,9 +101,10 @@ class TailSketch:
             raise ValueError(f"nonfinite must be 'raise' or 'count', got {nonfinite!r}")
         if n_threads is not None:
             thread_count(n_threads)
-        self.n_channels, self.capacity = int(n_channels), int(capacity)
+        self.n_channels, self.capacity = int(n_channels), capacity
         self.nonfinite, self.n_threads = nonfinite, n_threads
-        self._spare = int(spare_slots(self.capacity))
+        self._limit = _MOST if capacity is None else capacity
+        self._spare = int(spare_slots(self._limit))
         self.count = np.zeros(self.n_channels, dtype=np.int64)
         self.nonfinite_count = np.zeros(self.n_channels, dtype=np.int64)
         self._moments = empty_state(self.n_channels)
@@ -142,14 +146,7 @@ class TailSketch:
     def largest(self) -> NDArray[Any]:
         """The largest observations, shape (channels, min(most seen, capacity)), ascending, NaN in front of fewer."""
         self._order()
-        widest = int(self._fill.max())
-        out = np.full((self.n_channels, widest), np.nan, dtype=self.dtype)
-        if np.all(self._fill == widest):
-            out[:] = self._rows[:, :widest]
-        else:
-            for channel, kept in enumerate(self._fill.tolist()):
-                out[channel, widest - kept :] = self._rows[channel, :kept]
-        return out
+        return self._top(int(self._fill.max()))
 
     # -- data in -----------------------------------------------------------------------------------------------------
 
@@ -212,6 +209,29 @@ class TailSketch:
             part = np.ascontiguousarray(block[:, piece].T)
             self._keep(part)
 
+    @classmethod
+    def concat(cls, sketches: Sequence[TailSketch]) -> TailSketch:
+        """One sketch of the channels of several, in their order: of parts of a grid, say.
+
+        Raises
+        ------
+        ValueError
+            If there is none; capacity, dtype or the treatment of what is not finite differ; only some have names, or a
+            name stands in two.
+        """
+        parts = list(sketches)
+        if not parts:
+            raise ValueError("sketches must be one or more, got none")
+        kinds = sorted({(str(p.capacity), str(p.dtype), p.nonfinite) for p in parts})
+        if len(kinds) > 1:
+            raise ValueError(f"sketches must agree in capacity, dtype and nonfinite, got {kinds[0]} and {kinds[1]}")
+        names = joined_names([p.names for p in parts])
+        stored = [p.to_arrays()[0] for p in parts]
+        arrays = {name: np.concatenate([one[name] for one in stored]) for name in stored[0] if name != "names"}
+        if names is not None:
+            arrays["names"] = names
+        return cls.from_arrays(arrays, parts[0].to_arrays()[1], n_threads=parts[0].n_threads)
+
     # -- a model out -------------------------------------------------------------------------------------------------
 
     def fit(
@@ -222,6 +242,7 @@ class TailSketch:
         n_excess: int | None = None,
         method: str = "mle",
         resolution: float | None = None,
+        clean: bool | None = None,
     ) -> Tail:
         """Fit a tail to each channel: `fit_tail` of all observations seen. Give one of the first three, or none.
 
@@ -229,6 +250,10 @@ class TailSketch:
         ----------
         quantile, threshold, n_excess, method, resolution
             As in `fit_tail`.
+        clean : None or False
+            None leaves gross outliers out where no rule for the threshold is given, as in `fit_tail`; with a capacity
+            below a fifth of the observations fewer are found. False fits to all. The mean and the standard deviation
+            of the others are exact to 2⁻⁵⁰ of the largest magnitude seen.
 
         Returns
         -------
@@ -244,39 +269,7 @@ class TailSketch:
             raise ValueError(f"the sketch has seen no observation in any of its {self.n_channels} channels")
         if (given := frame_labels(threshold)) is not None:
             check_names(given.channels, self.names, "threshold")
-        rule = how_many(self.count, self.n_channels, quantile, threshold, n_excess, 2)
-        ordered = self.largest()
-        if isinstance(rule, Thresholds):
-            levels = np.array(np.broadcast_to(rule.levels, self.n_channels))
-            with np.errstate(invalid="ignore"):
-                short = (self.count > self.capacity) & (ordered[:, 0] > levels)
-                kept = np.count_nonzero(ordered > levels[:, None], axis=1)
-            if np.any(short):
-                lowest = float(ordered[short, 0].max())
-                raise ValueError(
-                    f"threshold must be at least {lowest:.6g}, the smallest value kept, in {np.count_nonzero(short)} "
-                    "channels; a larger capacity reaches lower"
-                )
-            if not np.any(kept):
-                raise ValueError(
-                    f"threshold {np.asarray(threshold)} leaves no excess; the largest is {np.nanmax(ordered)}"
-                )
-        else:
-            kept = rule
-            if np.any(kept > np.minimum(self.count, self.capacity)):
-                raise ValueError(
-                    f"capacity must be at least {int(kept.max())} for this fit of {int(self.count.max())} "
-                    f"observations, got {self.capacity}"
-                )
-            position = np.minimum(ordered.shape[1] - kept, ordered.shape[1] - 1)
-            levels = ordered[np.arange(self.n_channels), position].astype(np.float64)
-        width = max(1, int(kept.max()))
-        mean, variance = mean_and_variance(self._moments, self.count)
-        return tail_from_largest(
-            np.ascontiguousarray(ordered[:, ordered.shape[1] - width :]), levels, self.count, mean, variance,
-            sample=None, side="upper", method=method, resolution=resolution,
-            scalar=False, n_threads=self.n_threads, names=self.names,
-        )  # fmt: skip
+        return fit_kept(self, self._moments, self.names, quantile, threshold, n_excess, method, resolution, clean)
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -289,10 +282,19 @@ class TailSketch:
         """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
         return cls.from_arrays(*read_arrays(path, "TailSketch", check_sketch), n_threads=n_threads)
 
+    def to_bytes(self) -> bytes:
+        """What `save` writes, as bytes: equal for sketches of the same observations, however they were filled."""
+        return arrays_to_bytes("TailSketch", *self.to_arrays())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, n_threads: int | None = None) -> TailSketch:
+        """Read what `to_bytes` made. Errors as in `load`."""
+        return cls.from_arrays(*arrays_from_bytes(data, "TailSketch", check_sketch), n_threads=n_threads)
+
     def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """All that `save` writes, as arrays and plain values: to be a part of larger files."""
         arrays = {
-            "largest": self.largest(),
+            "largest": self._in_one_row(),
             "count": self.count,
             "nonfinite_count": self.nonfinite_count,
             "moments": self._moments,
@@ -329,15 +331,16 @@ class TailSketch:
         self._restore(arrays, values, state["n_threads"])
 
     def _restore(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any], n_threads: int | None) -> None:
-        largest = arrays["largest"]
-        TailSketch.__init__(self, len(largest), values["capacity"], dtype=largest.dtype, nonfinite=values["nonfinite"],
+        largest, count = arrays["largest"], arrays["count"]
+        TailSketch.__init__(self, len(count), values["capacity"], dtype=largest.dtype, nonfinite=values["nonfinite"],
                             n_threads=n_threads)  # fmt: skip
-        kept = np.count_nonzero(~np.isnan(largest), axis=1)
-        self._make_room(largest.shape[1])
-        for channel, number in enumerate(kept.tolist()):
-            self._rows[channel, :number] = largest[channel, largest.shape[1] - number :]
+        kept = np.minimum(count, self._limit)
+        self._make_room(int(kept.max()))
+        stop = np.cumsum(kept)
+        for channel, (first, last) in enumerate(zip((stop - kept).tolist(), stop.tolist(), strict=True)):
+            self._rows[channel, : last - first] = largest[first:last]
         self._fill[:] = kept
-        full = kept == self.capacity
+        full = kept == self._limit
         self._cutoff[full] = self._rows[full, 0]
         self.count, self.nonfinite_count = arrays["count"], arrays["nonfinite_count"]
         self._moments, self._minimum = arrays["moments"], arrays["minimum"]
@@ -346,11 +349,40 @@ class TailSketch:
     def __repr__(self) -> str:
         least, most = self.count.min(), self.count.max()
         seen = f"{least}" if least == most else f"{least}–{most}"
+        kept = "all" if self.capacity is None else f"the {self.capacity} largest"
         left_out = f", {self.nonfinite_count.sum()} left out" if self.nonfinite_count.any() else ""
         return (
-            f"TailSketch({self.n_channels} channels, the {self.capacity} largest of {seen} observations each"
+            f"TailSketch({self.n_channels} channels, {kept} of {seen} observations each"
             f"{left_out}, {self.dtype}, {self.nbytes / 2**20:.1f} MiB)"
         )
+
+    # -- what a fit looks at -----------------------------------------------------------------------------------------
+
+    def _top(self, width: int) -> NDArray[Any]:
+        self._order()
+        out = np.full((self.n_channels, width), np.nan, dtype=self.dtype)
+        least, most = int(self._fill.min()), int(self._fill.max())
+        if least == most and least >= width:
+            out[:] = self._rows[:, most - width : most]
+            return out
+        for channel, kept in enumerate(self._fill.tolist()):
+            some = min(kept, width)
+            out[channel, width - some :] = self._rows[channel, kept - some : kept]
+        return out
+
+    def _above(self, levels: Float) -> Int:
+        self._order()
+        there = np.arange(self._rows.shape[1]) < self._fill[:, None]
+        return np.asarray(np.count_nonzero((self._rows > levels[:, None]) & there, axis=1))
+
+    def _lowest(self) -> Float:
+        self._order()
+        return np.where(self._fill > 0, self._rows[:, 0].astype(np.float64), np.nan)
+
+    def _in_one_row(self) -> NDArray[Any]:
+        """The largest values of the channels, ascending, one channel behind the other."""
+        self._order()
+        return np.concatenate([row[:kept] for row, kept in zip(self._rows, self._fill.tolist(), strict=True)])
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -394,13 +426,13 @@ class TailSketch:
         self._make_room(int(self._fill.max()) + block.shape[0])
 
         def work(p: slice) -> None:
-            keep_largest(block, p.start, p.stop, self.capacity, self._rows, self._fill, self._cutoff, self._scale)
+            keep_largest(block, p.start, p.stop, self._limit, self._rows, self._fill, self._cutoff, self._scale)
 
         for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
 
     def _make_room(self, values: int) -> None:
         """Widen the rows to hold so many values, or as many as they ever need; by doubling, so that it is seldom."""
-        most = self.capacity + self.capacity // 4 + self._spare
+        most = self._limit + self._limit // 4 + self._spare
         if (width := self._rows.shape[1]) >= min(most, values + self._spare):
             return
         rows = np.empty((self.n_channels, min(most, max(values + self._spare, 2 * width))), dtype=self.dtype)
@@ -414,8 +446,8 @@ class TailSketch:
         from evtkit._kernels.sketch import order_largest
 
         for_each(
-            lambda p: order_largest(self._rows, p.start, p.stop, self.capacity, self._fill, self._cutoff),
-            pieces(self.n_channels, self.capacity, self.n_threads),
+            lambda p: order_largest(self._rows, p.start, p.stop, self._limit, self._fill, self._cutoff),
+            pieces(self.n_channels, self._rows.shape[1], self.n_threads),
             self.n_threads,
         )
         self._ordered = True

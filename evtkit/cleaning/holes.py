@@ -1,4 +1,4 @@
-r"""Which extremes of a calibration sample stand apart from the rest of its tail, and had better be left out?
+r"""Holes in a tail, of data that may be contaminated.
 
 A few anomalies among the observations that a tail is fitted to make it heavy, and hide themselves and those to come.
 Leaving out what the fitted tail calls improbable does not help: they have made themselves probable. Here the m largest

@@ -1,0 +1,235 @@
+r"""Gross outliers: a few of the largest observations that no tail explains, whatever its shape.
+
+A hole lies between the ordinary excesses, up to y\ :sub:`c`, and m larger ones, of which all but j lie beyond
+y\ :sub:`g`. Under a generalised Pareto tail that happens with a probability P(ξ, σ), at most that of a binomial
+variable (Chernoff's bound). The tail is the one that explains it best: the likelihood of the ordinary excesses,
+relative to its maximum, is taken times P, and the largest product over ξ > 0 and σ counts. So a heavy tail is believed
+as far as the other excesses allow it. They are taken as truncated at y\ :sub:`c`, whatever the share of those beyond,
+or as censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
+(m + 1)² (j + 1)².
+
+A product below e⁻¹² is not enough. A mixture, a hundredth of it much wider than the rest, leaves such holes too, and is
+a law like another. So the hole must also be wider than a tail's (y\ :sub:`g` ≥ 5 y\ :sub:`c`), or be one that a falling
+density does not have: of all in (y\ :sub:`c`, e], at least as large a share would lie in the hole as the hole takes of
+the way to e. And only what is rare is left out, at most a fiftieth: more than that is a law of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import bdtr
+
+from evtkit._common.checks import real_array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from evtkit._common.types import Float, Int
+
+__all__ = ["count_gross", "gross_outliers", "looked_at"]
+
+_LOG_P = -12.0  # what a hole's product must lie below
+_RARE = 0.02  # share of the observations that is left out at most
+_WIDER = 1.5  # how much farther out than the ordinary what stands apart begins
+_FAR = 5.0  # the same, where nothing else is asked
+_FALLING = 0.003  # how improbable a hole must be where the density falls, else
+_AS_CLEAR = 0.5  # a larger group is preferred whose log probability is at least this share of the best
+_INSIDE = 0.1  # of those beyond the ordinary, the share that may lie in the hole
+_FEWEST = 10  # ordinary excesses
+_IN_STEPS = 0.5  # share of different values below which data come in steps
+_CANDIDATES = 3  # holes that are judged, with so many inside
+_PASSES = 3  # a nearer group may hide behind a farther one
+_POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
+_BLOCK = 1 << 22  # values that are looked at together
+
+_INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
+_XI = np.array([0.02, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0, 10.0])[:, None]
+_T = np.geomspace(3e-3, 3e2, 48)  # ξ/σ, in units of 1/median excess
+_HUGE = 1e290
+
+
+def gross_outliers(x: ArrayLike) -> NDArray[np.bool_]:
+    """The largest observations that stand so far apart from the others that no tail explains them.
+
+    Of clean samples of distributions with a tail index, the heaviest among them, fewer than one in a thousand lose an
+    observation (:doc:`/calibration` has figures); `isolated` finds more.
+
+    Parameters
+    ----------
+    x : array_like, shape (n,)
+        A sample, of which the upper tail is looked at (give −x for the lower one): its largest fifth, or the 200
+        largest of fewer than 1,000, but at most a half.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        True for gross outliers, at most a fiftieth of the sample (or one).
+
+    Raises
+    ------
+    ValueError
+        If x is not one dimension of finite numbers.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_exponential(1980)
+    >>> int(gross_outliers(x).sum()), int(gross_outliers(np.append(x, np.full(20, 60.0))).sum())
+    (0, 20)
+    >>> heavy = np.random.default_rng(0).standard_cauchy(2000)
+    >>> print(f"{heavy.max():.0f}", gross_outliers(heavy).any())
+    712 False
+    """
+    values = real_array(x, "x").astype(np.float64)
+    if values.ndim != 1 or not np.all(np.isfinite(values)):
+        raise ValueError("x must be finite numbers in one dimension")
+    if values.size < 2:
+        return np.zeros(values.shape, dtype=bool)
+    n = np.array([values.size])
+    ordered = np.sort(values)
+    count = int(count_gross(ordered[None, -int(looked_at(n)[0]) - 1 :], n)[0])
+    return np.asarray(values >= ordered[-count]) if count else np.zeros(values.shape, dtype=bool)
+
+
+def looked_at(n: Int) -> Int:
+    """How many of the largest of n observations are looked at, besides the one where the tail begins."""
+    return np.asarray(np.minimum(n // 2, np.maximum(n // 5, 200)))
+
+
+def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
+    """How many of the largest observations are gross outliers, channel by channel.
+
+    Parameters
+    ----------
+    largest : ndarray, shape (channels, kept)
+        The largest observations of each channel, ascending; NaN in front where there are fewer. More than
+        ``looked_at(n) + 1`` are not used; with fewer, less is found.
+    n : ndarray of int64, shape (channels,)
+        Observations of each channel.
+
+    Returns
+    -------
+    ndarray of int64, shape (channels,)
+    """
+    found = np.zeros(len(largest), dtype=np.int64)
+    per_block = max(1, _BLOCK // max(1, largest.shape[1]))
+    for start in range(0, len(largest), per_block):
+        part = slice(start, start + per_block)
+        for c in start + np.flatnonzero(_worth_a_look(largest[part], n[part])):
+            row = largest[c, -int(looked_at(n[c])) - 1 :].astype(np.float64)
+            row = row[~np.isnan(row)]
+            with np.errstate(over="ignore"):
+                y = row[1:] - row[0]
+            y = np.minimum(y[y > 0.0], np.finfo(np.float64).max)
+            for _ in range(_PASSES):
+                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]))):
+                    break
+                found[c] += more
+                y = y[: y.size - more]
+    return found
+
+
+def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
+    """Where a hole is as wide as must be; quickly, for many channels.
+
+    The hazard of a tail with ξ ≥ 0 is beyond its mean at most 1/mean, so that m excesses leave out a hole of width w
+    with a probability of at least exp(−m w/mean).
+    """
+    kept = np.count_nonzero(~np.isnan(largest), axis=1)
+    looked = np.minimum(looked_at(n) + 1, kept)
+    worth = looked > _FEWEST + 1
+    most = int(max(1, int(_RARE * n.max(initial=0))) / (1.0 - _INSIDE)) + 1
+    most = min(most, int(looked.max(initial=0)) // 2)
+    if most < 1 or not np.any(worth):
+        return np.zeros(len(largest), dtype=bool)
+    begin = np.minimum(largest.shape[1] - looked, largest.shape[1] - 1)
+    lowest = np.take_along_axis(largest, begin[:, None], axis=1).astype(np.float64)
+    far = np.zeros(len(largest), dtype=bool)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        y = largest - lowest
+        rest = np.where(y[:, :-most] > 0.0, y[:, :-most], 0.0)
+        mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(rest, axis=1), 1)[:, None]
+        y = y[:, -most - 1 :]
+        for inside in _INSIDES:
+            if inside > _INSIDE * most:
+                break
+            near, beyond = y[:, : most - inside], y[:, 1 + inside :]
+            m = most - np.arange(most - inside)
+            wide = (m - inside) * (beyond - near) >= -_LOG_P * mean
+            far |= np.any(wide & (beyond >= _WIDER * near) & (beyond > 0.0), axis=1)
+    return np.asarray(worth & far)
+
+
+def _group(y: Float, most: int) -> int:
+    """How many of ascending, positive excesses stand apart, at most so many; 0 if none does."""
+    k = y.size
+    holes = _holes(y, most)
+    if not holes:
+        return 0
+    log_p = _log_p(y, holes)
+    stand_out = [
+        (value, k - first - inside)
+        for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
+        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or _if_falling(y, first, inside) < _FALLING)
+    ]
+    clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
+    return max((count for value, count in stand_out if value <= clear), default=0)
+
+
+def _holes(y: Float, most: int) -> list[tuple[int, int]]:
+    """Holes to judge: how many excesses are ordinary, and how many more lie in the hole."""
+    k = y.size
+    # data that come in steps have a hole below every value: only one wider than their own is taken for one
+    in_steps = np.unique(y).size < _IN_STEPS * k
+    widest = 2.0 * np.maximum(y[0], np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
+    found = []
+    for inside in _INSIDES:
+        first = np.arange(max(_FEWEST, k - most - inside, k - k // 2), k - inside)
+        first = first[inside <= _INSIDE * (k - first)]
+        wide = y[first + inside] >= _WIDER * y[first - 1]
+        wide &= y[first + inside] - y[first + inside - 1] > widest[first - 1]
+        first = first[wide]
+        score = (k - first - inside) * np.log(y[first + inside] / y[first - 1])
+        found += [(int(i), inside) for i in first[np.argsort(-score, kind="stable")[:_CANDIDATES]]]
+    return found
+
+
+def _log_p(y: Float, holes: list[tuple[int, int]]) -> Float:
+    """The logarithm of each hole's product, as above."""
+    k = y.size
+    ends = [i for first, inside in holes for i in (first - 1, first + inside)]
+    points = np.unique(np.concatenate([np.linspace(0, k - 1, min(k, _POINTS)).astype(int), ends]))
+    before = np.concatenate([[-1], points[:-1]])
+    with np.errstate(over="ignore"):
+        z = np.minimum(y / y[k // 2], _HUGE)
+    reach = np.log1p(_T[:, None] * z[points])
+    middle = reach if points.size == k else np.log1p(_T[:, None] * z[(before + 1 + points) // 2])
+    logs = np.cumsum(middle * (points - before), axis=1)
+    at = {int(point): i for i, point in enumerate(points)}
+    out = []
+    for first, inside in holes:
+        m, top, total = k - first, reach[:, at[first - 1]], logs[:, at[first - 1]]
+        loglik = first * np.log(_T / _XI) - (1.0 + 1.0 / _XI) * total
+        beyond_top = -top / _XI
+        beyond = -(reach[:, at[first + inside]] - top) / _XI
+        share = inside / m
+        with np.errstate(divide="ignore", invalid="ignore"):
+            hole = -np.expm1(beyond)
+            log_hole = (1.0 - share) * (np.log1p(-share) - beyond)
+            if inside:
+                log_hole = np.where(hole > share, log_hole + share * np.log(share / hole), 0.0)
+        truncated, censored = loglik - first * np.log(-np.expm1(beyond_top)), loglik + m * beyond_top
+        log_p = min(float(np.max(kind - kind.max() - m * log_hole)) for kind in (truncated, censored))
+        out.append(log_p + 2.0 * np.log((m + 1.0) * (inside + 1.0)))
+    return np.array(out)
+
+
+def _if_falling(y: Float, first: int, inside: int) -> float:
+    """How improbable so few in the hole are if the density does not rise from its near end on."""
+    near, far = y[first - 1], y[first + inside]
+    least = 1.0
+    for end in (y[-1], y[(first + inside + y.size) // 2]):
+        among = int(np.count_nonzero(y <= end)) - first
+        least = min(least, float(bdtr(inside, among, min((far - near) / (end - near), 1.0 - 1e-9))))
+    return least
