@@ -1,4 +1,4 @@
-"""A segmentation U-Net whose filter has been damaged: first among the suspects for the pictures that it spoils, and repaired.
+"""A segmentation U-Net with a damaged filter: first among the suspects for the pictures that it spoils, and repaired.
 
 Each pixel has a label; a picture is wrong where what is found of its digit hardly overlaps what there is.
 
