@@ -69,7 +69,9 @@ class Watched:
     def wait_for_event(self, row: int) -> None:
         """Until it has told an event that began there, which it does late if the machine has other work."""
         deadline, start = time.monotonic() + 60, f"{row}-"
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {self.notes.read_text()[-2000:]}")
             if any(str(event["id"]).startswith(start) for event in self.told):
                 return
             time.sleep(0.05)
@@ -145,15 +147,16 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
                 for _ in range(int(rng.integers(0, 3))):
                     count["rotation while it was dead"] += 1
                     rotate(watched.path, copy=rng.random() < 0.5)
-                    append(watched.path, lines[between : between + 5], rng)
-                    between = min(between + 5, end)
+                    until = min(between + 5, end)
+                    append(watched.path, lines[between:until], rng)
+                    between = until
                 middle = between
                 watched.start()
                 watched.wait("going on after", 1)
             elif what == "full disk":
                 watched.limit(100)
             append(watched.path, lines[middle:end], rng)
-            time.sleep(0.6)
+            time.sleep(0.6 if what == "full disk" else 0.2)
             if what == "full disk":
                 watched.limit(resource.RLIM_INFINITY)
             watched.wait_for_event(int(anomalies[k]) + 1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evtkit.cli.watch.lines import Lines, open_file
+from evtkit._common.schema import MANY
+from evtkit.cli.watch.lines import Lines, Position, open_file
 
 HEADER = "row,a"
 KEPT = 8
@@ -69,7 +72,9 @@ class Reader:
         self.seen += [int(line.split(",")[0]) for line in self.lines.read(0.0) if line != HEADER]
 
     def save(self):
-        self.saved = len(self.seen), self.lines.position
+        written = json.loads(json.dumps(asdict(self.lines.position)))
+        assert all(0 <= value <= MANY for value in written.values())  # as the state is read
+        self.saved = len(self.seen), Position(**written)
 
 
 @pytest.mark.parametrize("seed", range(12))

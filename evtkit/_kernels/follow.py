@@ -31,6 +31,7 @@ from evtkit._kernels.maxima import CANDIDATES, slope, solve
 from evtkit._kernels.select import sort
 from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
 from evtkit._kernels.tail_columns import (
+    AT,
     FIRST,
     FOLLOWED,
     FRESH,
@@ -140,7 +141,7 @@ def level(y, n, f, i, risk, law, work):
         average(y, n, f, work)
         before = f[LEVEL] - f[U] - f[GRID]
         excess = f[GRID] + predictive.excess_level(log_r, before if 0.0 < before < np.inf else excess, work[6])
-    f[LEVEL], i[SINCE] = f[U] + excess, 0
+    f[LEVEL], f[AT], i[SINCE] = f[U] + excess, f[XI], 0
     beyond = 0
     for j in range(n):
         beyond += y[j] > excess
@@ -210,7 +211,7 @@ def follow(f, i, y, n, chunks):
 
 
 @kernel("UniTuple(float64, 3)(float64[::1], int64[::1])")
-def _newton(f, i):
+def newton(f, i):
     """One step from t₀: the step, and ξ and σ there, in units of SCALE; NaN where it cannot be trusted."""
     xi, m, tau = f[LOGS] / i[SIZE], f[INVERSES] / i[SIZE], f[TAU]
     step = -((1.0 + xi) * m - 1.0) / (tau * xi * m) / f[SLOPE]
@@ -241,12 +242,12 @@ def surely_below(value, f, i, risk, law):
             if 8 * i[SINCE] <= i[SIZE]:  # little has changed but, perhaps, the largest
                 lowest = (1.0 - _CLOSE) * min(reached, before, f[TOP])
         return math.log(mean / f[TOP]) + 1.0 > _AHEAD and excess < lowest
-    step, xi, sigma = _newton(f, i)
+    step, xi, sigma = newton(f, i)
     gap = sigma * reach(xi, log_ratio(i, risk, law))
-    close = _CLOSE if law == PREDICTIVE and abs(xi - f[XI]) < _CLOSE else _MARGIN
+    close = _CLOSE if law == PREDICTIVE and abs(xi - f[AT]) < _CLOSE else _MARGIN
     return (
         not math.isnan(step)
-        and abs(xi - f[XI]) < _MARGIN
+        and abs(xi - f[AT]) < _MARGIN
         and abs(gap - before) < _MARGIN * before
         and excess < (1.0 - close) * gap * min(1.0, reached / before)
     )
@@ -257,7 +258,7 @@ def polish(f, i, ring, risk, law, work):
     """Find the maximum where it has been followed to, with the alarm level; False if it is not certain to be there."""
     if i[FOLLOWED] != MAXIMUM:
         return False
-    step, _, _ = _newton(f, i)
+    step, _, _ = newton(f, i)
     if math.isnan(step):
         return False
     y, chunks, _, rows, _, _, _ = work

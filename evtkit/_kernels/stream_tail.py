@@ -13,12 +13,25 @@ import numpy as np
 
 from evtkit._kernels import predictive
 from evtkit._kernels.bits import assign
-from evtkit._kernels.follow import PREDICTIVE, WORK, count, follow, level, polish, reach, surely_below, unroll
+from evtkit._kernels.follow import (
+    PREDICTIVE,
+    WORK,
+    count,
+    follow,
+    level,
+    log_ratio,
+    newton,
+    polish,
+    reach,
+    surely_below,
+    unroll,
+)
 from evtkit._kernels.grimshaw import BOUNDARY, EMPTY, TOO_FEW, fit_one
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS
 from evtkit._kernels.select import sort
 from evtkit._kernels.tail_columns import (
+    CALM,
     FIRST,
     FOLLOWED,
     FRESH,
@@ -28,11 +41,18 @@ from evtkit._kernels.tail_columns import (
     LAST,
     LEVEL,
     LOOSE,
+    MARK,
+    MAXIMUM,
     NOTHING,
+    PLAIN,
+    RARE,
+    REFUSED,
+    SCALE,
     SEEN,
     SIGMA,
     SINCE,
     SIZE,
+    SPARE,
     STATUS,
     TOTAL,
     XI,
@@ -46,6 +66,14 @@ FEW = 100  # excesses that a short calibration begins with
 _RARER = 0.5 * math.log(10.0)  # how much rarer than an alarm what is learnt as it is may be
 _LATER = 1.05  # how far beyond the alarm level, relatively, a tail may reach that ends
 
+_OFTEN = 3.0  # in units of the risk, the probability below which values are rare
+_REFILL = 4.0  # how many times as often as that they may be learnt
+_BEGIN, _MOST = 1.0, 4.0  # room for them after the calibration, and at most
+_LASTING = 200  # refused, after which they are there to stay
+_FAR = 0.4  # of the way from the threshold to the alarm level, below which no value is rare
+_QUIET = 50.0  # observations after a rare value that still belong to it,
+_AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
+
 
 @kernel("float64(float64, float64, float64)")
 def log_survival(y, xi, sigma):
@@ -57,24 +85,31 @@ def log_survival(y, xi, sigma):
     return -x * (math.log1p(e) / e) if e != 0.0 else -x
 
 
-@kernel(f"void(float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
-def refit(f, i, ring, risk, min_excess, law, work):
-    """Fit a tail to its ring, exactly as `fit_gpd` does, and begin to follow the maximum from there."""
+@kernel(f"boolean(float64[::1], int64[::1], float64[::1], intp, {WORK})")
+def _fit(f, i, ring, min_excess, work):
+    """Fit a tail to its ring, exactly as `fit_gpd` does, and begin to follow the maximum from there; is there a fit?"""
     y, chunks, few, rows, found, _, _ = work
     n = unroll(f, i, ring, y)
-    i[FRESH], i[FOLLOWED] = 1, NOTHING
-    f[XI], f[SIGMA] = np.nan, np.nan
+    i[FOLLOWED] = NOTHING
     if n < min_excess:
-        i[STATUS], f[LEVEL] = np.int64(TOO_FEW if n else EMPTY), np.inf
-        return
-    status, xi, sigma, _, _, _, _ = fit_one(y, n, chunks, few, rows, found)
-    i[STATUS] = np.int64(status)
-    if status > BOUNDARY:
-        f[LEVEL] = np.inf
-        return
-    f[XI], f[SIGMA] = xi, sigma
-    follow(f, i, y, n, chunks)
-    level(y, n, f, i, risk, law, work)
+        i[STATUS] = np.int64(TOO_FEW if n else EMPTY)
+    else:
+        status, xi, sigma, _, _, _, _ = fit_one(y, n, chunks, few, rows, found)
+        i[STATUS] = np.int64(status)
+        if status <= BOUNDARY:
+            f[XI], f[SIGMA] = xi, sigma
+            follow(f, i, y, n, chunks)
+            return True
+    i[FRESH], f[XI], f[SIGMA], f[LEVEL] = 1, np.nan, np.nan, np.inf
+    return False
+
+
+@kernel(f"void(float64[::1], int64[::1], float64[::1], float64, intp, intp, {WORK})")
+def refit(f, i, ring, risk, min_excess, law, work):
+    """Fit a tail to its ring, and find its alarm level."""
+    if _fit(f, i, ring, min_excess, work):
+        level(work[0], i[SIZE], f, i, risk, law, work)
+        i[FRESH] = 1
 
 
 @kernel("void(float64, int64, float64[::1], int64[::1], float64[::1])")
@@ -94,14 +129,91 @@ def learn(value, n, f, i, ring):
 
 
 @kernel("boolean(float64, float64[::1], int64[::1], float64)")
-def _is_plausible(value, f, i, risk):
-    """Whether the fitted tail itself exceeds a value with a third of the risk; a short one may end a little later."""
+def _may_end_later(value, f, i, risk):
+    """Whether the fitted tail ends, but may do so as much later as this value says."""
     log_r = min(0.0, math.log(risk * i[SEEN] / i[TOTAL]))
-    excess = f[SIGMA] * reach(f[XI], log_r - _RARER)
-    if f[XI] < 0.0 and log_r < 0.0:
-        later = reach(f[XI], log_r - 2.0 * _RARER) / reach(f[XI], log_r)
-        excess = max(excess, max(_LATER, later) * (f[LEVEL] - f[U]))
-    return value - f[U] <= excess
+    if not (f[XI] < 0.0 and log_r < 0.0):
+        return False
+    later = reach(f[XI], log_r - 2.0 * _RARER) / reach(f[XI], log_r)
+    return value - f[U] <= max(_LATER, later) * (f[LEVEL] - f[U])
+
+
+@kernel("boolean(float64, float64[::1], int64[::1], float64)")
+def _is_plausible(value, f, i, risk):
+    """Whether the fitted tail itself exceeds a value with a third of the risk."""
+    log_r = min(0.0, math.log(risk * i[SEEN] / i[TOTAL]))
+    return value - f[U] <= f[SIGMA] * reach(f[XI], log_r - _RARER)
+
+
+@kernel("boolean(intp, float64, float64[::1], int64[::1], float64[::1], float64)")
+def _is_rare(label, value, f, i, ring, risk):
+    """Whether the model exceeds a value with less than _OFTEN times the risk, and what is kept does not contradict it.
+
+    The model is taken as far as it has been followed. A value at the end of its range may come often.
+    """
+    excess, gap, xi = value - f[U], f[LEVEL] - f[U], f[XI]
+    if not gap < np.inf or i[STATUS] > BOUNDARY or excess <= _FAR * gap:
+        return False
+    if i[FRESH]:
+        if label == ANOMALY and _may_end_later(value, f, i, risk):
+            return False
+    else:
+        if i[FOLLOWED] != MAXIMUM:
+            return False
+        step, xi, sigma = newton(f, i)
+        if math.isnan(step):
+            return False
+        gap *= f[SCALE] * sigma * reach(xi, log_ratio(i, risk, PREDICTIVE)) / f[PLAIN]
+    log_r = log_ratio(i, risk, PREDICTIVE)
+    if not excess > gap * reach(xi, min(0.0, log_r + math.log(_OFTEN))) / reach(xi, log_r):
+        return False
+    above = 0
+    for j in range(i[SIZE]):
+        above += ring[j] >= value
+    return above < 3.0 * (1.0 + _OFTEN * i[SIZE] * math.exp(log_r))
+
+
+@kernel("void(float64[::1], int64[::1], int64, float64)")
+def _make_room(f, i, n, risk):
+    """Let room for rare values grow with the observations since they were last looked at."""
+    f[SPARE] += _REFILL * _OFTEN * risk * (n - i[RARE])
+    i[RARE] = n
+    if f[SPARE] >= _MOST:
+        f[SPARE], i[REFUSED] = _MOST, 0
+
+
+@kernel("boolean(float64[::1], int64[::1], int64, float64)")
+def _has_room(f, i, n, risk):
+    """Whether one rare value more can be ordinary; if so, it is counted.
+
+    Room for them grows with the observations, faster than chance would need it, up to a few. Values that come
+    much more often are incidents. They would move the level to where the next of them is ordinary. What goes on coming
+    is no incident, and is learnt after so many have been refused.
+    """
+    _make_room(f, i, n, risk)
+    if f[SPARE] >= 1.0:
+        f[SPARE] -= 1.0
+        return True
+    i[REFUSED] += 1
+    return i[REFUSED] > _LASTING
+
+
+@kernel("boolean(boolean, float64, float64[::1], int64[::1], int64, float64)")
+def _is_amid(far, value, f, i, n, risk):
+    """Whether a value comes soon after one that was far out, and is far out itself; more than a few are there to stay.
+
+    Values of one burst are one value. Learnt one by one each makes the next more ordinary, and the level runs away.
+    """
+    after = n <= i[CALM]
+    if far:
+        if not after:  # by the level as it was before
+            f[MARK] = f[U] + _FAR * (min(f[LEVEL], value) - f[U])
+        i[CALM] = n + np.int64(min(_QUIET, _AFTER / risk))
+    if not (after and value > f[MARK]):
+        return False
+    _make_room(f, i, n, risk)
+    i[REFUSED] += 1
+    return i[REFUSED] <= _LASTING
 
 
 @kernel("boolean(int64, int64, float64)")
@@ -164,7 +276,7 @@ def _rise(f, i, ring, share, y):
             kept += 1
     assign(ring[:kept], y[:kept])
     f[U], i[HEAD], i[SIZE], i[TOTAL] = u, kept, kept, kept
-    i[FRESH], i[FOLLOWED] = 0, NOTHING
+    i[FRESH], i[FOLLOWED], i[SINCE] = 0, NOTHING, kept  # LEVEL is that of another threshold
     return True
 
 
@@ -205,24 +317,35 @@ def decide(value, n, f, i, ring, risk, min_excess, law, work):
     """EXCESS or ANOMALY for a value above the threshold, after n observations."""
     if surely_below(value, f, i, risk, law):
         return EXCESS
-    if not i[FRESH] and not polish(f, i, ring, risk, law, work):
-        refit(f, i, ring, risk, min_excess, law, work)
+    if not i[FRESH] and not polish(f, i, ring, risk, law, work) and _fit(f, i, ring, min_excess, work):
+        if 2 * i[SINCE] <= i[SIZE] and f[LEVEL] < np.inf and surely_below(value, f, i, risk, law):
+            return EXCESS  # the level costs more than the fit, and is not needed
+        level(work[0], i[SIZE], f, i, risk, law, work)
+        i[FRESH] = 1
     if i[STATUS] <= BOUNDARY:
         return ANOMALY if value > f[LEVEL] else EXCESS
     log_risk = math.log(risk)
     return ANOMALY if log_probability(value, log_risk, n, f, i, ring, law, work[6]) < log_risk else EXCESS
 
 
-@kernel("boolean(intp, float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, float64, float64[::1])")
-def keep(label, value, n, f, i, ring, risk, policy, share, y):
+@kernel(
+    "boolean(intp, float64, int64, float64[::1], int64[::1], float64[::1], float64, intp, intp, float64, float64[::1])"
+)
+def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
     """Learn a value judged to be an EXCESS or an ANOMALY, the n-th observation; False if nothing is learnt of it.
 
     With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
+    With the predictive level nothing is learnt of rare values, alarms or not, that come too often, nor of what lies
+    far out and comes soon after one.
     """
+    if policy == IMPUTE and law == PREDICTIVE:
+        rare = _is_rare(label, value, f, i, ring, risk)
+        if _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk)):
+            return False
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
     if policy == IMPUTE:
-        as_it_is = _is_plausible(value, f, i, risk) if fitted else label == EXCESS
+        as_it_is = _is_plausible(value, f, i, risk) or _may_end_later(value, f, i, risk) if fitted else label == EXCESS
     else:
         as_it_is = policy == LEARN or label == EXCESS
     if as_it_is:
@@ -243,4 +366,4 @@ def begin(x, sign, threshold, grid, f, i, ring):
     for value in x:
         if sign * value > f[U]:
             learn(sign * value, x.size, f, i, ring)
-    i[SEEN], i[FRESH], i[FOLLOWED] = x.size, 0, NOTHING
+    i[SEEN], i[FRESH], i[FOLLOWED], i[RARE], f[SPARE] = x.size, 0, NOTHING, x.size, _BEGIN

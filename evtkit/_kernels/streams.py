@@ -256,8 +256,8 @@ def run(
                                min_excess, law, work, levels, scores)  # fmt: skip
                     if not finite:
                         continue
-                    kept = keep(label, signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, policy, share,
-                                work[0])  # fmt: skip
+                    kept = keep(label, signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, policy, law,
+                                share, work[0])  # fmt: skip
                     if kept:
                         seen += 1
                         if signs[s] > 0.0:  # the threshold may have risen

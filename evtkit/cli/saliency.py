@@ -285,6 +285,7 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[Any]]:
         If the file has no x or y, they differ in length, or images are missing or of several sizes.
     """
     if path.is_dir():
+        x: Any
         x, y = _read_images(path)
     else:
         try:

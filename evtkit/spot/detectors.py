@@ -55,9 +55,10 @@ class Spot(Detector):
         What is learnt. ``"impute"``: what the fitted tail can account for, being exceeded with a third of the risk at
         least, as it is, whether it is an alarm or not. Of what lies farther out, as many values as the risk lets expect
         (and the standard error of their number) are taken for ordinary, and excesses as the tail expects beyond its
-        level are learnt in their place. ``"ignore"``: nothing of an alarm, as published; a tail that never sees its
-        extremes is then learnt too short, and its level sinks (see :doc:`/alarms`). ``"learn"``: the value of an alarm,
-        as of any excess; the first incident then hides the next.
+        level are learnt in their place. With the predictive level nothing is learnt of values rarer than three times
+        the risk that come more than four times as often as that. ``"ignore"``: nothing of an alarm, as published; a
+        tail that never sees its extremes is then learnt too short, and its level sinks (see :doc:`/alarms`).
+        ``"learn"``: the value of an alarm, as of any excess; the first incident then hides the next.
     level : str
         ``"predictive"``, the level of the next observation, or ``"plug-in"``, the textbook's, with ξ and σ as estimated
         and the threshold exactly at the quantile: exceeded several times too often where risk · n is below 10.

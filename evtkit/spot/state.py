@@ -28,6 +28,7 @@ _GAINS = (1.0, 0.5, 0.25, 0.1)  # how much of a deviation the centre of a ramp m
 _DIGITS = 48  # binary digits that its deviations may have, counted from the largest value
 _BETTER = 0.85  # if deviations are then so much less than from the mean of the window
 _ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
+_RARE = [columns.RARE, columns.REFUSED, columns.CALM]
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
@@ -247,7 +248,7 @@ class Streams:
         kept = np.roll(self.rings[t], -head) if size == self.rings.shape[1] else self.rings[t, :size]
         return {
             "threshold": float(self.floats[t, columns.U]), "n": seen, "n_excess": total, "imputed": imputed,
-            "kept": kept.tolist(),
+            "rare": self.integers[t, _RARE].tolist(), "kept": kept.tolist(),
             # what a fit of the excesses would give, but for its last bits
             "followed": [value if np.isfinite(value) else repr(value) for value in self.floats[t].tolist()],
             "states": self.integers[t, _FOLLOWING].tolist(),
@@ -264,7 +265,7 @@ class Streams:
             for s, tail in enumerate(stream["tails"]):
                 t, size = c * sides + s, len(tail["kept"])
                 self.floats[t] = [float(value) for value in tail["followed"]]
-                self.integers[t, _FOLLOWING] = tail["states"]
+                self.integers[t, _FOLLOWING], self.integers[t, _RARE] = tail["states"], tail["rare"]
                 self.floats[t, columns.U], self.rings[t, :size] = tail["threshold"], tail["kept"]
                 chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
                 self.integers[t, chosen] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]

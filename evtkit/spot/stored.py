@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["check_content", "check_events", "check_parameters", "check_streams"]
 
 _CONTENT = {"parameters", "single", "names", "cleaned", "streams", "events"}
-_TAIL = {"threshold", "n", "n_excess", "imputed", "kept", "followed", "states"}
+_TAIL = {"threshold", "n", "n_excess", "imputed", "rare", "kept", "followed", "states"}
 _WINDOW = {"window", "sum", "place"}
 
 
@@ -76,6 +76,7 @@ def _check_tail(tail: dict[str, Any], n: int, capacity: int) -> None:
     seen = integer(tail["n"], "n", 0, n)
     total = integer(tail["n_excess"], "n_excess", 0, seen)
     integer(tail["imputed"], "imputed", 0, n)
+    numbers(tail["rare"], "rare", 3, 0, MANY, whole=True)
     (threshold,) = numbers([tail["threshold"]], "threshold", 1, -HUGE, HUGE)
     kept = numbers(tail["kept"], "kept", min(total, capacity), -HUGE, HUGE)
     if not np.all(kept > threshold):

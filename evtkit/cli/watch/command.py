@@ -244,7 +244,7 @@ def _go_on(
                 rows = reader.read(_WAIT)
                 told = watch.update(rows) if rows.n_lines else []
                 view.show(watch, rows, told)
-                for repeat in watch.repeats:
+                for repeat in watch.repeats if rows.n_lines else ():
                     view.note(summary.of_repeat(repeat))
                 if outputs and told:
                     outputs.run(told)

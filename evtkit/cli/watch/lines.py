@@ -44,8 +44,8 @@ class Position:
 
     def has_seen(self, path: Path) -> bool:
         """Whether rotation had made this file already."""
-        found = path.stat()
-        return found.st_ino == self.older or found.st_mtime_ns < self.written
+        older, written = _identity(path)
+        return older == self.older or written < self.written
 
 
 class Lines:
@@ -358,8 +358,14 @@ def _start_of(name: str, handle: int | None = None) -> Position:
 
 def _start_after(path: Path) -> Position:
     """The position at the start of a file that was begun when this was the one that rotation had made last."""
+    older, written = _identity(path)
+    return Position(older=older, written=written)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """A file's number on the disk and when it was written, in microseconds, as integers that JSON can hold."""
     found = path.stat()
-    return Position(older=found.st_ino, written=found.st_mtime_ns)
+    return found.st_ino & (1 << 53) - 1, found.st_mtime_ns // 1000
 
 
 def _whole(data: bytes) -> bytes:
