@@ -92,7 +92,7 @@ def ties_together(largest: NDArray[Any], kept: Int) -> Int:
     for channel in np.flatnonzero(tied[:, 0] & (kept > 1)):
         row, asked = largest[channel], float(kept[channel] - 1)
         value = row[width - int(kept[channel])]
-        above, at_least = np.count_nonzero(row > value), np.count_nonzero(row >= value)
+        above, at_least = int(np.count_nonzero(row > value)), int(np.count_nonzero(row >= value))
         below = width - at_least - 1
         if below >= 0 and not np.isnan(row[below]) and at_least <= min(MOST * asked, asked * asked / max(above, 1)):
             out[channel] = at_least + 1
