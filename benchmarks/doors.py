@@ -179,17 +179,19 @@ def _run(*arguments: object) -> None:
 
 
 def _where_p_falls(log_p_of: Callable[[Float], Float], x: Float, step: float) -> Float:
-    """The levels (risks, samples) beyond which p-values are at most the risks, by bisection."""
+    """The levels (risks, samples) beyond which p-values are at most the risks, on ever finer grids."""
     middle, high = float(np.median(x)), float(np.quantile(x, 0.96))
-    log_risk = np.log(RISKS)[:, None]
+    log_risk = np.log(RISKS)[:, None, None]
     low, far = np.full((len(RISKS), x.shape[1]), np.log(0.3)), np.full((len(RISKS), x.shape[1]), np.log(1e3))
-    for _ in range(24):
-        between = 0.5 * (low + far)
+    for _ in range(3):
+        between = np.linspace(low, far, 49, axis=1)
         values = middle + (high - middle) * np.exp(between)
         if step:
             values = step * np.ceil(values / step)
-        falls = log_p_of(values) <= log_risk
-        low, far = np.where(falls, low, between), np.where(falls, between, far)
+        falls = log_p_of(values.reshape(-1, x.shape[1])).reshape(values.shape) <= log_risk
+        falls[:, -1] = True
+        first = np.maximum(falls.argmax(axis=1), 1)[:, None]
+        low, far = (np.take_along_axis(between, first - i, axis=1)[:, 0] for i in (1, 0))
     level = middle + (high - middle) * np.exp(far)
     return step * (np.ceil(level / step) - 1.0) if step else level  # on a lattice the first value that counts
 

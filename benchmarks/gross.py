@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from evtkit import fit_tail
-from evtkit.cleaning import count_gross, looked_at
+from evtkit.cleaning.gross import count_gross, looked_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ import numpy as np
 from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
-from evtkit.cleaning import FROM, count_gross, gross_outliers, isolated, looked_at
+from evtkit.cleaning.gross import count_gross, gross_outliers, looked_at
+from evtkit.cleaning.holes import FROM, isolated
 from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps

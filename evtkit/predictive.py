@@ -29,6 +29,7 @@ __all__ = ["Predictive"]
 _FEWEST = 3  # excesses of a channel that has a law; of three or four, it is mostly the prior
 _UNSURE = 3.0  # of k^(−1/2) (n·p)^(−0.35): how much a probability is raised on a lattice; by benchmarks/doors.py
 _FADES = 0.35
+_MOST_SURE = 0.32  # the least for k^(−1/2) · _UNSURE: of many excesses, what the tail's form leaves open
 _MOST_UNSURE = 0.5
 _HALVINGS = 48  # of a lattice's step, in search for a level
 _WORK = 64  # times a posterior or a level takes as long as a probability
@@ -43,8 +44,9 @@ class Predictive:
 
     On a lattice a level moves by whole steps, over each of which P falls by a factor: where P at a value comes out just
     below a risk by chance, alarms are several times as frequent as stated; where just above, as many times rarer. The
-    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u · (n·P)^(−0.35), at most by one
-    half, and nowhere by more than half of what it falls in the step below. So fine lattices are as none.
+    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u (at least 0.32) times
+    (n·P)^(−0.35), at most by one half, and nowhere by more than half of what it falls in the step below. So fine
+    lattices are as none.
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ class Predictive:
         counts = np.where(self.has_tail, n_excess, 0)
         self._lattice = np.flatnonzero(self.has_tail & (resolution > 0.0))
         self._step, self._log_n = resolution, np.log(np.maximum(n, 1))
-        self._unsure = _UNSURE / np.sqrt(np.maximum(n_excess, 1))
+        self._unsure = np.maximum(_UNSURE / np.sqrt(np.maximum(n_excess, 1)), _MOST_SURE)
 
         def work(piece: slice) -> None:
             posteriors(largest[piece], counts[piece], self._threshold[piece], resolution[piece], xi[piece],

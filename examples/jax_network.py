@@ -1,7 +1,7 @@
 """Saliency of a network in JAX: an adapter of two small classes, for plain JAX and for Keras on JAX.
 
     python examples/jax_network.py                      # plain JAX
-    KERAS_BACKEND=jax python examples/jax_network.py    # a Keras model on JAX
+    KERAS_BACKEND=jax python examples/jax_network.py    # and a Keras model on JAX
 
 Needs: pip install evtkit jax scikit-learn (and keras)
 """
@@ -89,11 +89,15 @@ def jax_model(apply, params, units=("filters", "rows"), reduction="taylor"):
 def plain_network():
     rng = np.random.default_rng(0)
     sizes = {"conv/kernel": (3, 3, 1, 12), "hidden/kernel": (192, 32), "head/kernel": (32, 10)}
-    params = {name: jnp.asarray(rng.normal(size=s) / np.sqrt(np.prod(s[:-1])), jnp.float32) for name, s in sizes.items()}
+    params = {
+        name: jnp.asarray(rng.normal(size=s) / np.sqrt(np.prod(s[:-1])), jnp.float32) for name, s in sizes.items()
+    }
     params |= {name.replace("kernel", "bias"): jnp.zeros(s[-1]) for name, s in sizes.items()}
 
     def apply(params, x):
-        x = jax.lax.conv_general_dilated(x, params["conv/kernel"], (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = jax.lax.conv_general_dilated(
+            x, params["conv/kernel"], (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
         x = jax.nn.relu(x + params["conv/bias"]).reshape(len(x), -1)
         x = jax.nn.relu(x @ params["hidden/kernel"] + params["hidden/bias"])
         return x @ params["head/kernel"] + params["head/bias"]
@@ -115,9 +119,15 @@ def keras_network():
 
 
 def main():
+    examined(*plain_network())
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        examined(*keras_network())
+
+
+def examined(apply, params):
+    """Train a network, damage a unit, and ask which it was."""
     digits = load_digits()
     x, y = (digits.images[..., None] / 16).astype(np.float32), digits.target
-    apply, params = keras_network() if os.environ.get("KERAS_BACKEND") == "jax" else plain_network()
 
     order = list(params)  # of the layers; JAX sorts what is in a dict
 
@@ -127,7 +137,7 @@ def main():
         slopes = jax.grad(lambda params: -scores(params).mean())(params)
         return {name: value - 0.2 * slopes[name] for name, value in params.items()}
 
-    for epoch in range(20):
+    for epoch in range(15):
         for part in np.array_split(np.random.default_rng(epoch).permutation(900), 30):
             params = step(params, x[part], y[part])
 

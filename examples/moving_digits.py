@@ -34,7 +34,10 @@ def video(images: np.ndarray, labels: np.ndarray, n: int, seed: int) -> tuple[to
     noise = rng.standard_normal((5, n + len(kernel) - 1))
     right, down, turn, zoom, light = (np.convolve(path, kernel / np.linalg.norm(kernel), "valid") for path in noise)
     turn, zoom = np.deg2rad(8.0) * turn, 1.6 * np.exp(0.08 * zoom)
-    places = [[np.cos(turn) * zoom, np.sin(turn) * zoom, 0.2 * right], [-np.sin(turn) * zoom, np.cos(turn) * zoom, 0.2 * down]]
+    places = [
+        [np.cos(turn) * zoom, np.sin(turn) * zoom, 0.2 * right],
+        [-np.sin(turn) * zoom, np.cos(turn) * zoom, 0.2 * down],
+    ]
     grid = functional.affine_grid(torch.tensor(np.moveaxis(np.array(places), 2, 0)).float(), [n, 1, SIZE, SIZE], False)
     seen = functional.grid_sample(torch.from_numpy(images[picked]).float()[:, None], grid, align_corners=False)
     bright = torch.from_numpy(np.clip(0.9 + 0.08 * light, 0.5, 1.0)).float().reshape(-1, 1, 1, 1)
@@ -45,7 +48,8 @@ def trained(x: torch.Tensor, y: torch.Tensor, epochs: int) -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10),
+        nn.MaxPool2d(2), nn.Conv2d(24, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(96, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(epochs):
@@ -74,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     seen, truth = video(images[800:], labels[800:], 3000, seed=1)
     print(f"right in frames of other digits: {(net.predict(seen).argmax(1) == truth.numpy()).mean():.3f}")
 
-    # What a filter adds to the scores: unlike the cross-entropy's, these slopes do not vanish where the network is sure.
+    # What a filter adds to the scores: unlike the cross-entropy's, these slopes do not vanish where it is sure.
     net = TorchModel(net.model, lambda output, target: -output.logsumexp(1))
     usual, _ = video(images[800:], labels[800:], options.usual, seed=2)
     watched = watch(net, usual, risk=options.risk)
@@ -82,7 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     quiet, _ = video(images[800:], labels[800:], options.frames, seed=3)
     begun = [event for event in watched.feed(quiet) if not event.is_over]
-    print(f"undisturbed: {len(begun)} events in {options.frames:,} frames, {options.risk * options.frames:.1f} expected")
+    print(
+        f"undisturbed: {len(begun)} events in {options.frames:,} frames, {options.risk * options.frames:.1f} expected"
+    )
 
     # From frame 150 to 209 a line of the camera is stuck.
     spoilt, _ = video(images[800:], labels[800:], 400, seed=4)
@@ -91,8 +97,8 @@ def main(arguments: list[str] | None = None) -> None:
     surprise = watched.surprise(spoilt)
     for event in watched.feed(spoilt):
         if event.is_over:
-            names = ", ".join(event.channels[:3])
-            print(f"disturbed: frames {event.start - first} to {event.end - first}, {len(event.channels)} filters: {names}, …")
+            names, when = ", ".join(event.channels[:3]), f"{event.start - first} to {event.end - first}"
+            print(f"disturbed: frames {when}, {len(event.channels)} filters: {names}, …")
 
     ax = Figure(figsize=(7.0, 3.0), layout="constrained").add_subplot()
     ax.axvspan(150, 210, color="#d9822b", alpha=0.25, linewidth=0, label="a line is stuck")

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 
 from evtkit import TailSketch, fit_gpd, fit_tail, gpd
-from evtkit.cleaning import count_gross, fit_censored, gross_outliers, isolated, looked_at
+from evtkit.cleaning import fit_censored, gross_outliers, isolated
+from evtkit.cleaning.gross import count_gross, looked_at
 
 
 @pytest.mark.parametrize("xi", [-0.4, 0.0, 0.3, 1.0])
@@ -75,6 +76,13 @@ def test_of_many_observations_a_few_and_a_large_group_are_found():
         found = isolated(dirty, quantile=0.8)
         assert found[:planted].all()
         assert found[planted:].sum() <= 2
+
+
+def test_of_many_observations_the_wide_part_of_a_mixture_is_no_group_of_outliers():
+    rng = np.random.default_rng(10_000)
+    for _ in range(10):
+        x = rng.standard_normal(10_000) * np.where(rng.random(10_000) < 0.1, 3.0, 1.0)
+        assert isolated(x, quantile=0.8).sum() < 20
 
 
 def test_data_in_uneven_steps_are_not_outliers():

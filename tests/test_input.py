@@ -143,7 +143,7 @@ def test_counts_are_integers(wrong):
         with pytest.raises(ValueError, match="n_excess of 600 observations must be an integer"):
             fit_tail(PLAIN, n_excess=wrong)
     for arguments in ((wrong, 5), (5, wrong)):
-        if wrong != 600:
+        if wrong != 600 and arguments != (5, None):  # as many as there will be
             with pytest.raises(ValueError, match="must be an integer"):
                 TailSketch(*arguments)
 

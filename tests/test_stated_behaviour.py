@@ -150,3 +150,28 @@ def test_a_burst_little_beyond_the_level_does_not_become_its_own_tail(make, seed
     assert np.mean(labels == ANOMALY) > 0.8
     assert spot.alarm_threshold[1] < before + 0.3 * (before - 10.0)
     assert spot.step(before + 1.2 * (before - 10.0)) == ANOMALY
+
+
+BURSTS = {
+    "normal": lambda rng, n: rng.standard_normal(n), "Gumbel": lambda rng, n: rng.gumbel(0.0, 5.0, n),
+    "exponential": lambda rng, n: rng.exponential(size=n), "t4": lambda rng, n: rng.standard_t(4, n),
+    "gamma": lambda rng, n: rng.gamma(2.0, 1.0, n), "uniform": lambda rng, n: rng.uniform(size=n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("detector", [Spot, DSpot])
+@pytest.mark.parametrize("law", BURSTS)
+def test_a_burst_of_any_size_and_length_leaves_the_level_where_it_was(detector, law):
+    """Its values are one value: learnt one by one, each would make the next more ordinary."""
+    rng = np.random.default_rng(0)
+    for risk, most in ((1e-3, 1.2), (1e-4, 1.5), (1e-5, 2.5)):
+        x = BURSTS[law](rng, 3200)
+        fitted = detector(risk).fit(x[:2000])
+        fitted.update(x[2000:3000])
+        state, center, level = fitted.to_dict(), float(np.median(x)), float(fitted.alarm_threshold)
+        for length in (2, 14, 30, 100):
+            for times in (0.98, 1.02, 1.3, 10.0):
+                spot = detector.from_dict(state)
+                spot.update(center + (level - center) * times * rng.uniform(0.95, 1.05, length))
+                spot.update(x[3000:])
+                assert float(spot.alarm_threshold) - center < most * (level - center), (risk, length, times)

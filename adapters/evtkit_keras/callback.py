@@ -111,8 +111,8 @@ class SaliencyCallback(TrainingSaliency, keras.callbacks.Callback):  # type: ign
     ) -> None:
         keras.callbacks.Callback.__init__(self)
         TrainingSaliency.__init__(
-            self, calibration, samples, list(inspect.signature(KerasModel).parameters)[1:], options, report=report, by=by,
-            combine=combine, quantile=quantile, normalize=normalize, which=which, k=k, max_mistakes=max_mistakes,
+            self, calibration, samples, list(inspect.signature(KerasModel).parameters)[1:], options, report=report,
+            by=by, combine=combine, quantile=quantile, normalize=normalize, which=which, k=k, max_mistakes=max_mistakes,
             batch_size=batch_size, n_samples=n_samples, wrong=wrong, writer=writer, progress=progress,
         )  # fmt: skip
 

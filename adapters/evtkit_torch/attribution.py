@@ -1,4 +1,4 @@
-"""Attribution: saliency with Captum's calling convention, ``attribute(inputs, target=...)``; Captum itself is not needed.
+"""Attribution: saliency called as Captum's methods are, ``attribute(inputs, target=...)``; Captum is not needed.
 
 `UnitAttribution` says what units do for a sample, `InputAttribution` which pixels excite its salient units.
 """

@@ -1,4 +1,4 @@
-"""Lightning: a callback that calibrates the network when ``fit`` ends, ranks the units behind its mistakes, and reports.
+"""Lightning: a callback that calibrates the network when ``fit`` ends, ranks units behind its mistakes, and reports.
 
 Works with ``lightning`` and with ``pytorch_lightning``.
 """
@@ -62,8 +62,8 @@ class SaliencyCallback(TorchTrainingSaliency, Callback):  # type: ignore[misc]  
     wrong : callable, optional
         What is a mistake, ``wrong(predictions, y) -> (n,)``; see `evtkit.saliency.evaluate`.
     writer : SummaryWriter, optional
-        Gets the numbers and pictures of `evtkit.saliency.write_summary`, for TensorBoard. By default none; ``writer="logger"`` takes that of the
-        Trainer's TensorBoardLogger.
+        Gets the numbers and pictures of `evtkit.saliency.write_summary`, for TensorBoard. By default none;
+        ``writer="logger"`` takes that of the Trainer's TensorBoardLogger.
     progress : bool
         Show a bar (on a terminal's standard error).
     **options
@@ -138,8 +138,8 @@ class SaliencyCallback(TorchTrainingSaliency, Callback):  # type: ignore[misc]  
             part = self.part_of(pl_module)
             if isinstance(part, LightningModule) and type(part).forward is LightningModule.forward:
                 raise ValueError(
-                    f"network must name the part of {type(part).__name__} that maps inputs to class scores, for it has no "
-                    "forward of its own"
+                    f"network must name the part of {type(part).__name__} that maps inputs to class scores, for it has "
+                    "no forward of its own"
                 )
             self.begin(lambda: self.wrapped(pl_module))
 

@@ -76,7 +76,7 @@ class TorchProfiler(Profiler):
         self._units: dict[int, tuple[slice, Tensor | None]] = {}
         self._lost = torch.empty(0)
         self._axis = 1
-        self._reducer: Reducer
+        self._reducer: Reducer | None = None
         self._counts: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
@@ -295,7 +295,7 @@ class TorchProfiler(Profiler):
         """Take everything one sample at a time, where a pass fails because it is followed and only then."""
         followed = [name for name in self.plan.parameters if name not in self.slow]
         final = isinstance(error, (RefusedError, MemoryError, torch.OutOfMemoryError))
-        if not followed or final or error is self._reducer.error:
+        if not followed or final or (self._reducer is not None and error is self._reducer.error):
             raise error
         with torch.no_grad(), eager(), evaluation(self.model):
             self.losses(batch, target)  # the network's own errors, and those of labels, end here

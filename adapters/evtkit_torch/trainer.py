@@ -25,7 +25,7 @@ __all__ = ["SaliencyCallback"]
 _LABELS = ("label", "labels", "label_ids")
 
 
-class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):
+class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):  # type: ignore[misc]  # may not be installed
     """Calibrate and report when ``train`` of a Hugging Face Trainer ends.
 
     Arguments, data and labels are checked before the first step, on the first batch of each. The numbers are of the
@@ -37,8 +37,8 @@ class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):
     Parameters
     ----------
     calibration : (x, y), dict with "labels", Dataset, DataLoader, or list of batches
-        Samples to learn the usual saliency from; not those of ``samples``. See `evtkit_torch.batches`. Datasets are put together by the Trainer's
-        own collator, without the columns that the network does not take.
+        Samples to learn the usual saliency from; not those of ``samples``. See `evtkit_torch.batches`. Datasets
+        are put together by the Trainer's own collator, without the columns that the network does not take.
     samples : as calibration, optional
         Samples such as the validation set, whose mistakes are ranked. Without them the callback only calibrates.
     network : str or callable, optional
@@ -161,7 +161,7 @@ class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):
         return super().wrapped(module)
 
 
-class _Last(TrainerCallback):
+class _Last(TrainerCallback):  # type: ignore[misc]  # likewise
     """What is done once, after all other callbacks, and then leaves their list."""
 
     def __init__(self, finish: Callable[[], None], around: Any) -> None:

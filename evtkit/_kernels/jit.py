@@ -40,7 +40,7 @@ class _Form:
     """A kernel as Python calls it, or as kernels do, without what takes Python's objects apart."""
 
     def __init__(self, function: Any, options: dict[str, Any], *, for_python: bool) -> None:
-        own = {"no_cpython_wrapper": not for_python, "_nrt": _owns_arrays(function), "pipeline_class": Pipeline}
+        own = {"no_cpython_wrapper": not for_python, "pipeline_class": Pipeline}
         self.dispatcher: Any = njit(**options | own)(function)
         self.cache = KernelCache(function, _make_ready, "python" if for_python else "native")
         self.dispatcher._cache = self.cache  # what `cache=True` sets, of our own kind
@@ -66,10 +66,11 @@ class Kernel:
         self.__name__, self.__doc__, self.__module__ = function.__name__, function.__doc__, function.__module__
         self.py_func = function
         self.name = f"{function.__module__}.{function.__qualname__}"
-        self._called = _Form(function, options, for_python=True)
-        self._linked = _Form(function, options, for_python=False)
         normal = [normalize_signature(each) for each in signatures]
         self.returned = [returned for _, returned in normal]
+        options = options | {"_nrt": _owns_arrays(function) or any(map(_has_arrays, self.returned))}
+        self._called = _Form(function, options, for_python=True)
+        self._linked = _Form(function, options, for_python=False)
         self._signatures = [signature(returned, *taken) for taken, returned in normal]
         self._is_linked = [False] * len(normal)
         self._template = type("Template", (ConcreteTemplate,), {"key": self, "cases": self._signatures})

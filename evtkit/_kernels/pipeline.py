@@ -15,13 +15,14 @@ __all__ = ["Pipeline"]
 
 _UNUSED = frozenset({
     "DeadBranchPrune",  # LLVM prunes them
-    "IRLegalization",  # a check
     "InlineClosureLikes",  # no closures
     "InlineOverloads",
     "LiteralPropagationSubPipelinePass",
     "LiteralUnroll",
     "NopythonRewrites",  # no expressions of whole arrays
 })  # fmt: skip
+
+_FREES = "IRLegalization"  # says where variables end, and so their arrays are freed
 
 
 class _Typing:
@@ -61,6 +62,7 @@ class Pipeline(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         """The passes."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [one for one in passes.passes if one[0].__name__ not in _UNUSED]
+        unused = _UNUSED if self.state.flags.nrt else _UNUSED | {_FREES}
+        passes.passes = [one for one in passes.passes if one[0].__name__ not in unused]
         passes.finalize()
         return [passes]

@@ -31,6 +31,7 @@ from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS
 from evtkit._kernels.select import sort
 from evtkit._kernels.tail_columns import (
+    CALM,
     FIRST,
     FOLLOWED,
     FRESH,
@@ -40,6 +41,7 @@ from evtkit._kernels.tail_columns import (
     LAST,
     LEVEL,
     LOOSE,
+    MARK,
     MAXIMUM,
     NOTHING,
     PLAIN,
@@ -71,6 +73,8 @@ _LASTING = 200  # refused, after which they are there to stay
 _SHORT = -0.3  # ξ below which a tail has an end that may be found farther out
 _SEEN_OFTEN = 10.0  # values kept as large as one, which is not rare then
 _FAR = 0.4  # of the way from the threshold to the alarm level, below which no value is rare
+_QUIET = 50.0  # observations after a rare value that still belong to it,
+_AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
 
 
 @kernel("float64(float64, float64, float64)")
@@ -171,6 +175,15 @@ def _is_rare(label, value, f, i, ring, risk):
     return above < _SEEN_OFTEN + 3.0 * _OFTEN * i[SIZE] * math.exp(log_r)
 
 
+@kernel("void(float64[::1], int64[::1], int64, float64)")
+def _make_room(f, i, n, risk):
+    """Let room for rare values grow with the observations since they were last looked at."""
+    f[SPARE] += _REFILL * _OFTEN * risk * (n - i[RARE])
+    i[RARE] = n
+    if f[SPARE] >= _MOST:
+        f[SPARE], i[REFUSED] = _MOST, 0
+
+
 @kernel("boolean(float64[::1], int64[::1], int64, float64)")
 def _has_room(f, i, n, risk):
     """Whether one rare value more can be ordinary; if so, it is counted.
@@ -179,15 +192,30 @@ def _has_room(f, i, n, risk):
     much more often are incidents. They would move the level to where the next of them is ordinary. What goes on coming
     is no incident, and is learnt after so many have been refused.
     """
-    f[SPARE] += _REFILL * _OFTEN * risk * (n - i[RARE])
-    i[RARE] = n
-    if f[SPARE] >= _MOST:
-        f[SPARE], i[REFUSED] = _MOST, 0
+    _make_room(f, i, n, risk)
     if f[SPARE] >= 1.0:
         f[SPARE] -= 1.0
         return True
     i[REFUSED] += 1
     return i[REFUSED] > _LASTING
+
+
+@kernel("boolean(boolean, float64, float64[::1], int64[::1], int64, float64)")
+def _is_amid(far, value, f, i, n, risk):
+    """Whether a value comes soon after one that was far out, and is far out itself; more than a few are there to stay.
+
+    Values of one burst are one value. Learnt one by one each makes the next more ordinary, and the level runs away.
+    """
+    after = n <= i[CALM]
+    if far:
+        if not after:  # by the level as it was before
+            f[MARK] = f[U] + _FAR * (min(f[LEVEL], value) - f[U])
+        i[CALM] = n + np.int64(min(_QUIET, _AFTER / risk))
+    if not (after and value > f[MARK]):
+        return False
+    _make_room(f, i, n, risk)
+    i[REFUSED] += 1
+    return i[REFUSED] <= _LASTING
 
 
 @kernel("boolean(int64, int64, float64)")
@@ -310,11 +338,13 @@ def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
 
     With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
-    With the predictive level nothing is learnt of rare values, alarms or not, that come too often.
+    With the predictive level nothing is learnt of rare values, alarms or not, that come too often, nor of what lies
+    far out and comes soon after one.
     """
-    judged = policy == IMPUTE and law == PREDICTIVE
-    if judged and _is_rare(label, value, f, i, ring, risk) and not _has_room(f, i, n, risk):
-        return False
+    if policy == IMPUTE and law == PREDICTIVE:
+        rare = _is_rare(label, value, f, i, ring, risk)
+        if _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk)):
+            return False
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
     if policy == IMPUTE:
         as_it_is = _is_plausible(value, f, i, risk) or _may_end_later(value, f, i, risk) if fitted else label == EXCESS

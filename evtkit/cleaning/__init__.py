@@ -7,7 +7,7 @@ it finds only what no tail explains, and clean samples of any distribution with 
 
 from __future__ import annotations
 
-from evtkit.cleaning.gross import count_gross, gross_outliers, looked_at
-from evtkit.cleaning.holes import FROM, fit_censored, isolated
+from evtkit.cleaning.gross import gross_outliers
+from evtkit.cleaning.holes import fit_censored, isolated
 
-__all__ = ["FROM", "count_gross", "fit_censored", "gross_outliers", "isolated", "looked_at"]
+__all__ = ["fit_censored", "gross_outliers", "isolated"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["count_gross", "gross_outliers", "looked_at"]
+__all__ = ["count_gross", "gross_outliers", "if_falling", "looked_at"]
 
 _LOG_P = -12.0  # what a hole's product must lie below
 _RARE = 0.02  # share of the observations that is left out at most
@@ -171,7 +171,7 @@ def _group(y: Float, most: int) -> int:
     stand_out = [
         (value, k - first - inside)
         for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
-        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or _if_falling(y, first, inside) < _FALLING)
+        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or if_falling(y, first, inside) < _FALLING)
     ]
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)
@@ -184,11 +184,15 @@ def _holes(y: Float, most: int) -> list[tuple[int, int]]:
     in_steps = np.unique(y).size < _IN_STEPS * k
     widest = 2.0 * np.maximum(y[0], np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
     found = []
+    least = -_LOG_P * float(np.mean(y[: max(_FEWEST, k - most)]))  # see `_worth_a_look`
     for inside in _INSIDES:
+        if inside > _INSIDE * (most + inside):
+            break
         first = np.arange(max(_FEWEST, k - most - inside, k - k // 2), k - inside)
         first = first[inside <= _INSIDE * (k - first)]
         wide = y[first + inside] >= _WIDER * y[first - 1]
         wide &= y[first + inside] - y[first + inside - 1] > widest[first - 1]
+        wide &= (k - first - inside) * (y[first + inside] - y[first - 1]) >= least
         first = first[wide]
         score = (k - first - inside) * np.log(y[first + inside] / y[first - 1])
         found += [(int(i), inside) for i in first[np.argsort(-score, kind="stable")[:_CANDIDATES]]]
@@ -225,7 +229,7 @@ def _log_p(y: Float, holes: list[tuple[int, int]]) -> Float:
     return np.array(out)
 
 
-def _if_falling(y: Float, first: int, inside: int) -> float:
+def if_falling(y: Float, first: int, inside: int) -> float:
     """How improbable so few in the hole are if the density does not rise from its near end on."""
     near, far = y[first - 1], y[first + inside]
     least = 1.0

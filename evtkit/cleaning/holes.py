@@ -29,6 +29,7 @@ from scipy.special import bdtr
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
+from evtkit.cleaning.gross import if_falling
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -45,6 +46,9 @@ _HOLES = 30  # groups of largest excesses that are censored, their sizes in geom
 _FEWEST = 5  # excesses that a tail is fitted to
 _IN_STEPS = 0.5  # share of different values below which data come in steps
 _AS_CLEAR = 0.5  # a smaller group is preferred whose log probability is at least this share of the best
+
+_LARGE = 20  # observations of a group that could be a mixture's wide part
+_FALLING = 0.01  # how improbable its hole must be where the density falls
 
 _SHAPE = 0.7  # of the shape of all excesses, for what lies below a hole
 _LEAST_SHAPE = 0.05
@@ -153,9 +157,25 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.005, most
         rest = y[y < level][-_MANY:]
         base = y[y.size - np.count_nonzero(y >= level) - rest.size - 1] if rest.size < y.size else 0.0
         level = min(level, base + _hole(rest[rest > base] - base, alpha, most))
+        if not _clear_of_mixtures(y, level):
+            level = np.inf
     else:
         level = _hole(y, alpha, most, alone=True)
     return np.asarray(values - threshold >= level)
+
+
+def _clear_of_mixtures(y: Float, level: float) -> bool:
+    """Whether a group beyond a level is small, or leaves a hole that a falling density hardly has.
+
+    Of very many observations the wide part of a mixture of scales is a large group, and its tail another one than that
+    below. Of fewer observations this would miss outliers that are spread widely.
+    """
+    count = int(np.count_nonzero(y >= level))
+    first = y.size - count
+    if count < _LARGE or first < 2:
+        return True
+    inside = np.arange(min(count // 4, first - 2) + 1)
+    return any(if_falling(y, first - int(j), int(j)) < _FALLING for j in inside)
 
 
 def _hole(y: Float, alpha: float, most: float, alone: bool = False) -> float:

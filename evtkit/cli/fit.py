@@ -83,8 +83,8 @@ def fit_command(
         if wrong := [name for name, value in given.items() if value]:
             raise ValueError(f"--by does not go with {wrong[0]}")
         _fit_by(
-            file, by, columns, missing, dialect, rule | {"clean": clean}, method or "mle", per, periods, confidence, save,
-            output, json_,
+            file, by, columns, missing, dialect, rule | {"clean": clean}, method or "mle", per, periods, confidence,
+            save, output, json_,
         )  # fmt: skip
         return
     table = read_table(file, columns, skip=skip, dialect=dialect, dated=True, time=time)
@@ -135,7 +135,8 @@ def _fit_by(
         tail.save(save)
     rows = _rows(tail, absent, levels, confidence)
     content = {
-        "file": file, "files": files, "rows": int((tail.n + absent).sum()), "by": by, "rule": rule or None,
+        "file": file, "files": files, "rows": int((tail.n + absent).sum()), "by": by,
+        "rule": {name: value for name, value in rule.items() if name != "clean"} or None,
         "side": tail.side, "method": tail.method, "per": per, "columns": rows, "notes": tail.notes,
     }  # fmt: skip
     if output:

@@ -151,7 +151,9 @@ def _moved(network: SaliencyModel, device: str) -> None:
     try:
         network.profiler.move(device)  # type: ignore[attr-defined]  # of a NetworkModel
     except (AssertionError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"--device must be one that the network's framework has, got {device}: {shortened(error)}") from error
+        raise ValueError(
+            f"--device must be one that the network's framework has, got {device}: {shortened(error)}"
+        ) from error
 
 
 def _mistakes(network: SaliencyModel, batches: Batches, samples: Path, how: Any) -> NDArray[np.bool_]:
@@ -283,6 +285,7 @@ def read_samples(path: Path, prepare: Any = None) -> tuple[Any, NDArray[Any]]:
         If the file has no x or y, they differ in length, or images are missing or of several sizes.
     """
     if path.is_dir():
+        x: Any
         x, y = _read_images(path)
     else:
         try:

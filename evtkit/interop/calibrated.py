@@ -6,6 +6,7 @@ folds, each is scored by a detector fitted to the others, and the tail is that o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from evtkit.tail import Tail
 
 __all__ = ["CalibratedDetector", "NeighborDistance"]
+
+_PASSES = 3  # of the cleaning
 
 
 class NeighborDistance(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -96,8 +99,8 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         How many folds. Every one is a fit of the detector. Row i is in fold i mod cv, so nothing is random here. A
         detector with a method ``left_out_scores()``, as `NeighborDistance` has one, needs no folds.
     clean : bool
-        Take the rows of `fit` for contaminated: scores that a hole separates from the rest stay out of the tail
-        (`evtkit.fit_tail`), and their rows out of the last fit. ``tail_.left_out`` says how many.
+        Take the rows of `fit` for contaminated: rows whose scores a hole separates from the rest (`evtkit.fit_tail`)
+        are left out, and the others scored anew without them. ``tail_.left_out`` says how many.
     n_jobs : int, optional
         Folds fitted at a time, as everywhere in scikit-learn.
 
@@ -178,19 +181,34 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         estimator = NeighborDistance() if self.estimator is None else self.estimator
         rows = self._rows(X, reset=True)
         n = _num_samples(rows)
-        scores = self._left_out(estimator, rows, n)
+        kept = np.arange(n)
+        for _ in range(_PASSES if self.clean else 1):  # outliers move the scores of the others
+            some = _safe_indexing(rows, kept)
+            scores = self._finite(self._left_out(estimator, some, kept.size), estimator)
+            tail = fit_tail(scores, clean=self.clean)
+            inside = np.sort(np.argsort(scores, kind="stable")[: kept.size - int(tail.left_out)])
+            if inside.size == kept.size:
+                break
+            kept, scores = kept[inside], scores[inside]
+        self.tail_: Tail = replace(tail, left_out=np.asarray(n - kept.size))
+        self.estimator_ = clone(estimator).fit(_safe_indexing(rows, kept))
+        self._levels, self._log_p = _body(np.sort(scores), self.tail_)
+        every = np.empty(n)
+        every[kept] = scores
+        if (apart := np.setdiff1d(np.arange(n), kept)).size:
+            every[apart] = self._finite(_scores(self.estimator_, _safe_indexing(rows, apart)), estimator)
+        self.p_values_ = np.exp(np.minimum(self._log_p_of(every), 0.0))
+        self.threshold_ = self._level()
+        self.offset_ = float(np.log(self.risk))
+        return self
+
+    @staticmethod
+    def _finite(scores: Float, estimator: Any) -> Float:
         if not np.all(np.isfinite(scores)):
             raise ValueError(
                 f"the scores of {type(estimator).__name__} must be finite, got {scores[~np.isfinite(scores)][0]}"
             )
-        self.tail_: Tail = fit_tail(scores, clean=self.clean)
-        kept = np.sort(np.argsort(scores, kind="stable")[: n - int(self.tail_.left_out)])
-        self.estimator_ = clone(estimator).fit(_safe_indexing(rows, kept))
-        self._levels, self._log_p = _body(np.sort(scores[kept]), self.tail_)
-        self.p_values_ = np.exp(np.minimum(self._log_p_of(scores), 0.0))
-        self.threshold_ = self._level()
-        self.offset_ = float(np.log(self.risk))
-        return self
+        return scores
 
     def score_samples(self, X: ArrayLike) -> Float:
         """The logarithm of each row's p-value, shape (rows,): the lower, the more improbable."""

@@ -25,6 +25,7 @@ True
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -170,6 +171,8 @@ def return_level(
         options |= {"interval": interval, "method": method}
 
     def levels(tail: Tail) -> list[NDArray[Any]]:
+        nothing = (tail.n_excess == 0) & np.isnan(tail.largest).all(axis=1)  # known of the cell: its levels are NaN
+        tail = replace(tail, n=np.where(nothing, 0, tail.n))
         found = tail.return_level(periods.reshape(-1) * each, **options)
         arrays = [found] if interval is None else [found.estimate, found.lower, found.upper]
         return [np.moveaxis(np.asarray(a), 0, -1) for a in arrays]
@@ -426,7 +429,8 @@ def _inputs(ds: xr.Dataset) -> tuple[list[xr.DataArray], tuple[Hashable, ...]]:
         last = _plain(ds["largest"], "largest")[0].transpose(*cells, "rank")
         fits.append(last.chunk({"rank": -1}) if last.chunks else last)
     else:
-        fits.append(xr.zeros_like(fits[0]).expand_dims(rank=0, axis=-1))
+        none = xr.full_like(fits[0], np.nan, dtype=np.float64)  # Dask's functions do not take arrays of no width
+        fits.append(none.expand_dims(rank=1, axis=-1))
     return fits, cells
 
 
@@ -533,7 +537,7 @@ def _width(
     if keep is False:
         return 0
     if keep is not True:
-        return min(int(keep), n)
+        return int(min(int(keep), n))
     if levels is None:
         found = how_many(np.array([n]), 1, rule[0], None, rule[1], 2)
         assert not isinstance(found, Thresholds)

@@ -58,7 +58,8 @@ def calibrate(
     Profiles go into a `TailSketch`, which keeps the largest (1 − quantile) share of every unit's values and their mean
     and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951). Up
     to 128 profiles of samples that the network gets wrong are kept whole, for `suspects`.
-    Memory: about ((1 − quantile) · n + 128) · units values. The published protocol is ``normalize=None``.
+    Memory: about ((1 − quantile) · n + 128) · units values. The published protocol is ``normalize=None``. A batch is
+    profiled while the one before it is sketched, where there is more than one thread.
 
     Parameters
     ----------

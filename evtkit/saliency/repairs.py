@@ -155,7 +155,7 @@ class Repair(Result):
 
         if str(path).endswith(".safetensors"):
             content = _as_safetensors(self.delta)
-            write_atomic(path, lambda stream: stream.write(content))
+            write_atomic(path, lambda stream: stream.write(content))  # type: ignore[arg-type]
             return
         try:
             arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in self.delta.items()}

@@ -105,7 +105,7 @@ def _picture(ranking: UnitRanking, k: int) -> NDArray[np.uint8]:
 
     figure: Any = plot.unit_depth(ranking, k).figure
     figure.set_facecolor("white")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     return pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,8 +79,8 @@ class UnitWatch:
         return self._events.going_on
 
     def __repr__(self) -> str:
-        return (f"UnitWatch({len(self.model.units):,} units; risk {self.risk:g} a frame, frame {self.frame:,}; events begin "
-                f"at P below {math.exp(-self.level):.2g}, extremal index {self.extremal_index:.2g})")  # fmt: skip
+        return (f"UnitWatch({len(self.model.units):,} units; risk {self.risk:g} a frame, frame {self.frame:,}; events "
+                f"begin at P below {math.exp(-self.level):.2g}, extremal index {self.extremal_index:.2g})")  # fmt: skip
 
     def feed(self, x: Any, y: Any = "predicted") -> list[Event]:
         """Take in the next frames: which events began and which were over in them, in order of time.
@@ -125,13 +125,13 @@ def watch(
 ) -> UnitWatch:
     """Learn what every unit's saliency usually is over undisturbed frames, to watch further ones with.
 
-    A tail a unit is fitted to the first half of the frames, thinned to about one a cluster of extremes
-    (`evtkit.dependence.extremal_index`), so that it is not taken for better known than it is. Over the second half, which it has not seen, it is found how
-    improbable whole frames are: frames that follow each other are alike, and so come in clusters
-    (`evtkit.dependence.decluster`). The generalised Pareto tail of the clusters' peaks gives the level that a new
+    A tail a unit is fitted to the first half of the frames; where there are plenty, to frames as far apart as clusters
+    of extremes are long (`evtkit.dependence.extremal_index`). Over the second half, which the tails have not seen, it
+    is found how improbable whole frames are: such frames come in clusters (`evtkit.dependence.decluster`), for those
+    that follow each other are alike. The generalised Pareto tail of the clusters' peaks gives the level that a new
     cluster passes with the stated risk. So neither the number of units, nor their dependence, nor that of the frames
-    changes how often an undisturbed video raises an event. Nothing is learnt afterwards: a network that stays is watched
-    by what was usual, and a slow change is not taken for usual in its turn.
+    changes how often an undisturbed video raises an event. Nothing is learnt afterwards: a slow change is not taken for
+    usual.
 
     Parameters
     ----------
@@ -256,14 +256,15 @@ def _level(surprise: Float, least: float, risk: float) -> tuple[float, int, floa
     """The level that clusters of frames pass at a rate of `risk` a frame, their run length, and the extremal index."""
     threshold = max(least, float(np.quantile(surprise, 0.9)))
     beyond = int(np.count_nonzero(surprise > threshold))
-    clusters = decluster(surprise, threshold) if beyond > 1 else ()
-    if len(clusters) < _CLUSTERS:
+    clusters = decluster(surprise, threshold) if beyond > 1 else None
+    found = 0 if clusters is None else len(clusters)
+    if clusters is None or found < _CLUSTERS:
         raise ValueError(
-            f"frames must be so many that improbable ones come in {_CLUSTERS} clusters or more, got {len(clusters)} in "
+            f"frames must be so many that improbable ones come in {_CLUSTERS} clusters or more, got {found} in "
             f"{len(surprise)} frames"
         )
     level = float(fit_tail(clusters).isf(risk))
-    return level, int(clusters.run_length), len(clusters) / beyond
+    return level, int(clusters.run_length), found / beyond
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from evtkit._moments import mean_and_variance, take_away
-from evtkit.cleaning import count_gross, looked_at
+from evtkit.cleaning.gross import count_gross, looked_at
 from evtkit.peaks import tail_from_largest
 from evtkit.threshold.rules import MOST, Thresholds, how_many, ties_together
 

@@ -28,7 +28,7 @@ _GAINS = (1.0, 0.5, 0.25, 0.1)  # how much of a deviation the centre of a ramp m
 _DIGITS = 48  # binary digits that its deviations may have, counted from the largest value
 _BETTER = 0.85  # if deviations are then so much less than from the mean of the window
 _ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
-_RARE = [columns.RARE, columns.REFUSED]
+_RARE = [columns.RARE, columns.REFUSED, columns.CALM]
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 

@@ -72,7 +72,7 @@ class Tail(Inference, Result):
         The step δ of the lattice that the excesses are rounded to; 0 where there is none, or it is too fine to matter.
         The threshold is then the middle between two points of the lattice, and the fit is that of rounded data.
     left_out : ndarray of int64
-        Observations that stood apart and were left out (``fit_tail(…, clean=True)``); not counted in n.
+        Observations that stood apart and were left out (`clean` of `evtkit.fit_tail`); not counted in n.
     largest : ndarray, shape (channels, kept) or (kept,)
         The most extreme observations of each channel that are kept, all excesses among them, ascending (of −x for the
         lower side), NaN in front where a channel has fewer.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.cleaning import FROM, isolated
+from evtkit.cleaning.holes import FROM, isolated
 from evtkit.dependence import extremal_index
 from evtkit.fit import FitStatus
 from evtkit.gof import goodness_of_fit

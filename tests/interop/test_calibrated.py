@@ -154,3 +154,20 @@ def test_few_rows_never_raise_an_alarm_they_cannot_defend(n):
 def test_bad_parameters_say_what_was_got_and_wanted(rows, parameters, message):
     with pytest.raises(ValueError, match=message):
         CalibratedDetector(**parameters).fit(rows)
+
+
+@pytest.mark.parametrize("estimator", [None, IsolationForest(n_estimators=30, random_state=0)])
+def test_outliers_among_the_rows_do_not_move_the_risk(estimator):
+    fresh = np.random.default_rng(6).standard_normal((10_000, 4))
+    flagged = []
+    for seed in range(3):
+        rows = np.random.default_rng(seed).standard_normal((1000, 4))
+        rows[:10] += 8.0
+        spoilt = CalibratedDetector(estimator, risk=0.01).fit(rows)
+        clean = CalibratedDetector(estimator, risk=0.01).fit(rows[10:])
+        assert int(spoilt.tail_.left_out) == 10
+        assert spoilt.tail_.isf(1e-2) == clean.tail_.isf(1e-2)
+        assert np.all(spoilt.predict(rows[:10]) == -1)
+        assert np.all(spoilt.p_values_[:10] < 0.005)
+        flagged.append(np.mean(spoilt.predict(fresh) == -1))
+    assert 0.5 < np.mean(flagged) / 0.01 < 1.5

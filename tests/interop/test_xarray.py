@@ -59,7 +59,7 @@ def client() -> Iterator[Client]:
         yield one
 
 
-RULES = [{}, {"quantile": 0.95}, {"n_excess": 30}, {"quantile": 0.95, "side": "lower"}, {"n_excess": 40, "clean": True}]
+RULES = [{}, {"quantile": 0.95}, {"n_excess": 30}, {"quantile": 0.95, "side": "lower"}]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -74,6 +74,16 @@ def test_blocks_never_change_a_bit(rule, chunks):
         assert all(lazy[name].chunks for name in VARIABLES)
         assert_equal(lazy.compute(), whole)
     assert_equal(grids.fit_tail(da.transpose("lat", "time", "lon"), **rule), whole)
+
+
+def test_blocks_are_cleaned_as_the_whole_is():
+    da = grid().isel(lat=slice(2, 4))
+    da[100, 1, 1] = 1e6
+    whole = evtkit.fit_tail(da.values.reshape(len(DAYS), -1), missing="drop", keep_sample=False, clean=True)
+    with dask.config.set(scheduler="synchronous"):
+        lazy = grids.fit_tail(da.chunk({"time": -1, "lat": 1}), clean=True).compute()
+    assert lazy.left_out.values[1, 1] == 1
+    assert_equal(lazy, whole)
 
 
 def test_thresholds_by_cell_and_cells_that_never_exceed_them():
@@ -127,6 +137,19 @@ def test_what_follows_a_fit_equals_the_tail_of_each_cell(tmp_path):
     np.testing.assert_array_equal(test.a2.values.ravel(), tail.goodness_of_fit().a2)
 
 
+def test_fits_without_excesses_have_plug_in_levels_and_probabilities():
+    da = grid()
+    whole = grids.fit_tail(da)
+    with dask.config.set(scheduler="synchronous"):
+        bare = grids.fit_tail(da.chunk({"time": -1, "lat": 3}), keep=False)
+        levels = grids.return_level(bare, 1e5).compute()
+    assert "largest" not in bare
+    fitted, high = whole.n_excess > 0, xr.full_like(da[:2], 1e3)
+    np.testing.assert_array_equal(levels, grids.return_level(whole, 1e5).where(fitted))
+    p = [grids.score(ds, high, law="plug-in").where(fitted) for ds in (bare.compute(), whole)]
+    np.testing.assert_array_equal(*p)
+
+
 def test_a_tail_becomes_a_dataset_and_comes_back():
     import pandas as pd
 
@@ -172,7 +195,7 @@ def test_one_block_is_one_task_with_one_thread(monkeypatch):
 
 def test_processes_equal_one_and_a_killed_worker_changes_nothing(client):
     da = grid()
-    lazy = grids.fit_tail(da.chunk({"time": -1, "lat": 1, "lon": 2}))
+    lazy = grids.fit_tail(da.chunk({"time": -1, "lat": 2, "lon": 4}))
     wanted = grids.fit_tail(da)
     xr.testing.assert_identical(lazy.compute(), wanted)
     going_on = client.persist(lazy)

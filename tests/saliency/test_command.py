@@ -180,7 +180,10 @@ def test_any_task_has_its_loss_and_its_wrong_by_name(task):
     ("options", "message"),
     [
         ((), "wrong= must be given"),
-        (("--wrong", "{m}:far", "--device", "nowhere"), "--device must be one that the network's framework has, got nowhere"),
+        (
+            ("--wrong", "{m}:far", "--device", "nowhere"),
+            "--device must be one that the network's framework has, got nowhere",
+        ),
         (("--wrong", "{m}:far", "--loss", "{m}:broken"), "broken"),
     ],
 )

@@ -60,7 +60,10 @@ def test_a_disturbance_is_one_event_of_the_units_that_it_is_in(side):
 def test_pieces_and_labels_do_not_matter_and_batches_will_do():
     x = stream(3000, 8, 0.8, 0.5, 1, "normal")
     x[2500:2510, 2] = 40.0
-    one, two = watch(Plain(8), x[:2000]), watch(Plain(8), [(part, np.zeros(len(part))) for part in np.split(x[:2000], 10)])
+    one, two = (
+        watch(Plain(8), x[:2000]),
+        watch(Plain(8), [(part, np.zeros(len(part))) for part in np.split(x[:2000], 10)]),
+    )
     assert one.level == two.level
     assert isinstance(one, UnitWatch)
     whole = one.feed(x[2000:])

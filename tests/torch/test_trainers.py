@@ -98,8 +98,9 @@ class TestLightning:
     def fit(self, lightning, module, callbacks, tmp_path, **others):
         torch.manual_seed(2)
         trainer = lightning.Trainer(
-            max_epochs=3, callbacks=callbacks, default_root_dir=tmp_path, enable_progress_bar=False, num_sanity_val_steps=1,
-            enable_model_summary=False, accelerator="cpu", **{"logger": False, "enable_checkpointing": False} | others,
+            max_epochs=3, callbacks=callbacks, default_root_dir=tmp_path, enable_progress_bar=False,
+            num_sanity_val_steps=1, enable_model_summary=False, accelerator="cpu",
+            **{"logger": False, "enable_checkpointing": False} | others,
         )  # fmt: skip
         loaders = (
             DataLoader(TensorDataset(X[:80], Y[:80]), 20, shuffle=True),
@@ -224,8 +225,9 @@ class TestTrainer:
 
     def train(self, hf, model, callbacks, tmp_path, **others):
         args = hf.TrainingArguments(
-            str(tmp_path), num_train_epochs=3, learning_rate=0.5, per_device_train_batch_size=20, report_to=[], use_cpu=True,
-            disable_tqdm=True, seed=3, optim="sgd", dataloader_pin_memory=False, **{"save_strategy": "no"} | others,
+            str(tmp_path), num_train_epochs=3, learning_rate=0.5, per_device_train_batch_size=20, report_to=[],
+            use_cpu=True, disable_tqdm=True, seed=3, optim="sgd", dataloader_pin_memory=False,
+            **{"save_strategy": "no"} | others,
         )  # fmt: skip
         trainer = hf.Trainer(
             model, args, train_dataset=Rows(slice(80)), eval_dataset=Rows(slice(80, None)), callbacks=callbacks

@@ -152,6 +152,7 @@ class NetworkModel:
             If a weight is used in a way without a rule, gradients are not finite, or the first samples' profiles
             differ from ordinary gradients.
         """
+
         def profiled(part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
             profile = self._checked(part, own, before)
             while self._verified < min(SAMPLES, part.size):
@@ -422,8 +423,10 @@ class NetworkModel:
         """
         return self._patches.export(outer)
 
-    def _run(self, once: Callable[[Batch, Any, int], Any], batch: Batch, target: Any = None) -> Any:
-        """What a batch gives, in parts of `micro_batch` samples, which is halved for good where memory is not enough."""
+    def _run(
+        self, once: Callable[[Batch, Any, int], Any], batch: Batch, target: Any = None
+    ) -> NDArray[np.floating[Any]]:
+        """What a batch gives, in parts of `micro_batch` samples, which is halved where memory is not enough."""
         found, start = [], 0
         while start < batch.size:
             some = slice(start, min(batch.size, start + (self._micro_batch or batch.size)))
@@ -438,10 +441,11 @@ class NetworkModel:
                 start = some.stop
                 continue
             warnings.warn(
-                f"memory is not enough for {part.size} samples at a time: {self._micro_batch} from now on (micro_batch=)",
+                f"memory is not enough for {part.size} samples at a time: {self._micro_batch} from now on",
                 stacklevel=3,
             )
-        return np.concatenate(found)
+        whole: NDArray[np.floating[Any]] = np.concatenate(found)
+        return whole
 
     def _checked(self, part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
         profile = self.profiler.profile(part, own)
