@@ -185,7 +185,6 @@ def soak(rounds: int, seed: int = 0) -> list[tuple[str, int]]:
     begun = {id_ for kind, id_ in wanted if kind == "begin"}
     return [
         *sorted(count.items()),
-        ("writes refused, said", said.count("cannot write")),
         ("anomalies", rounds),
         ("events of one watch over all rows", len(begun)),
         ("events told", len({id_ for kind, id_ in told if kind == "begin"})),

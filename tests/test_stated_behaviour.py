@@ -137,6 +137,21 @@ def test_a_risk_too_small_for_the_calibration_is_right_on_average():
     assert 0.5 < np.mean(beyond) / 1e-5 < 2.0
 
 
+@BOTH
+@pytest.mark.parametrize("seed", range(4))
+def test_a_burst_little_beyond_the_level_does_not_become_its_own_tail(make, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.gumbel(10.0, 1.0, N)
+    spot = make().fit(x[:FIRST])
+    spot.update(x[FIRST:5000])
+    before = float(spot.alarm_threshold[1])
+    burst = before + (before - 10.0) * rng.uniform(0.02, 0.5, 30)
+    labels = spot.update(burst)
+    assert np.mean(labels == ANOMALY) > 0.8
+    assert spot.alarm_threshold[1] < before + 0.3 * (before - 10.0)
+    assert spot.step(before + 1.2 * (before - 10.0)) == ANOMALY
+
+
 BURSTS = {
     "normal": lambda rng, n: rng.standard_normal(n), "Gumbel": lambda rng, n: rng.gumbel(0.0, 5.0, n),
     "exponential": lambda rng, n: rng.exponential(size=n), "t4": lambda rng, n: rng.standard_t(4, n),

@@ -70,6 +70,8 @@ _OFTEN = 3.0  # in units of the risk, the probability below which values are rar
 _REFILL = 4.0  # how many times as often as that they may be learnt
 _BEGIN, _MOST = 1.0, 4.0  # room for them after the calibration, and at most
 _LASTING = 200  # refused, after which they are there to stay
+_SHORT = -0.3  # ξ below which a tail has an end that may be found farther out
+_SEEN_OFTEN = 10.0  # values kept as large as one, which is not rare then
 _FAR = 0.4  # of the way from the threshold to the alarm level, below which no value is rare
 _QUIET = 50.0  # observations after a rare value that still belong to it,
 _AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
@@ -155,7 +157,7 @@ def _is_rare(label, value, f, i, ring, risk):
     if not gap < np.inf or i[STATUS] > BOUNDARY or excess <= _FAR * gap:
         return False
     if i[FRESH]:
-        if label == ANOMALY and _may_end_later(value, f, i, risk):
+        if label == ANOMALY and xi < _SHORT and _may_end_later(value, f, i, risk):
             return False
     else:
         if i[FOLLOWED] != MAXIMUM:
@@ -170,7 +172,7 @@ def _is_rare(label, value, f, i, ring, risk):
     above = 0
     for j in range(i[SIZE]):
         above += ring[j] >= value
-    return above < 3.0 * (1.0 + _OFTEN * i[SIZE] * math.exp(log_r))
+    return above < _SEEN_OFTEN + 3.0 * _OFTEN * i[SIZE] * math.exp(log_r)
 
 
 @kernel("void(float64[::1], int64[::1], int64, float64)")
