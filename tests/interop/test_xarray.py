@@ -46,7 +46,11 @@ def assert_equal(ds, tail) -> None:
     for name in VARIABLES:
         got, wanted = ds[name].values, getattr(tail, name)
         assert got.dtype == wanted.dtype, name
-        np.testing.assert_array_equal(got.reshape(wanted.shape), wanted, err_msg=name)
+        got = got.reshape(*wanted.shape[:1], -1) if wanted.ndim > 1 else got.reshape(wanted.shape)
+        if wanted.ndim > 1 and (more := got.shape[1] - wanted.shape[1]) > 0:  # a lazy grid has room for ties
+            assert np.all(np.isnan(got[:, :more]))
+            got = got[:, more:]
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
 @pytest.fixture(scope="module")
