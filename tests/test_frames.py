@@ -181,7 +181,7 @@ def test_every_kind_of_number_is_taken(column):
         (pl.DataFrame({"a": [1.0, None]}), r"column 'a' of x has missing values \(1\)"),
         (pl.Series("a", [1, None]), r"x has missing values \(1\)"),
         (pd.Series([1.0, np.nan, 3.0]), "x must be finite, got nan"),
-        (pd.DataFrame({"a": [1.0, 2.0], "day": ["Mon", "Tue"]}), "column 'day' of x must be real numbers, got (str|object)"),
+        (pd.DataFrame({"a": [1.0, 2.0], "day": ["Mon", "Tue"]}), "'day' of x must be real numbers, got (str|object)"),
         (pd.DataFrame({"a": pd.date_range("2020", periods=2)}), "column 'a' of x must be real numbers, got datetime"),
         (pd.Series([True, False]), "x must be real numbers, got bool"),
         (pd.Series([True, False], dtype="boolean"), "x must be real numbers, got boolean"),
