@@ -21,6 +21,7 @@ SLOW = (
     "tests/test_cli.py", "tests/test_demo.py", "tests/test_docs.py", "tests/test_evidence.py", "tests/test_examples.py",
     "tests/test_frames.py", "tests/test_fuzz.py", "tests/test_kernel_cache.py", "tests/test_nab_score.py",
     "tests/test_package.py", "tests/test_packaging.py", "tests/test_plot.py", "tests/test_reports.py",
+    "tests/test_saliency_examples.py",
     "tests/test_terminal.py", "tests/test_testing.py", "tests/test_watch.py",
 )  # fmt: skip
 
