@@ -45,6 +45,7 @@ def test_table_agrees_with_choulakian_and_stephens(statistic, xi):
         assert ours[p] == pytest.approx(value, abs=0.0011, rel=0.003 if p == 0.001 else 0.0), p
 
 
+@pytest.mark.slow
 def test_their_row_of_w2_at_zero_is_two_per_cent_high():
     # Between their own neighbours, −0.1 and 0.1, our row is the smooth one, and simulation says so too.
     ours = points("W2", 0.0)

@@ -130,6 +130,7 @@ def test_what_is_no_number_is_refused_in_short(function, value):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_tensors_that_need_a_gradient_say_how_to_give_their_numbers():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match=r"x must be real numbers, got torch\.Tensor: .*detach"):

@@ -85,6 +85,7 @@ def test_no_history_of_compilations_changes_a_bit(tree, tmp_path):
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names an x86-64 processor")
 def test_sums_differ_by_rounding_alone_on_a_processor_without_fused_operations(tree, tmp_path):
     ours = said(start(tree, tmp_path, SUMS)).split("\n")
