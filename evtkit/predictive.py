@@ -97,7 +97,8 @@ class Predictive:
         *,
         n_threads: int | None = None,
     ) -> None:
-        from evtkit._kernels.predictive import COLUMNS, posteriors
+        from evtkit._kernels.posteriors import posteriors
+        from evtkit._kernels.predictive import COLUMNS
 
         channels, largest = len(tops), np.ascontiguousarray(tops)
         self.has_tail = fitted & (n_excess >= _FEWEST)

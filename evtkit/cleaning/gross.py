@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["count_gross", "gross_outliers", "if_falling", "looked_at"]
 
-_LOG_P = -12.0  # what a hole's product must lie below
+_LOG_P = -11.0  # what a hole's product must lie below
 _RARE = 0.02  # share of the observations that is left out at most
 _WIDER = 1.5  # how much farther out than the ordinary what stands apart begins
-_FAR = 5.0  # the same, where nothing else is asked
-_FALLING = 0.003  # how improbable a hole must be where the density falls, else
+_FAR = 5.0, 10.0  # the same, where nothing else is asked; half of a thousandth or more: a part may be as much wider
+_FALLING = 0.003  # how improbable a hole must be where the density falls, else; less with many holes to choose from
+_MANY = 10
 _AS_CLEAR = 0.5  # a larger group is preferred whose log probability is at least this share of the best
 _INSIDE = 0.1  # of those beyond the ordinary, the share that may lie in the hole
 _FEWEST = 10  # ordinary excesses
@@ -123,7 +124,7 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
                 y = row[1:] - row[0]
             y = np.minimum(y[y > 0.0], np.finfo(np.float64).max)
             for _ in range(_PASSES):
-                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]))):
+                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]), int(n[c]))):
                     break
                 found[c] += more
                 y = y[: y.size - more]
@@ -161,8 +162,16 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
     return np.asarray(worth & far)
 
 
-def _group(y: Float, most: int) -> int:
-    """How many of ascending, positive excesses stand apart, at most so many; 0 if none does."""
+def _lie_far_out(y: Float, first: int, inside: int, n: int) -> bool:
+    """Whether those beyond a hole lie, and half of them much, farther out than a wider part of the same law would."""
+    near, far, middle = y[first - 1], y[first + inside], y[(first + inside + y.size - 1) // 2]
+    least, most = _FAR
+    much = np.clip(least * (1e4 * (y.size - first) / n) ** np.log10(most / least), least, most)
+    return bool(far >= least * near and middle >= much * near)
+
+
+def _group(y: Float, most: int, n: int) -> int:
+    """How many of ascending, positive excesses of n observations stand apart, at most so many; 0 if none does."""
     k = y.size
     holes = _holes(y, most)
     if not holes:
@@ -171,7 +180,8 @@ def _group(y: Float, most: int) -> int:
     stand_out = [
         (value, k - first - inside)
         for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
-        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or if_falling(y, first, inside) < _FALLING)
+        if value < _LOG_P
+        and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * max(1.0, (k - first) / _MANY) < _FALLING)
     ]
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)
@@ -234,6 +244,6 @@ def if_falling(y: Float, first: int, inside: int) -> float:
     near, far = y[first - 1], y[first + inside]
     least = 1.0
     for end in (y[-1], y[(first + inside + y.size) // 2]):
-        among = int(np.count_nonzero(y <= end)) - first
+        among = int(np.count_nonzero(y <= end)) - first - 1  # the one at the end is there by choice
         least = min(least, float(bdtr(inside, among, min((far - near) / (end - near), 1.0 - 1e-9))))
     return least
