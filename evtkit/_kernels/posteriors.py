@@ -101,9 +101,7 @@ def cell_posterior(cells, counts, m, nodes):
             break
     step, best, whole = (high - low) / (NODES - 1), -np.inf, 0.0
     for j in range(NODES):
-        nodes[T, j], nodes[REACH, j], nodes[POWER, j], nodes[WEIGHT, j] = _node(
-            cells, counts, m, width, low + step * j
-        )
+        nodes[T, j], nodes[REACH, j], nodes[POWER, j], nodes[WEIGHT, j] = _node(cells, counts, m, width, low + step * j)
         best = max(best, nodes[WEIGHT, j])
     for j in range(NODES):
         whole += math.exp(nodes[WEIGHT, j] - best)

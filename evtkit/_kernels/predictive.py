@@ -28,7 +28,7 @@ from numba import types
 
 from evtkit._kernels.bits import flat
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
+from evtkit._kernels.sums import CHUNK, sums
 
 T, REACH, POWER, WEIGHT = 0, 1, 2, 3
 NODES = 64

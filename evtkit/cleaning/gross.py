@@ -8,10 +8,12 @@ as far as the other excesses allow it. They are taken as truncated at y\ :sub:`c
 or as censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
 (m + 1)² (j + 1)².
 
-A product below e⁻¹² is not enough. A mixture, a hundredth of it much wider than the rest, leaves such holes too, and is
-a law like another. So the hole must also be wider than a tail's (y\ :sub:`g` ≥ 5 y\ :sub:`c`), or be one that a falling
-density does not have: of all in (y\ :sub:`c`, e], at least as large a share would lie in the hole as the hole takes of
-the way to e. And only what is rare is left out, at most a fiftieth: more than that is a law of its own.
+A product below e⁻¹¹ is not enough. A mixture, a hundredth of it ten times as wide as the rest, leaves such holes too,
+and is a law like another. So the group must also lie farther out than such a part would (y\ :sub:`g` ≥ 5 y\ :sub:`c`,
+and half of the group ≥ 10 y\ :sub:`c`; less of rarer ones, to 5 of one in 10,000), or its hole be one that a falling
+density does not have: of all in (y\ :sub:`c`, e), where e is an excess of the group, at least as large a share would
+lie in the hole as the hole takes of the way to e. And only what is rare is left out, at most a fiftieth: more than that
+is a law of its own.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ _LOG_P = -11.0  # what a hole's product must lie below
 _RARE = 0.02  # share of the observations that is left out at most
 _WIDER = 1.5  # how much farther out than the ordinary what stands apart begins
 _FAR = 5.0, 10.0  # the same, where nothing else is asked; half of a thousandth or more: a part may be as much wider
-_FALLING = 0.003  # how improbable a hole must be where the density falls, else; less with many holes to choose from
-_MANY = 10
+_FALLING = 0.003  # how improbable a hole must be where the density falls, else
+_MANY = 10  # in a group; of more, so many times as improbable, for there are as many more holes to choose from
 _AS_CLEAR = 0.5  # a larger group is preferred whose log probability is at least this share of the best
 _INSIDE = 0.1  # of those beyond the ordinary, the share that may lie in the hole
 _FEWEST = 10  # ordinary excesses
@@ -54,8 +56,9 @@ _HUGE = 1e290
 def gross_outliers(x: ArrayLike) -> NDArray[np.bool_]:
     """The largest observations that stand so far apart from the others that no tail explains them.
 
-    Of clean samples of distributions with a tail index, the heaviest among them, fewer than one in a thousand lose an
-    observation (:doc:`/calibration` has figures); `isolated` finds more.
+    Of clean samples of distributions with a tail index one in a thousand loses an observation at most, of rounded ones
+    without a mean, and of mixtures of which a hundredth is ten times as wide as the rest, one in 200
+    (:doc:`/calibration` has figures); `isolated` finds more.
 
     Parameters
     ----------
@@ -176,13 +179,11 @@ def _group(y: Float, most: int, n: int) -> int:
     holes = _holes(y, most)
     if not holes:
         return 0
-    log_p = _log_p(y, holes)
-    stand_out = [
-        (value, k - first - inside)
-        for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
-        if value < _LOG_P
-        and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * max(1.0, (k - first) / _MANY) < _FALLING)
-    ]
+    stand_out = []
+    for value, (first, inside) in zip(_log_p(y, holes).tolist(), holes, strict=True):
+        chances = max(1.0, (k - first) / _MANY)
+        if value < _LOG_P and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * chances < _FALLING):
+            stand_out.append((value, k - first - inside))
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)
 
