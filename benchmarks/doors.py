@@ -192,21 +192,33 @@ def saliency(x: Float, step: float) -> Float:
 
 
 def score(x: Float, step: float) -> Float:
-    """The column p of ``evtkit score --tail``, of tails by ``evtkit fit --save``, both as they come."""
+    """The column p of ``evtkit score --tail``, of tails by ``evtkit fit --save``, both as they come.
+
+    In a file there are values on both sides of each level that `Tail.isf` names: p must pass the risk between them.
+    """
+    levels = tail(x, step)
+    if step:
+        below = step * np.floor(levels / step + 1e-6)
+        above = below + step
+    else:
+        below, above = (levels + sign * 1e-6 * np.abs(levels) for sign in (-1.0, 1.0))
     with TemporaryDirectory() as folder:
         history, query, saved, scores = (Path(folder) / name for name in ("h.csv", "q.csv", "h.npz", "p.csv"))
         header = ",".join(f"c{i}" for i in range(x.shape[1]))
-
-        def log_p(values: Float) -> Float:
-            np.savetxt(query, values, delimiter=",", header=header, comments="", fmt="%.17g")
-            _run("score", query, "--tail", saved, "--output", scores)
-            with scores.open(encoding="utf-8") as file:
-                found = [float(row["log_p"]) for row in csv.DictReader(file)]
-            return np.array(found).reshape(values.shape)
-
-        np.savetxt(history, x, delimiter=",", header=header, comments="", fmt="%.17g")
+        for path, values in (
+            (history, x),
+            (query, np.where(np.isfinite(levels), [below, above], 0.0).reshape(-1, x.shape[1])),
+        ):
+            np.savetxt(path, values, delimiter=",", header=header, comments="", fmt="%.17g")
         _run("fit", history, "--save", saved)
-        return _where_p_falls(log_p, x, step)
+        _run("score", query, "--tail", saved, "--output", scores)
+        with scores.open(encoding="utf-8") as file:
+            p = np.exp([float(row["log_p"]) for row in csv.DictReader(file)]).reshape(2, *levels.shape)
+    risks = np.array(RISKS)[:, None]
+    wrong = np.isfinite(levels) & ~((p[0] > risks) & (p[1] <= risks * (1.0 + 1e-9)))
+    if np.any(wrong):
+        raise SystemExit(f"score: p passes the risk elsewhere in {np.count_nonzero(wrong)} of {wrong.size} cases")
+    return levels
 
 
 def _run(*arguments: object) -> None:
@@ -237,7 +249,7 @@ DOORS: dict[str, Callable[[Float, float], Float]] = {
     "plug-in": plug_in, "tail": tail, "tenth": tenth, "cleaned": cleaned, "saliency": saliency, "score": score,
 }  # fmt: skip
 SAMPLES = {"plug-in": (1000, 600, 150), "tail": (1000, 600, 150), "tenth": (1000, 600, 150),
-           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (100, 100, 30)}  # fmt: skip
+           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (400, 200, 50)}  # fmt: skip
 
 
 def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float, Float, Float]:
