@@ -160,8 +160,9 @@ def next_to(law: Law, risk: float) -> tuple[float, float]:
 
 
 def plug_in(x: Float, _step: float) -> Float:
-    """The textbook's level from the largest tenth, (risks, samples)."""
-    return np.array([fit_tail(x, quantile=0.9, resolution=0.0).isf(risk, law="plug-in") for risk in RISKS])
+    """The textbook's level from the largest tenth, (risks, samples); none where there is no fit."""
+    fitted = fit_tail(x, quantile=0.9, resolution=0.0)
+    return np.nan_to_num([fitted.isf(risk, law="plug-in") for risk in RISKS], nan=np.inf)
 
 
 def tail(x: Float, _step: float) -> Float:
