@@ -75,7 +75,7 @@ def torch_candidates(build: Callable[[], tuple[Any, Any]], which: tuple[str, ...
     torch.manual_seed(0)
     model, x = build()
     size = len(next(iter(x.values())) if isinstance(x, dict) else x)
-    y = torch.arange(size) % 10
+    y = torch.arange(size, device=next(model.parameters()).device) % 10
 
     def plain() -> None:
         model.zero_grad()
