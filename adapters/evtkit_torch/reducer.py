@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,7 +77,8 @@ class Reducer:
         self._parameters = parameters
         self._place = place
         some = next(iter(parameters.values()))
-        dtype = torch.float64 if profiler.dtype == np.float64 else torch.float32
+        wide = any(parameters[name].dtype == torch.float64 for name in profiler.plan.parameters)
+        dtype = torch.float64 if wide else torch.float32  # of `Profiler.dtype`, without a look at every module
         self._zeros = torch.zeros(samples, 1, dtype=dtype, device=some.device)
         self._found: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}  # by units, from … to
 
