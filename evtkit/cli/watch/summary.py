@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from evtkit.cli.watch.watching import Watch
     from evtkit.spot import Repeat
 
-__all__ = ["Clock", "budget_risk", "of_calibration", "of_repeat", "of_watch", "on_signal", "seconds_a_row"]
+__all__ = ["Clock", "budget_risk", "of_calibration", "of_repeat", "of_watch", "on_signal", "seconds_a_row",
+           "wall_seconds"]  # fmt: skip
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2629746.0,
             "year": 31556952.0}  # fmt: skip
@@ -40,6 +41,14 @@ def seconds_a_row(labels: Sequence[str | None]) -> float | None:
     if first is None or last is None or not last > first:
         return None
     return (last - first) / (len(given) - 1)
+
+
+def wall_seconds(label: str) -> float | None:
+    """Seconds of a label that is a time, as the clock on the wall showed it; None if it is none."""
+    try:
+        return datetime.fromisoformat(label.strip()).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return _seconds(label)
 
 
 def _seconds(label: str) -> float | None:
