@@ -82,13 +82,13 @@ def real(folder: Path) -> list[dict[str, object]]:
             continue
         seconds = series.times.astype("M8[s]").astype(float)
         season, weeks = ("day,week", 4.0) if "taxi" in series.name else ("day", 5.0 / 7.0)
-        n = int(np.searchsorted(seconds, seconds[0] + weeks * WEEK))
+        n = max(int(np.searchsorted(seconds, seconds[0] + weeks * WEEK)), len(seconds) // 4)
         row: dict[str, object] = {"series": series.name.split("/")[1].removesuffix(".csv"), "season": season}
         windows = [(a, b) for a, b in series.windows if b >= n]
         row["windows"] = len(windows)
         for risk in (1e-3, 1e-4):
-            seasonal = Seasonal(DSpot(risk, side="both"), season).fit(series.values[:n], seconds[:n])
-            plain = DSpot(risk, side="both").fit(series.values[:n])
+            seasonal = Seasonal(DSpot(risk, depth=50, side="both"), season).fit(series.values[:n], seconds[:n])
+            plain = DSpot(risk, depth=50, side="both").fit(series.values[:n])
             events = Events(risk=risk, side="both").feed(series.values[n:], plain.trace(series.values[n:]))
             for kind, told in (("DSpot", events), ("Seasonal", seasonal.events(series.values[n:], seconds[n:]))):
                 starts = [n + event.start for event in told if not event.is_over]

@@ -11,7 +11,7 @@ from evtkit.cli._options import CALIBRATE
 from evtkit.cli._report import print_table
 from evtkit.cli._terminal import say
 from evtkit.cli.watch import summary
-from evtkit.cli.watch.clock import row_times, rows_to_calibrate
+from evtkit.cli.watch.clock import row_times, rows_to_calibrate, seconds_a_row
 from evtkit.cli.watch.views import as_text
 from evtkit.cli.watch.watching import Told, Watch, detector
 from evtkit.spot import Seasonal
@@ -35,7 +35,7 @@ def run_backtest(
 
     ValueError if there are no rows after the calibration, or a picture of several columns is wanted.
     """
-    given, pace = pace, pace or summary.seconds_a_row(rows.labels)
+    given, pace = pace, pace or seconds_a_row(rows.labels)
     calibrate = calibrate or rows_to_calibrate(detector(options), pace, CALIBRATE)
     if rows.n_lines <= calibrate:
         raise ValueError(f"a backtest needs more rows than the {calibrate:,} that calibrate, got {rows.n_lines:,}")

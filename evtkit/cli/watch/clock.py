@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evtkit._common.text import plain
-from evtkit.cli.watch.summary import wall_seconds
 from evtkit.spot import Seasonal
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.spot import Spot
 
-__all__ = ["row_times", "rows_to_calibrate"]
+__all__ = ["row_times", "rows_to_calibrate", "seconds_a_row"]
 
 _CYCLES = 4  # of the longest season, if nobody says how many rows calibrate
 
@@ -34,7 +34,7 @@ def row_times(numbers: NDArray[np.int64], labels: Sequence[str | None], pace: fl
         return pace * np.asarray(numbers, dtype=np.float64)
     times = np.empty(len(numbers))
     for i, (row, label) in enumerate(zip(numbers, labels, strict=True)):
-        seconds = wall_seconds(label) if label else None
+        seconds = _wall_seconds(label) if label else None
         if seconds is None:
             got = "no label" if label is None else repr(plain(label))
             raise ValueError(
@@ -50,3 +50,34 @@ def rows_to_calibrate(detector: Spot | Seasonal, pace: float | None, least: int)
     if not isinstance(detector, Seasonal) or pace is None:
         return least
     return max(least, math.ceil(_CYCLES * max(detector.periods) / pace))
+
+
+def seconds_a_row(labels: Sequence[str | None]) -> float | None:
+    """The pace of a stream, by times in the labels of its rows; None where they are no times."""
+    given = [label for label in labels if label]
+    if len(given) < 2:
+        return None
+    first, last = _seconds(given[0]), _seconds(given[-1])
+    if first is None or last is None or not last > first:
+        return None
+    return (last - first) / (len(given) - 1)
+
+
+def _wall_seconds(label: str) -> float | None:
+    """Seconds of a label that is a time, as the clock on the wall showed it; None if it is none."""
+    try:
+        return datetime.fromisoformat(label.strip()).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return _seconds(label)
+
+
+def _seconds(label: str) -> float | None:
+    try:
+        return datetime.fromisoformat(label.strip()).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    try:
+        value = float(label)
+    except ValueError:
+        return None
+    return value if 1e8 < value < 1e10 else value / 1e3 if 1e11 < value < 1e13 else None  # seconds or ms since 1970

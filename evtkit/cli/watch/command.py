@@ -197,14 +197,14 @@ def _calibrated(
 ) -> Watch:  # fmt: skip
     """A new detector, from the first rows."""
     from evtkit.cli.watch import summary
-    from evtkit.cli.watch.clock import rows_to_calibrate
+    from evtkit.cli.watch.clock import rows_to_calibrate, seconds_a_row
     from evtkit.cli.watch.watching import Watch, detector
 
     rows = reader.first(count or _options.CALIBRATE, _WAIT, stop)
     assert reader.cells is not None  # it has read rows
     if reader.cells.skipped:
         view.note(f"not numeric, left out: {', '.join(map(plain, reader.cells.skipped))}")
-    given, pace = pace, pace or summary.seconds_a_row(rows.labels)
+    given, pace = pace, pace or seconds_a_row(rows.labels)
     if budget is not None:
         options = {**options, "risk": summary.budget_risk(budget, pace)}
     chosen = detector(options)
