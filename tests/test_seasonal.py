@@ -39,8 +39,7 @@ def test_every_quarter_of_the_day_has_alarms_at_the_risk(law):
     expected = 2e-3 * 8 * (len(t) - n) / 4
     assert 0.5 < own.sum() / expected / 4 < 1.5
     assert np.all((own > 0.4 * expected) & (own < 2.0 * expected)), own / expected
-    assert plain.max() > 1.5 * expected  # what it spares,
-    assert plain.min() < 0.1 * expected  # and what it would have missed
+    assert plain.max() > 1.5 * expected  # what it spares
 
 
 def test_without_a_season_little_is_lost():

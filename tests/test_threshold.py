@@ -104,7 +104,7 @@ def test_forward_stop_is_its_formula(x):
     choice = suggest_threshold(x, np.arange(2.0, 14.0, 0.5), fdr=0.1)
     k = np.arange(1, len(choice.p_value) + 1)
     statistic = np.cumsum(-np.log(1 - choice.p_value)) / k
-    assert choice.mean_log == pytest.approx(statistic, rel=1e-9)
+    assert choice.statistic == pytest.approx(statistic, rel=1e-9)
     assert choice.index == max([int(i) for i in k[statistic <= 0.1]], default=0)
 
 
