@@ -89,7 +89,7 @@ def trend_test(
     >>> from evtkit.covariates import trend_test
     >>> year = np.arange(1900, 2020)
     >>> trend_test(gev.rvs(-0.1, 1.0 + 0.002 * (year - 1900), 0.1, size=120, rng=0), year)
-    TrendTest(mu: 0.001... per unit of time, 0.001... to 0.002..., p=...e-...)
+    TrendTest(mu: 0.00200... per unit of time, 0.0014... to 0.0025..., p=4...e-10)
     """
     if family not in ("gev", "gpd"):
         raise ValueError(f"family must be 'gev' or 'gpd', got {family!r}")
