@@ -22,7 +22,7 @@ from __future__ import annotations
 from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
-from evtkit.spot.seasonal import SEASONS, Seasonal, seconds_of
+from evtkit.spot.seasonal import Seasonal
 from evtkit.spot.stuck import Repeat, Stuck
 from evtkit.spot.trace import Trace
 
@@ -31,7 +31,6 @@ __all__ = [
     "EXCESS",
     "MISSING",
     "NORMAL",
-    "SEASONS",
     "Alarm",
     "DSpot",
     "Event",
@@ -42,5 +41,4 @@ __all__ = [
     "Spot",
     "Stuck",
     "Trace",
-    "seconds_of",
 ]  # fmt: skip

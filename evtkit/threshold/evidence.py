@@ -34,7 +34,7 @@ class Evidence(NamedTuple):
     """Of the test at each; NaN where the method is none."""
     statistic: Float
     """What is compared: ForwardStop's statistic, or the discrepancy."""
-    index: int
+    chosen: int
     """The candidate chosen, −1 where all are rejected."""
 
 
