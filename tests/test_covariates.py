@@ -281,3 +281,44 @@ def test_residuals_are_exponential_where_the_model_holds():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- trends and cyclic splines -----------------------------------------------------------------------------------------
+
+
+def test_a_trend_is_found_at_its_size_and_none_at_the_level():
+    year = np.arange(100.0)
+    found = covariates.trend_test(gev.rvs(0.1, 5.0 + 0.02 * year, 1.0, size=100, rng=0), year)
+    assert found.lower < 0.02 < found.upper
+    assert found.p_value < 0.05
+    p = [covariates.trend_test(gpd.rvs(0.1, 1.0, size=60, rng=seed), year[:60], family="gpd").p_value
+         for seed in range(30)]  # fmt: skip
+    assert np.mean(np.array(p) < 0.05) < 0.18
+    assert np.mean(np.array(p) < 0.5) > 0.3
+
+
+def test_the_trend_at_fremantle_is_the_published_one(fremantle):
+    found = covariates.trend_test(fremantle["level"], fremantle["t"])
+    assert found.deviance == pytest.approx(2 * (49.91281 - 43.56663), abs=2e-5)
+    assert found.slope == pytest.approx(0.186960, abs=6e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"family": "gamma"}, "family must be"), ({"family": "gpd", "parameter": "mu"}, "parameter must be")],
+)
+def test_a_trend_of_something_else_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        covariates.trend_test([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], **options)
+
+
+def test_cyclic_splines_close_the_circle():
+    """Midnight is one moment, whether it ends a day or begins one; new rows have the knots of the old ones."""
+    hour = np.arange(24.0 * 60) % 24
+    load = np.random.default_rng(3).gamma(3.0, 2.0 + np.cos(2 * np.pi * hour / 24))
+    day = "cc(hour, df=4, lower_bound=0, upper_bound=24, constraints='center')"
+    tail = covariates.fit_tail("load", {"hour": hour, "load": load}, threshold=day, sigma=day)
+    levels = tail.isf(1e-3, {"hour": [0.0, 24.0, 12.0]})
+    assert levels[0] == pytest.approx(levels[1], rel=1e-9)
+    assert levels[0] > 1.5 * levels[2]
+    np.testing.assert_allclose(tail.isf(1e-3, {"hour": hour[:5]}), tail.isf(1e-3)[:5], rtol=1e-12)

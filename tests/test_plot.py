@@ -15,7 +15,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from evtkit import Spot, fit_tail, gpd, plot, threshold
+from evtkit import Spot, covariates, fit_tail, gpd, plot, threshold
 from evtkit.intervals import return_level_interval
 from evtkit.spot import ANOMALY, Events
 
@@ -379,3 +379,52 @@ def _repairs(name):
     for metric in ("wrong", "true", "corrected", "collateral"):
         summary |= {f"{metric}{end}": np.arange(4.0) for end in ("", "_low", "_high")}
     return SimpleNamespace(by=(name, "b"), curves={"prune": None}, means=summary)
+
+
+# -- laws with covariates, and the evidence for a threshold ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rising():
+    t = np.linspace(0.0, 1.0, 400)
+    return t, covariates.fit_gpd(gpd.rvs(0.1, np.exp(t), size=400, rng=4), sigma=t)
+
+
+def test_residuals_lie_on_the_line_and_in_their_band(rising, tmp_path):
+    t, fit = rising
+    ax = plot.residual_quantile(fit)
+    (dots,) = [line for line in ax.lines if line.get_marker() == "o"]
+    assert sorted(dots.get_ydata()) == pytest.approx(np.sort(fit.residuals()))
+    low, high = np.sort(ax.collections[0].get_paths()[0].vertices[:, 1])[[0, -1]]
+    assert low >= 0.0
+    assert high > np.max(dots.get_xdata())
+    ax.figure.savefig(tmp_path / "residuals.png", dpi=40)
+    wrong = covariates.fit_gpd(fit.y[:, 0])
+    trace = plot.residuals(wrong, t, label="year")
+    medians = [line.get_ydata() for line in trace.lines if len(line.get_xdata()) == 10]
+    assert medians[1][-3:].mean() > medians[1][:3].mean()  # what the model left out shows
+
+
+def test_effective_levels_are_those_of_the_fit(rising):
+    t, fit = rising
+    ax = plot.effective_levels(fit, t, p=(0.1, 0.01), label="year", value="flow", unit="m³/s")
+    assert ax.lines[1].get_ydata() == pytest.approx(fit.isf(0.01))
+    assert ax.get_ylabel() == "flow [m³/s]"
+
+
+@pytest.mark.parametrize("method", threshold.METHODS)
+def test_the_evidence_for_a_threshold_is_drawn(method, tmp_path):
+    choice = threshold.suggest_threshold(SAMPLES["heavy"], [0.5, 1.0, 2.0, 4.0], method=method)
+    ax = plot.threshold_evidence(choice, label="flow", unit="m³/s")
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == choice.statistic.size]
+    assert any(np.array_equal(line, choice.statistic) for line in drawn)
+    ax.figure.savefig(tmp_path / "evidence.png", dpi=40)
+
+
+def test_pictures_of_several_responses_are_refused(rising):
+    _, fit = rising
+    many = covariates.fit_gpd(np.column_stack([fit.y, fit.y]))
+    with pytest.raises(ValueError, match="of one response, got 2"):
+        plot.residual_quantile(many)
+    with pytest.raises(ValueError, match="a value a residual"):
+        plot.residuals(fit, [1.0, 2.0])

@@ -7,6 +7,7 @@ import pytest
 
 from evtkit import fit_gpd, fit_tail, gpd
 from evtkit.threshold import mean_residual_life, parameter_stability, suggest_threshold
+from evtkit.threshold.evidence import _score_p_value, _scores
 
 
 def kinked(seed):
@@ -104,7 +105,7 @@ def test_forward_stop_is_its_formula(x):
     choice = suggest_threshold(x, np.arange(2.0, 14.0, 0.5), fdr=0.1)
     k = np.arange(1, len(choice.p_value) + 1)
     statistic = np.cumsum(-np.log(1 - choice.p_value)) / k
-    assert choice.mean_log == pytest.approx(statistic, rel=1e-9)
+    assert choice.statistic == pytest.approx(statistic, rel=1e-9)
     assert choice.index == max([int(i) for i in k[statistic <= 0.1]], default=0)
 
 
@@ -160,3 +161,68 @@ def test_a_tail_has_two_different_excesses_where_it_can():
     assert 1e-3 < tail.sf(3.0) < 1e-2
     most = fit_tail(np.repeat([0.0, 1.0, 2.0], [40, 147, 13]))  # the ones are the body
     assert int(most.n_excess) == 13
+
+
+# -- other methods -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["score", "discrepancy"])
+def test_other_methods_see_the_kink_and_keep_a_pure_gpd(method):
+    grid = np.arange(5.0, 14.0, 1.0)
+    chosen = [suggest_threshold(kinked(seed), grid, method=method).threshold for seed in range(1, 4)]
+    assert min(chosen) >= 9.0
+    assert np.median(chosen) <= 11.0
+    grid = gpd.isf([0.9, 0.5, 0.25, 0.12], 0.1, 1.0)
+    kept = [suggest_threshold(gpd.rvs(0.1, 1.0, 600, rng=s), grid, method=method).index for s in range(5)]
+    assert np.median(kept) <= 1
+
+
+@pytest.mark.parametrize("xi", [-0.2, 0.3])
+def test_the_score_test_has_its_size(xi):
+    y = gpd.rvs(xi, 1.0, (400, 300), rng=1)
+    fit, u = fit_gpd(y), np.append(0.0, gpd.isf([0.7, 0.45, 0.25, 0.12], xi, 1.0))
+    p = np.array([_score_p_value(y[:, i], u, float(fit.xi[i]), float(fit.sigma[i])) for i in range(300)])
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.04)
+    assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.09)
+
+
+def test_the_score_test_of_rounded_data_rejects_no_more_often():
+    u = gpd.isf([0.7, 0.45, 0.25, 0.12], 0.1, 1.0)
+    p = np.array([suggest_threshold(gpd.rvs(0.1, 1.0, 400, rng=seed).round(1), u, method="score").p_value[0]
+                  for seed in range(50)])  # fmt: skip
+    assert np.mean(p < 0.05) < 0.16
+
+
+def test_the_scores_are_derivatives_of_the_log_likelihood():
+    """Of the piecewise law of Northrop & Coleman (2014), by its survival function, numerically."""
+    u, xi, sigma = np.array([0.0, 0.7, 1.5]), 0.2, 1.3
+    x = np.array([0.3, 0.69, 1.0, 1.6, 7.0])
+
+    def loglik(theta):
+        scale, total = theta[0], np.zeros(len(x))
+        for k, shape in enumerate(theta[1:]):
+            end = u[k + 1] if k + 1 < len(u) else np.inf
+            inside, beyond = (x > u[k]) & (x <= end), x > end
+            total[inside] += gpd.logpdf(x[inside] - u[k], shape, scale)
+            if beyond.any():
+                total[beyond] += gpd.logsf(end - u[k], shape, scale)
+                scale = scale + shape * (end - u[k])
+        return total
+
+    at = np.array([sigma, xi, xi, xi])
+    wanted = [(loglik(at + 1e-6 * e) - loglik(at - 1e-6 * e)) / 2e-6 for e in np.eye(4)]
+    np.testing.assert_allclose(_scores(x, u, xi, sigma), np.transpose(wanted), atol=1e-7)
+    nearly = _scores(x, u, 1e-12, sigma)  # through ξ = 0
+    np.testing.assert_allclose(nearly, _scores(x, u, 2e-4, sigma), atol=0.02)
+
+
+def test_the_discrepancy_has_the_unit_of_the_data_and_its_choice_has_none(x):
+    one = suggest_threshold(x, np.arange(2.0, 14.0, 2.0), method="discrepancy")
+    other = suggest_threshold(1024.0 * x, 1024.0 * np.arange(2.0, 14.0, 2.0), method="discrepancy")
+    assert other.index == one.index
+    np.testing.assert_allclose(other.statistic, 1024.0 * one.statistic, rtol=1e-6)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="method must be one of 'forward-stop', 'score', 'discrepancy', got 'eye'"):
+        suggest_threshold([1.0, 2.0], method="eye")

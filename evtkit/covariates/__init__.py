@@ -9,5 +9,9 @@ from evtkit.covariates.fits import fit_gev, fit_gpd
 from evtkit.covariates.inference import LikelihoodRatio
 from evtkit.covariates.results import RegressionFit
 from evtkit.covariates.tail import CovariateTail, fit_tail
+from evtkit.covariates.trend import TrendTest, trend_test
 
-__all__ = ["CovariateTail", "Design", "LikelihoodRatio", "RegressionFit", "fit_gev", "fit_gpd", "fit_tail", "harmonics"]
+__all__ = [
+    "CovariateTail", "Design", "LikelihoodRatio", "RegressionFit", "TrendTest", "fit_gev", "fit_gpd", "fit_tail",
+    "harmonics", "trend_test",
+]  # fmt: skip

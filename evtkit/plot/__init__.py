@@ -13,6 +13,7 @@ style in force, and the other colours hold on light and dark. Names and units ar
 `return_level`               what is exceeded once in how many observations, with its confidence band and the data
 `threshold_choice`           the next two on one figure: where does the tail begin?
 `mean_residual_life`         mean excess against threshold: where does it become a line?
+`threshold_evidence`         what a suggested threshold rests on
 `stability`                  shape and modified scale against threshold: where do they become constant?
 `ranking`                    the most improbable channels
 `series`                     a series over time, with its threshold and its gaps
@@ -20,6 +21,9 @@ style in force, and the other colours hold on light and dark. Names and units ar
 `stream`                     a stream with its moving alarm levels, and its alarms
 `l_moment_ratios`            which family do many samples look like?
 `families`                   do other distributions describe the excesses better?
+`residual_quantile`          a law with covariates: do its residuals follow the standard law?
+`residuals`                  its residuals against a covariate, where they should show nothing
+`effective_levels`           its return levels as the covariates change
 `unit_depth`                 the score that ranks, of a network's units, over depth
 `repair_curves`              what a repair corrects and costs, over the number of units changed
 `repair_frontier`            what the candidates of a repair correct over what they cost
@@ -40,14 +44,16 @@ from evtkit.plot.networks import families, input_saliency, repair_curves, repair
 from evtkit.plot.panels import diagnostics
 from evtkit.plot.ranked import ranking
 from evtkit.plot.ratios import l_moment_ratios
+from evtkit.plot.regression import effective_levels, residual_quantile, residuals
 from evtkit.plot.returns import return_level
 from evtkit.plot.streams import stream
-from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice
+from evtkit.plot.thresholds import mean_residual_life, stability, threshold_choice, threshold_evidence
 
 __all__ = [
     "counts",
     "density",
     "diagnostics",
+    "effective_levels",
     "families",
     "input_saliency",
     "l_moment_ratios",
@@ -57,10 +63,13 @@ __all__ = [
     "ranking",
     "repair_curves",
     "repair_frontier",
+    "residual_quantile",
+    "residuals",
     "return_level",
     "series",
     "stability",
     "stream",
     "threshold_choice",
+    "threshold_evidence",
     "unit_depth",
 ]

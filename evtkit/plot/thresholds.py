@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float
-    from evtkit.threshold import MeanResidualLife, ParameterStability
+    from evtkit.threshold import MeanResidualLife, ParameterStability, ThresholdChoice
 
-__all__ = ["mean_residual_life", "stability", "threshold_choice"]
+__all__ = ["mean_residual_life", "stability", "threshold_choice", "threshold_evidence"]
 
 _COUNTS = 6  # numbers of excesses written along the top
 
@@ -184,6 +184,52 @@ def threshold_choice(
             parameter=parameter, label=label, unit=unit, level=level, marked=marked,
         )  # fmt: skip
     return figure
+
+
+def threshold_evidence(
+    choice: ThresholdChoice, ax: Axes | None = None, *, label: str = "value", unit: str = ""
+) -> Axes:
+    """What a suggested threshold rests on: the p-value of every candidate, or its expected quantile discrepancy.
+
+    Parameters
+    ----------
+    choice : ThresholdChoice
+        From `evtkit.threshold.suggest_threshold`.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+    label, unit : str
+        Name and unit of the observations.
+
+    Returns
+    -------
+    matplotlib Axes
+        With the suggestion marked, if there is one.
+
+    Examples
+    --------
+    >>> from evtkit import gpd, plot, threshold
+    >>> choice = threshold.suggest_threshold(gpd.rvs(0.1, 1.0, size=1000, rng=0), method="score")
+    >>> plot.threshold_evidence(choice, unit="mm").get_ylabel()
+    'p-value, and ForwardStop'
+    """
+    ax = axes(ax)
+    is_test = choice.method != "discrepancy"
+    if is_test:
+        ax.plot(choice.thresholds, choice.p_value, "o", color=MODEL, markersize=3.5, label="p-value")
+        ax.plot(choice.thresholds, choice.statistic, "-", color=MODEL, linewidth=1.2, label="ForwardStop")
+        ax.axhline(choice.fdr, color=ink(ax), linewidth=0.8, linestyle=":", label=f"limit {choice.fdr:g}")
+        ax.set_ylim(0.0, max(1.0, 1.05 * float(np.nanmax(choice.statistic, initial=0.0, where=choice.statistic < 5.0))))
+        ax.set_ylabel("p-value, and ForwardStop")
+    else:
+        ax.plot(choice.thresholds, choice.statistic, "o-", color=MODEL, markersize=3, linewidth=1.2)
+        ax.set_ylabel(quantity("expected quantile discrepancy", unit))
+    if choice.index >= 0:
+        ax.axvline(choice.threshold, color=MARK, linewidth=1.4, linestyle="--",
+                   label=f"u = {choice.threshold:.4g}, {choice.n_excess:,} excesses")  # fmt: skip
+    ax.set(xlabel=quantity(f"threshold of {label}", unit), title=f"Threshold by {choice.method}")
+    ax.legend(frameon=False, loc="best")
+    quiet(ax)
+    return ax
 
 
 def _band(ax: Axes, u: Float, value: Float, lower: Float, upper: Float, note: str) -> None:

@@ -14,7 +14,7 @@ where the probability of the next excess Y averages over what ξ and σ may be, 
     x ≤ u           NORMAL: counted
 
 A label a value is for programs; `Events` gathers alarms into incidents, each told once. `Stuck` finds what levels
-cannot show, a stream that repeats one value.
+cannot show, a stream that repeats one value. `Seasonal` judges each row by its own hour of the day.
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ from __future__ import annotations
 from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Alarm, Event, Events
 from evtkit.spot.labels import ANOMALY, EXCESS, MISSING, NORMAL, Label
+from evtkit.spot.seasonal import Seasonal
 from evtkit.spot.stuck import Repeat, Stuck
 from evtkit.spot.trace import Trace
 
 __all__ = [
-    "ANOMALY", "EXCESS", "MISSING", "NORMAL", "Alarm", "DSpot", "Event", "Events", "Label", "Repeat", "Spot", "Stuck",
+    "ANOMALY",
+    "EXCESS",
+    "MISSING",
+    "NORMAL",
+    "Alarm",
+    "DSpot",
+    "Event",
+    "Events",
+    "Label",
+    "Repeat",
+    "Seasonal",
+    "Spot",
+    "Stuck",
     "Trace",
 ]  # fmt: skip

@@ -207,7 +207,14 @@ class Events:
         """The events that are not over."""
         return list(self._open.values())
 
-    def feed(self, x: ArrayLike, trace: Trace, rows: ArrayLike | None = None) -> list[Event]:
+    def feed(
+        self,
+        x: ArrayLike,
+        trace: Trace,
+        rows: ArrayLike | None = None,
+        *,
+        shown: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> list[Event]:
         """Take in the next rows: what began and what was over in them, in order of time.
 
         Parameters
@@ -218,6 +225,9 @@ class Events:
             What the detector said of them; that of ``trace(x, alarms_only=True)`` is enough.
         rows : array_like of int, shape (n,), optional
             Their numbers, ascending; default: they go on where the last ones ended.
+        shown : two array_like, optional
+            Values and alarm levels that alarms are told with, where x is on another scale (`Seasonal`); shaped as x and
+            the trace's levels.
 
         Returns
         -------
@@ -242,6 +252,10 @@ class Events:
         if levels.size != values.size * (sides := 2 if self.side == "both" else 1):
             raise ValueError(f"the trace must have {sides} alarm levels a value, as side={self.side!r} says")
         levels = levels.reshape(*shape, sides)
+        told_values, told_levels = values, levels
+        if shown is not None:
+            told_values = np.asarray(shown[0], dtype=np.float64).reshape(values.shape)
+            told_levels = np.asarray(shown[1], dtype=np.float64).reshape(levels.shape)
         numbers = np.arange(self.row, self.row + n) if rows is None else np.asarray(rows, dtype=np.int64)
         if numbers.shape != (n,) or (n and (numbers[0] < self.row or np.any(np.diff(numbers) < 1))):
             raise ValueError(f"rows must be {n} ascending numbers from {self.row} on")
@@ -253,7 +267,8 @@ class Events:
             if self._budget:
                 self._budget.rows = before + r
             for c in self._counted(labels[r], log_p[r]):
-                self._alarm(row, c, float(values[r, c]), levels[r, c], float(log_p[r, c]), told)
+                self._alarm(row, c, float(values[r, c]), levels[r, c], float(log_p[r, c]), told,
+                            (float(told_values[r, c]), told_levels[r, c]))  # fmt: skip
         if self._budget:
             self._budget.rows = before + n
         if n:
@@ -278,7 +293,9 @@ class Events:
         chosen = set(order[:most].tolist())
         return [c for c in found.tolist() if c in chosen or self._streams[c].event is not None]
 
-    def _alarm(self, row: int, c: int, value: float, levels: Float, log_p: float, told: list[Event]) -> None:
+    def _alarm(
+        self, row: int, c: int, value: float, levels: Float, log_p: float, told: list[Event], shown: tuple[float, Float]
+    ) -> None:  # fmt: skip
         stream = self._streams[c]
         if stream.moved is not None:
             if row - stream.moved > self.memory:
@@ -288,8 +305,8 @@ class Events:
         low = float(levels[0]) if self.side != "upper" else -math.inf
         high = float(levels[-1]) if self.side != "lower" else math.inf
         is_upper = self.side == "upper" or (self.side == "both" and _is_upper(value, low, high))
-        alarm = Alarm(row, self.channels[c], value, high if is_upper else low, math.exp(max(log_p, -800.0)),
-                      "upper" if is_upper else "lower")  # fmt: skip
+        alarm = Alarm(row, self.channels[c], shown[0], float(shown[1][-1 if is_upper else 0]),
+                      math.exp(max(log_p, -800.0)), "upper" if is_upper else "lower")  # fmt: skip
         if stream.event is None:
             if stream.ended is not None and row - stream.ended <= self.cooldown:
                 return

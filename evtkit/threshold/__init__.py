@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from evtkit._common.checks import real_array
 from evtkit._common.results import Result
-from evtkit.fit import FitStatus, GpdFit, fit_gpd, rounding_steps
-from evtkit.gof import goodness_of_fit
+from evtkit.threshold.choosing import METHODS, ThresholdChoice, suggest_threshold
+from evtkit.threshold.grid import candidate_thresholds, fits_above, one_channel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
 
 __all__ = [
+    "METHODS",
     "MeanResidualLife",
     "ParameterStability",
     "ThresholdChoice",
@@ -42,10 +42,6 @@ __all__ = [
     "parameter_stability",
     "suggest_threshold",
 ]
-
-_GRID = 50
-_FEWEST = 10  # excesses above the highest threshold of a default grid that is looked at,
-_FEWEST_TESTED = 30  # and of one that is tested
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,39 +97,6 @@ class ParameterStability(Result):
     status: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class ThresholdChoice(Result):
-    """A suggested threshold, and the tests that led to it.
-
-    Attributes
-    ----------
-    threshold, xi, sigma : float
-        The suggestion and the fit there; NaN where every threshold is rejected.
-    n_excess : int
-        Number of excesses above it; 0 where every threshold is rejected.
-    index : int
-        Its place among the thresholds tested, −1 where every one is rejected.
-    thresholds : ndarray of float64
-        The thresholds tested, ascending.
-    p_value : ndarray of float64
-        Anderson–Darling p-value of the fit at each.
-    mean_log : ndarray of float64
-        ForwardStop's statistic, −1/k Σ_{i≤k} log(1 − pᵢ); the last k where it is at most `fdr` is the last rejection.
-    fdr : float
-        False discovery rate.
-    """
-
-    threshold: float
-    xi: float
-    sigma: float
-    n_excess: int
-    index: int
-    thresholds: Float
-    p_value: Float
-    mean_log: Float
-    fdr: float
-
-
 def mean_residual_life(x: ArrayLike, thresholds: ArrayLike | None = None, *, level: float = 0.95) -> MeanResidualLife:
     """Mean excess over each threshold, with confidence limits (Davison & Smith 1990; Coles 2001, equation 4.9).
 
@@ -157,8 +120,8 @@ def mean_residual_life(x: ArrayLike, thresholds: ArrayLike | None = None, *, lev
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
-    ordered = _channel(x)
-    u = _thresholds(ordered, thresholds)
+    ordered = one_channel(x)
+    u = candidate_thresholds(ordered, thresholds)
     n = len(ordered) - np.searchsorted(ordered, u, side="right")
     mean, half = np.full(u.shape, np.nan), np.full(u.shape, np.nan)
     factor = ndtri(0.5 + 0.5 * level)
@@ -191,9 +154,9 @@ def parameter_stability(x: ArrayLike, thresholds: ArrayLike | None = None) -> Pa
     ValueError
         Where x is not one channel of finite numbers, or thresholds are not finite numbers.
     """
-    ordered = _channel(x)
-    u = _thresholds(ordered, thresholds)
-    _, fit = _fits(ordered, u)
+    ordered = one_channel(x)
+    u = candidate_thresholds(ordered, thresholds)
+    _, fit = fits_above(ordered, u)
     relative = u / fit.sigma  # lest squares overflow
     variance = (fit.se_sigma / fit.sigma) ** 2 - 2.0 * relative * (fit.cov / fit.sigma) + (relative * fit.se_xi) ** 2
     return ParameterStability(
@@ -205,120 +168,3 @@ def parameter_stability(x: ArrayLike, thresholds: ArrayLike | None = None) -> Pa
         n_excess=fit.n,
         status=fit.status,
     )
-
-
-def suggest_threshold(
-    x: ArrayLike, thresholds: ArrayLike | None = None, *, fdr: float = 0.05, resolution: float | None = None
-) -> ThresholdChoice:
-    """Suggest the lowest threshold above which the GPD fits, by sequential tests (Bader, Yan & Zhang 2018).
-
-    The fit over each threshold is tested with the Anderson–Darling statistic, and ForwardStop (G'Sell et al. 2016)
-    rejects the first k̂ thresholds, k̂ the largest k for which −1/k Σ_{i≤k} log(1 − pᵢ) ≤ `fdr`. The suggestion is the
-    one after them. It is a suggestion: look at the mean residual life and the parameter stability as well.
-
-    Parameters
-    ----------
-    x : array_like, (n,)
-        Observations, independent (decluster them first otherwise: `evtkit.dependence`); NaN is missing.
-    thresholds : array_like, optional
-        Candidates. By default up to 50 order statistics, from the median to the one that 30 exceed, their numbers of
-        excesses in geometric progression. The sequence ends before the first threshold that cannot be tested, where the
-        fit lies on the boundary ξ = −1 or there is none.
-    fdr : float
-        Rate in (0, 1) of thresholds that are rejected wrongly among those rejected.
-    resolution : float or None
-        The step that the data are rounded to, as in `fit_tail`; None finds out. Candidates are then middles between
-        lattice points.
-
-    Returns
-    -------
-    ThresholdChoice
-
-    Raises
-    ------
-    ValueError
-        Where x is not one channel of finite numbers, thresholds are not finite numbers, or fdr is outside (0, 1).
-    """
-    if not 0.0 < fdr < 1.0:
-        raise ValueError(f"fdr must lie in (0, 1), got {fdr}")
-    ordered = _channel(x)
-    u = _thresholds(ordered, _ranked(ordered) if thresholds is None else thresholds)
-    u, step = _mid_cells(ordered, u, resolution)
-    excesses, fit = _fits(ordered, u, step)
-    untestable = np.flatnonzero(fit.status != FitStatus.OK)
-    tested = int(untestable[0]) if untestable.size else len(u)
-    p = goodness_of_fit(excesses, fit).p_a2[:tested]
-    with np.errstate(divide="ignore"):
-        mean_log = np.cumsum(-np.log1p(-p)) / np.arange(1, tested + 1)
-    rejected = np.flatnonzero(mean_log <= fdr)
-    index = int(rejected[-1]) + 1 if rejected.size else 0
-    if index >= tested:
-        return ThresholdChoice(math.nan, math.nan, math.nan, 0, -1, u[:tested], p, mean_log, fdr)
-    return ThresholdChoice(
-        threshold=float(u[index]),
-        xi=float(fit.xi[index]),
-        sigma=float(fit.sigma[index]),
-        n_excess=int(fit.n[index]),
-        index=index,
-        thresholds=u[:tested],
-        p_value=p,
-        mean_log=mean_log,
-        fdr=fdr,
-    )
-
-
-def _channel(x: ArrayLike) -> Float:
-    """One channel in ascending order, without NaN."""
-    values = real_array(x, "x").astype(np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"x must be one channel of shape (n,), got shape {values.shape}")
-    values = np.sort(values[~np.isnan(values)])
-    if not values.size or np.isinf(values[[0, -1]]).any():
-        raise ValueError(f"x must hold finite numbers, got {values[[0, -1]] if values.size else 'none'}")
-    return values
-
-
-def _thresholds(ordered: Float, thresholds: ArrayLike | None) -> Float:
-    if thresholds is None:
-        return np.linspace(
-            ordered[len(ordered) // 2], ordered[max(len(ordered) // 2, len(ordered) - 1 - _FEWEST)], _GRID
-        )
-    u = np.unique(real_array(thresholds, "thresholds").astype(np.float64))
-    if not u.size or not np.all(np.isfinite(u)):
-        raise ValueError(f"thresholds must be finite numbers, got {thresholds}")
-    return u
-
-
-def _ranked(ordered: Float) -> Float:
-    """Order statistics from the median on, the number of larger values in geometric progression."""
-    most = max(len(ordered) - 1 - len(ordered) // 2, 1)
-    counts = np.geomspace(most, min(most, _FEWEST_TESTED), _GRID)
-    ranks = len(ordered) - 1 - np.minimum(np.rint(counts).astype(np.int64), len(ordered) - 1)
-    return np.take(ordered, ranks)
-
-
-def _mid_cells(ordered: Float, u: Float, resolution: float | None) -> tuple[Float, float]:
-    """Thresholds in the middle between two points of the data's lattice, if they have one, and its step."""
-    from evtkit._kernels.grouped import mid_cell, rounding  # deferred: compiled
-
-    above = ordered[np.searchsorted(ordered, u[0], side="right") :].copy()
-    step = 0.0 if resolution is None else rounding_steps(resolution, 1)[0]
-    if resolution is None and above.size:
-        step = rounding(above, above.size, above.mean() - u[0])
-    if not step > 0.0:
-        return u, 0.0
-    places = np.searchsorted(ordered, u, side="right")
-    inside = places < ordered.size
-    middles = [
-        mid_cell(level, smallest, step) for level, smallest in zip(u[inside], ordered[places[inside]], strict=True)
-    ]
-    _, first = np.unique(places[inside], return_index=True)
-    return np.array(middles)[first], step
-
-
-def _fits(ordered: Float, u: Float, resolution: float = 0.0) -> tuple[Float, GpdFit]:
-    """Excesses over every threshold, one a column, and their fits."""
-    largest = ordered[np.searchsorted(ordered, u[0], side="right") :]
-    excesses = largest[:, None] - u
-    excesses[~(largest[:, None] > u)] = np.nan
-    return excesses, fit_gpd(excesses, resolution=resolution)

@@ -45,6 +45,11 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--side", type=click.Choice(["upper", "lower", "both"]), help="Which extremes; default both.")
 @click.option("--quantile", type=float, metavar="Q", help="The tail begins at this quantile; default 0.98.")
 @_options.detector_options
+@click.option(
+    "--season", metavar="day,week",
+    help="Judge each row by what is usual at its hour (hour, day, week, year, or seconds); needs times in --label, "
+    "or --pace, and calibrates on four cycles.",
+)  # fmt: skip
 @click.option("--budget", metavar="N per PERIOD", help="Instead of --risk: events by chance, such as '1 per week'.")
 @click.option(
     "--pace", type=_options.Finite(min=0.0, min_open=True), metavar="SECONDS",
@@ -155,11 +160,11 @@ def watch_command(
 
             rows = reader.all(_WAIT, stop)
             assert reader.cells is not None
-            run_backtest(rows, reader.cells.columns, calibrate or _options.CALIBRATE, options, events, pace, picture)
+            run_backtest(rows, reader.cells.columns, calibrate, options, events, pace, picture)
             return
         resumed = watch is not None
         if watch is None:
-            watch = _calibrated(reader, view, calibrate or _options.CALIBRATE, options, events, budget, pace, stop)
+            watch = _calibrated(reader, view, calibrate, options, events, budget, pace, stop)
         watch.every_alarm = every_alarm
         view.start(watch, resumed=resumed)
         begun = _go_on(reader, lines, watch, view, stop, state, save_every, every, outputs, prometheus,
@@ -187,21 +192,26 @@ def _resume(lines: Lines, watch: Watch, file: str, view: View) -> None:
 
 
 def _calibrated(
-    reader: RowReader, view: View, count: int, options: dict[str, Any], events: dict[str, Any], budget: str | None,
-    pace: float | None, stop: Stop,
+    reader: RowReader, view: View, count: int | None, options: dict[str, Any], events: dict[str, Any],
+    budget: str | None, pace: float | None, stop: Stop,
 ) -> Watch:  # fmt: skip
     """A new detector, from the first rows."""
     from evtkit.cli.watch import summary
+    from evtkit.cli.watch.clock import rows_to_calibrate, seconds_a_row
     from evtkit.cli.watch.watching import Watch, detector
 
-    rows = reader.first(count, _WAIT, stop)
+    rows = reader.first(count or _options.CALIBRATE, _WAIT, stop)
     assert reader.cells is not None  # it has read rows
     if reader.cells.skipped:
         view.note(f"not numeric, left out: {', '.join(map(plain, reader.cells.skipped))}")
-    pace = pace or summary.seconds_a_row(rows.labels)
+    given, pace = pace, pace or seconds_a_row(rows.labels)
     if budget is not None:
         options = {**options, "risk": summary.budget_risk(budget, pace)}
-    watch = Watch.fit(rows, reader.cells.columns, detector(options), reader.cells.line, **events)
+    chosen = detector(options)
+    if count is None and (wanted := rows_to_calibrate(chosen, pace, rows.n_lines)) > rows.n_lines:
+        view.note(f"calibrating on {wanted:,} rows: four cycles of the longest season")
+        rows = reader.more(rows, wanted, _WAIT, stop)
+    watch = Watch.fit(rows, reader.cells.columns, chosen, reader.cells.line, pace=given, **events)
     for line in summary.of_calibration(watch, pace):
         view.note(line)
     return watch

@@ -106,7 +106,7 @@ class LiveView:
 
     def _title(self, watch: Watch, rate: float) -> Text:
         alarms, events = int(watch.alarms.sum()), watch.events.total
-        kind = f"depth {watch.detector._depth}  " if watch.detector._depth else ""
+        kind = f"depth {watch.detector.depth}  " if watch.detector.depth else ""
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f" {self._name}", style="bold")
         title.append(f"  row {watch.rows:,}  {rate:,.0f} rows/s  {kind}risk {watch.detector.risk:g}  ", style="dim")

@@ -60,7 +60,11 @@ class RowReader:
             raise ValueError(f"{self._name} is empty, wanted a line of column names")
         if not cells.columns and gathered:
             cells.choose(gathered, self._name)
-        parts = [self._usable(gathered, 1, at_once=True)]
+        return self.more(self._usable(gathered, 1, at_once=True), count, timeout, stop)
+
+    def more(self, rows: Rows, count: int, timeout: float, stop: Stop) -> Rows:
+        """These rows and those after them, so many in all; ValueError if there are fewer."""
+        parts = [rows]
         while (found := sum(len(part.values) for part in parts)) < count and not (self.ended or stop):
             parts.append(self.read(timeout, count - found))
         if found < count:

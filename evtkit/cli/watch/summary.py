@@ -7,7 +7,6 @@ import re
 import signal
 import time
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,41 +16,18 @@ from evtkit.cli._report import number
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from evtkit.cli.watch.watching import Watch
     from evtkit.spot import Repeat
 
-__all__ = ["Clock", "budget_risk", "of_calibration", "of_repeat", "of_watch", "on_signal", "seconds_a_row"]
+__all__ = ["Clock", "budget_risk", "of_calibration", "of_repeat", "of_watch", "on_signal"]
 
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2629746.0,
             "year": 31556952.0}  # fmt: skip
 _FEW = 10.0  # rows of the calibration times risk, below which the level lies beyond what was seen
 _MANY = 20.0  # times the risk, from which on a stream is not what it was
 _MOST_COLUMNS = 20
-
-
-def seconds_a_row(labels: Sequence[str | None]) -> float | None:
-    """The pace of a stream, by times in the labels of its rows; None where they are no times."""
-    given = [label for label in labels if label]
-    if len(given) < 2:
-        return None
-    first, last = _seconds(given[0]), _seconds(given[-1])
-    if first is None or last is None or not last > first:
-        return None
-    return (last - first) / (len(given) - 1)
-
-
-def _seconds(label: str) -> float | None:
-    try:
-        return datetime.fromisoformat(label.strip()).timestamp()
-    except (ValueError, OverflowError):
-        pass
-    try:
-        value = float(label)
-    except ValueError:
-        return None
-    return value if 1e8 < value < 1e10 else value / 1e3 if 1e11 < value < 1e13 else None  # seconds or ms since 1970
 
 
 def budget_risk(budget: str, pace: float | None) -> float:

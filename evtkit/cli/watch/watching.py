@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evtkit._common.files import read_json, write_json
-from evtkit._common.schema import MANY, integer, keys, numbers, text, texts
+from evtkit._common.schema import MANY, integer, keys, number, numbers, text, texts
+from evtkit.cli.watch.clock import row_times
 from evtkit.cli.watch.lines import Position
-from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Repeat, Spot, Stuck
+from evtkit.spot import ANOMALY, EXCESS, Alarm, DSpot, Event, Events, Repeat, Seasonal, Spot, Stuck
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from evtkit._common.types import Float
     from evtkit.cli.watch.cells import Rows
+    from evtkit.spot import Trace
 
 __all__ = ["DEPTH", "Told", "Watch", "detector"]
 
@@ -28,7 +31,7 @@ DEPTH = 100
 
 _KIND = "Watch"
 _COUNTS = ("excesses", "alarms", "begun")
-_DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
+_DETECTORS: dict[str, type[Spot] | type[Seasonal]] = {"Spot": Spot, "DSpot": DSpot, "Seasonal": Seasonal}
 
 
 class Told(NamedTuple):
@@ -41,8 +44,12 @@ class Told(NamedTuple):
     """Of the rows of the first alarm, the peak and the last alarm."""
 
 
-def detector(options: dict[str, Any]) -> Spot:
+def detector(options: dict[str, Any]) -> Spot | Seasonal:
     """A detector from those of the command's options that were given: both sides, and one for streams that move."""
+    if "season" in options:
+        inner = detector({name: value for name, value in options.items() if name != "season"})
+        assert isinstance(inner, Spot)
+        return Seasonal(inner, options["season"])
     options = {"side": "both", "depth": DEPTH, **options}
     if options["depth"] == 0:
         return Spot(**{name: value for name, value in options.items() if name != "depth"})
@@ -57,7 +64,7 @@ class Watch:
     ----------
     columns : tuple of str
         The streams' names.
-    detector : Spot
+    detector : Spot or Seasonal
         Fitted to (rows, columns).
     rows : int
         Rows seen, those of the calibration among them.
@@ -75,6 +82,8 @@ class Watch:
         Of the events that are not over: the labels of their first, peak and last rows.
     every_alarm : bool
         Alarms are told one by one, too.
+    pace : float, optional
+        Seconds from row to row, where a season is watched and labels are no times.
     stuck : Stuck, optional
         What finds columns that repeat one value.
     is_alarm : ndarray of bool, shape (rows, columns)
@@ -84,7 +93,7 @@ class Watch:
     """
 
     columns: tuple[str, ...]
-    detector: Spot
+    detector: Spot | Seasonal
     rows: int
     events: Events
     calibrated: int = 0
@@ -95,6 +104,7 @@ class Watch:
     position: Position = field(default_factory=Position)
     labels: dict[str, list[str | None]] = field(default_factory=dict)
     every_alarm: bool = False
+    pace: float | None = None
     stuck: Stuck | None = None
     repeats: list[Repeat] = field(default_factory=list)
     is_alarm: NDArray[np.bool_] = field(init=False)
@@ -104,7 +114,10 @@ class Watch:
         self.excesses, self.alarms, self.begun = (np.zeros(len(self.columns), np.int64) for _ in range(3))
 
     @classmethod
-    def fit(cls, rows: Rows, columns: Sequence[str], detector: Spot, header: str = "", **events: Any) -> Watch:
+    def fit(
+        cls, rows: Rows, columns: Sequence[str], detector: Spot | Seasonal, header: str = "", *,
+        pace: float | None = None, **events: Any,
+    ) -> Watch:  # fmt: skip
         """Calibrate on the first rows. ValueError names the column that has too few values."""
         for column, stream in zip(columns, rows.values.T, strict=True):
             try:
@@ -113,7 +126,11 @@ class Watch:
                 raise ValueError(f"column {column!r}: {error}") from error
         told = Events(columns, risk=detector.risk, side=detector.side, first_row=rows.n_lines + 1, **events)
         stuck = Stuck(rows.values, columns, risk=detector.risk, first_row=rows.n_lines + 1)
-        return cls(tuple(columns), detector.fit(rows.values), rows.n_lines, told, rows.n_lines, header, stuck=stuck)
+        if isinstance(detector, Seasonal):
+            detector.fit(rows.values, row_times(1 + rows.lines, rows.labels, pace))
+        else:
+            detector.fit(rows.values)
+        return cls(tuple(columns), detector, rows.n_lines, told, rows.n_lines, header, pace=pace, stuck=stuck)
 
     def update(self, rows: Rows) -> list[Told]:
         """Judge and learn rows; what is to be told of them."""
@@ -125,12 +142,12 @@ class Watch:
         numbers = first + rows.lines
         if self.stuck:
             self.repeats = self.stuck.feed(rows.values, numbers)
-        trace = self.detector.trace(rows.values, alarms_only=True)
+        scaled, trace, shown = self._judged(rows, numbers)
         self.is_alarm = trace.label == ANOMALY
         self.excesses += np.count_nonzero(trace.label == EXCESS, axis=0)
         self.alarms += np.count_nonzero(self.is_alarm, axis=0)
         before = {event.id for event in self.events.going_on}
-        changes = self.events.feed(rows.values, trace, numbers)
+        changes = self.events.feed(scaled, trace, numbers, shown=(rows.values, shown.alarm_threshold))
         told = [self._told(event, numbers, rows.labels) for event in changes]
         for event in self.events.going_on:  # those that are told later
             if event.id in before or event.last > event.start:
@@ -141,8 +158,16 @@ class Watch:
             else:
                 self.labels.pop(item.event.id, None)
         if self.every_alarm:
-            told = sorted([*told, *self._alarms(rows, numbers, trace)], key=self._place)
+            told = sorted([*told, *self._alarms(rows, numbers, shown)], key=self._place)
         return told
+
+    def _judged(self, rows: Rows, numbers: NDArray[np.int64]) -> tuple[Float, Trace, Trace]:
+        """Rows on the detector's scale, what it says of them, and the same in the units of the data."""
+        if isinstance(self.detector, Seasonal):
+            times = row_times(numbers, rows.labels, self.pace)
+            return self.detector.judged(rows.values, times, alarms_only=True)
+        trace = self.detector.trace(rows.values, alarms_only=True)
+        return rows.values, trace, trace
 
     def _told(self, event: Event, numbers: NDArray[np.int64], labels: Sequence[str | None]) -> Told:
         known = self.labels.setdefault(event.id, [None, None, None])
@@ -178,7 +203,7 @@ class Watch:
             "columns": self.columns, "rows": self.rows, "calibrated": self.calibrated, "header": self.header,
             "counts": [self.excesses.tolist(), self.alarms.tolist(), self.begun.tolist()],
             "position": asdict(self.position), "labels": self.labels, "events": self.events.to_dict(),
-            "stuck": None if self.stuck is None else self.stuck.to_dict(),
+            "stuck": None if self.stuck is None else self.stuck.to_dict(), "pace": self.pace,
             "detector": {"kind": type(self.detector).__name__, **self.detector.to_dict()},
         }  # fmt: skip
         write_json(path, _KIND, content)
@@ -192,6 +217,7 @@ class Watch:
         watch = cls(
             tuple(content["columns"]), kind.from_dict(stored, str(path)), content["rows"],
             Events.from_dict(content["events"]), content["calibrated"], content["header"],
+            pace=content["pace"],
             stuck=None if content["stuck"] is None else Stuck.from_dict(content["stuck"]),
         )  # fmt: skip
         watch.excesses, watch.alarms, watch.begun = (np.array(c, dtype=np.int64) for c in content["counts"])
@@ -200,7 +226,7 @@ class Watch:
             raise ValueError(
                 f"{path} is the state of other columns: {', '.join(watch.columns)}, got {', '.join(columns)}"
             )
-        kept = {"depth": 0, **watch.detector.parameters}
+        kept = {"depth": 0, "season": None, **watch.detector.parameters}
         kept |= {name: getattr(watch.events, name) for name in ("quiet", "cooldown", "need", "within")}
         for name, value in options.items():
             if kept[name] != value:
@@ -214,10 +240,14 @@ class Watch:
 def _check(content: Any) -> None:
     """Refuse what no state was saved as; the detector has a schema of its own."""
     keys(content, {"columns", "rows", "calibrated", "header", "counts", "position", "labels", "events", "stuck",
-                   "detector"})  # fmt: skip
+                   "pace", "detector"})  # fmt: skip
     columns = texts(content["columns"], "columns")
     stored = content["detector"]
-    text(keys(stored, {"kind", "single", "streams"}, stored)["kind"], "kind", _DETECTORS)
+    if text(keys(stored, {"kind"}, stored)["kind"], "kind", _DETECTORS) == "Seasonal":
+        stored = keys(stored, {"detector"}, stored)["detector"]
+    keys(stored, {"single", "streams"}, stored)
+    if content["pace"] is not None:
+        number(content["pace"], "pace", 0.0)
     if stored["single"] is not False or type(stored["streams"]) is not list or len(stored["streams"]) != len(columns):
         raise ValueError("wanted a detector of one stream a column")
     if len(set(columns)) < len(columns):

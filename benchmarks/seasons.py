@@ -1,0 +1,127 @@
+"""Detectors on streams with a season: alarms ÷ risk in quiet hours and busy ones, and real series with labels.
+
+    python benchmarks/seasons.py --data ../shared/data/streams/NAB --tables docs/tables
+
+The first table is simulated: four weeks calibrate, ten are watched, all laws have a day and weekends. Rows fall into
+quarters by what is usual at their time, from the quietest to the busiest. The second one has the taxis of New York and
+the traffic series of the Numenta Anomaly Benchmark: events within the labelled windows, and others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from _nab import read
+
+from evtkit import DSpot, Spot
+from evtkit.spot import ANOMALY, Events, Seasonal
+
+DAY, WEEK = 86400.0, 604800.0
+RISK, STEP, CALIBRATION, WATCHED, SAMPLES = 1e-3, 900.0, 4, 10, 12
+
+
+def usual(t: np.ndarray) -> np.ndarray:
+    """The size of what is usual at each time: by day eleven times that by night, half of it at weekends."""
+    size = np.exp(-np.cos(2.0 * np.pi * t / DAY) + 0.4 * np.cos(4.0 * np.pi * t / DAY))
+    return size * np.where(t % WEEK >= 5 * DAY, 0.5, 1.0)
+
+
+def laws(t: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Streams with a day and a week; the last has neither."""
+    size = usual(t)
+    office = np.where((t % DAY > 8 * 3600) & (t % DAY < 17 * 3600) & (t % WEEK < 5 * DAY), 5.0, 1.0)
+    noise = rng.standard_normal(len(t))
+    chain = np.empty(len(t))
+    chain[0] = 0.0
+    for i in range(1, len(t)):
+        chain[i] = 0.7 * chain[i - 1] + noise[i]
+    return {
+        "gamma (3), scale by the hour": size * rng.gamma(3.0, size=len(t)),
+        "lognormal (.5), scale by the hour": size * np.exp(0.5 * rng.standard_normal(len(t))),
+        "normal, mean by the hour": 10.0 * size + rng.standard_normal(len(t)),
+        "normal, mean and deviation by the hour": 10.0 * size * (1.0 + 0.1 * rng.standard_normal(len(t))),
+        "normal, autoregressive (.7)": 10.0 * size + chain,
+        "Poisson (20 on average)": rng.poisson(20.0 * size).astype(float),
+        "Poisson (2 on average)": rng.poisson(2.0 * size).astype(float),
+        "normal, steps at 8 and 17 o'clock": 10.0 * office * (1.0 + 0.1 * rng.standard_normal(len(t))),
+        "normal, a job at 2 o'clock": 10.0 * size + noise + 40.0 * (t % DAY == 7200.0),
+        "normal, no season": noise,
+    }
+
+
+def simulated() -> list[dict[str, object]]:
+    n = round(CALIBRATION * WEEK / STEP)
+    t = STEP * np.arange(n + round(WATCHED * WEEK / STEP))
+    size = usual(t[n:])
+    quarter = np.searchsorted(np.quantile(size, [0.25, 0.5, 0.75]), size)
+    share = np.bincount(quarter, minlength=4)
+    counts: dict[str, dict[str, np.ndarray]] = {}
+    for seed in range(SAMPLES):
+        for name, x in laws(t, np.random.default_rng(seed)).items():
+            seasonal = Seasonal(Spot(RISK, side="both")).fit(x[:n], t[:n]).update(x[n:], t[n:])
+            found = {
+                "Spot": Spot(RISK, side="both").fit(x[:n]).update(x[n:]),
+                "DSpot": DSpot(RISK, side="both").fit(x[:n]).update(x[n:]),
+                "Seasonal": seasonal,
+            }
+            own = counts.setdefault(name, {kind: np.zeros(4) for kind in found})
+            for kind, labels in found.items():
+                own[kind] += np.bincount(quarter[labels == ANOMALY], minlength=4)
+    expected = RISK * SAMPLES * share
+    rows = []
+    for name, own in counts.items():
+        row: dict[str, object] = {"law": name}
+        for kind, count in own.items():
+            ratio = count / expected
+            row[kind] = f"{count.sum() / expected.sum():.2f}"
+            row[f"{kind}, quietest to busiest"] = " ".join(f"{r:.2f}" for r in ratio)
+        rows.append(row)
+    return rows
+
+
+def real(folder: Path) -> list[dict[str, object]]:
+    rows = []
+    for series in read(folder):
+        if "Traffic" not in series.name and "nyc_taxi" not in series.name:
+            continue
+        seconds = series.times.astype("M8[s]").astype(float)
+        season, weeks = ("day,week", 4.0) if "taxi" in series.name else ("day", 5.0 / 7.0)
+        n = max(int(np.searchsorted(seconds, seconds[0] + weeks * WEEK)), len(seconds) // 4)
+        row: dict[str, object] = {"series": series.name.split("/")[1].removesuffix(".csv"), "season": season}
+        windows = [(a, b) for a, b in series.windows if b >= n]
+        row["windows"] = len(windows)
+        for risk in (1e-3, 1e-4):
+            seasonal = Seasonal(DSpot(risk, depth=50, side="both"), season).fit(series.values[:n], seconds[:n])
+            plain = DSpot(risk, depth=50, side="both").fit(series.values[:n])
+            events = Events(risk=risk, side="both").feed(series.values[n:], plain.trace(series.values[n:]))
+            for kind, told in (("DSpot", events), ("Seasonal", seasonal.events(series.values[n:], seconds[n:]))):
+                starts = [n + event.start for event in told if not event.is_over]
+                hit = sum(any(a <= s <= b for s in starts) for a, b in windows)
+                others = sum(not any(a <= s <= b for a, b in windows) for s in starts)
+                row[f"{kind}, risk {risk:g}"] = f"{hit}, {others}"
+        rows.append(row)
+    return rows
+
+
+def show(rows: list[dict[str, object]], path: Path | None) -> None:
+    for row in rows:
+        print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
+    if path is not None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--tables", type=Path)
+    arguments = parser.parse_args()
+    tables = arguments.tables
+    if arguments.data:
+        show(real(arguments.data), tables and tables / "seasons-series.csv")
+    show(simulated(), tables and tables / "seasons.csv")
