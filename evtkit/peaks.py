@@ -239,12 +239,12 @@ def _summary(
     columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary | None:
     """The largest values (channels, kept), the samples, and states of `_moments`; None if not all values are finite."""
-    from evtkit._kernels.select import summarise  # deferred: compiled
+    from evtkit._kernels.summary import summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
     sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
-    moments = np.zeros_like(empty_state(channels))
+    moments = empty_state(channels)
     finite = []
 
     def work(piece: slice) -> None:

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from evtkit import TailSketch, fit_tail
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
-from evtkit._kernels.select import BUCKETS, sort_into, summarise
+from evtkit._kernels.select import BUCKETS, sort_into
+from evtkit._kernels.summary import summarise
 from evtkit._moments import empty_state
 
 FIELDS = (

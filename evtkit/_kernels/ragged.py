@@ -13,7 +13,7 @@ from evtkit._kernels.jit import kernel
     "boolean(float64[::1], int64[::1], intp, intp, int64[:, ::1], float64[::1])",
 )
 def group_moments(values, ends, start, stop, moments, low):
-    """States of `binned` (groups, 19), 0 before, and minima of groups, each ending before ends[g]; False if not finite.
+    """States of `binned` (groups, 19), of nothing before, and minima of groups, each ending before ends[g]; False if not finite.
 
     No group is empty.
     """
