@@ -24,8 +24,7 @@ BINS = (-40, 41)
 _RAISED = {0: range(_SUMS), 1: (-1, 0, 1, -1, -1, -1, 3, 4, 6), 2: (-1, -1, 0, -1, -1, -1, -1, -1, 3)}
 """Which of the sums h, m, s, hh, hm, hs, mm, ms, ss each of them is after the bin was raised; −1 is none."""
 
-_MANY_CHANNELS = 256  # from which on a kernel is worth loading
-
+_MANY_CHANNELS = 64  # from which on a kernel is worth loading
 
 
 def empty_state(channels: int) -> Int:

@@ -80,7 +80,11 @@ def _permute(
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, start, pivot, target, count = arguments
-        vector, order, plain = ir.VectorType(scalar, lanes), ir.VectorType(word, words), ir.VectorType(ir.FloatType(), 8)
+        vector, order, plain = (
+            ir.VectorType(scalar, lanes),
+            ir.VectorType(word, words),
+            ir.VectorType(ir.FloatType(), 8),
+        )
         undefined = ir.Constant(vector, ir.Undefined)
         form = ir.ArrayType(order, len(orders))
         table = cgutils.global_constant(

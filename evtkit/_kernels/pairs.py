@@ -1,8 +1,8 @@
 """Mean and variance of many channels, from the sums that `binned` leaves, in pairs of float64.
 
 A pair, high and low, has 106 bits: it is a sum or a product with its error (Knuth 1969; Dekker 1971). All roundings
-together are below 2⁻⁹⁵ of the sizes that are added up. So the nearest float64 is known, unless the result lies that near
-to the middle between two of them, or nearly everything has cancelled.
+together are below 2⁻⁹⁵ of the sizes that are added up. So the nearest float64 is known, unless the result lies that
+near to the middle between two of them, or nearly everything has cancelled.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from evtkit._kernels.bits import assign, bits_of
-from evtkit._kernels.compress import WIDTH, count_from, keep_from
+from evtkit._kernels.compress import count_from, keep_from
 from evtkit._kernels.jit import kernel
 
 BUCKETS = 4  # a value, when sorting

@@ -71,7 +71,7 @@ def _summarise(one):
 def summarise(block, start, stop, sign, k, largest, moments, samples):
     """The k largest of sign · block (observations, channels) and its moments, for the channels from start to stop.
 
-    Rows of largest (channels, k) come out ascending; moments (channels, 19), of nothing before, are the states of
+    Rows of largest (channels, k) come out ascending; moments (stop − start, 19), of nothing before, are the states of
     `binned`; samples (channels, n), unless it has no columns, receives all values. Stops at the first channels that are
     not finite and returns False. Zeros lose their sign, lest it depend on the order of the values.
     """
@@ -89,8 +89,9 @@ def summarise(block, start, stop, sign, k, largest, moments, samples):
         fill[:], added[:], cutoff[:], scale[:] = 0, 0, -np.inf, 0
         if not all_kept:
             _first_cuts(block, first, last - first, factor, k, sample, cutoff, scale)
-        if not take_in(block, first, last - first, factor, k, moments[first:last], low, buffer, fill, added, cutoff,
-                       scale, samples[first:last], tile, scratch, high, place, ends):  # fmt: skip
+        states = moments[first - start : last - start]
+        if not take_in(block, first, last - first, factor, k, states, low, buffer, fill, added, cutoff, scale,
+                       samples[first:last], tile, scratch, high, place, ends):  # fmt: skip
             return False
         for c in range(last - first):
             row, count = buffer[c], fill[c] + added[c]

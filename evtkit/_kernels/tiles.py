@@ -30,7 +30,16 @@ def any_block(number: Any) -> Any:
 
 @intrinsic
 def _square(
-    typingctx: Any, block: Any, row: Any, channel: Any, factor: Any, tile: Any, at: Any, column: Any, high: Any, low: Any
+    typingctx: Any,
+    block: Any,
+    row: Any,
+    channel: Any,
+    factor: Any,
+    tile: Any,
+    at: Any,
+    column: Any,
+    high: Any,
+    low: Any,
 ) -> Any:
     """Write factor · block[row:row + L, channel:channel + L] + 0 to tile[at:at + L, column:column + L], turned over.
 

@@ -423,10 +423,8 @@ class TailSketch:
             rows = self._rows
 
         def work(p: slice) -> None:
-            finite.append(
-                update(block, p.start, p.stop, self._limit, moments, low, rows, self._fill, added, self._cutoff,
-                       self._scale)  # fmt: skip
-            )
+            state = moments, low, rows, self._fill, added, self._cutoff, self._scale
+            finite.append(update(block, p.start, p.stop, self._limit, *state))
 
         for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
         return added if all(finite) else None
