@@ -40,7 +40,7 @@ def sign_of_slope(z, n, z_max, t, work):
 
 @kernel("float64(float64)")
 def right_end(z_min):
-    """A t beyond which h < 0 for certain: Grimshaw's, or Jensen's, with the tangent of log1p(t) where 1 + t = 2/z_min."""
+    """A t beyond which h < 0 for certain: Grimshaw's, or Jensen's with the tangent of log1p at 1 + t = 2/z_min."""
     grimshaw = 2.0 * (1.0 - z_min) / z_min / z_min
     jensen = 2.0 * (math.log(2.0 / z_min) - 1.0) / z_min + 1.0
     return min(max(min(grimshaw, jensen), 1e-3), 1e300)
@@ -76,10 +76,10 @@ def _start(left, right, z_max, newton):
 def _march(z, n, z_max, right, right_sign, best, work):
     """The first interval left of `right`, a t ≤ 0 where q has that sign, in which q falls through zero, or (nan, nan).
 
-    ξ(t) rises and σ(t) and m(t) fall. So left of b the likelihood is at most −log σ(b) − ξ(leftmost) − 1, and the search
-    ends where that is not better than `best`. Between a < b the likelihood is at most −log σ(b) − ξ(a) − 1, and h at
-    most (1 + ξ(b)) m(a) − 1. Where neither rules out a better maximum, the step is shortened, to a factor of 0.7 in v at
-    the least: a dense search, checked against brute force, not a proof.
+    ξ(t) rises and σ(t) and m(t) fall. So left of b the likelihood is at most −log σ(b) − ξ(leftmost) − 1, and the
+    search ends where that is not better than `best`. Between a < b the likelihood is at most −log σ(b) − ξ(a) − 1, and
+    h at most (1 + ξ(b)) m(a) − 1. Where neither rules out a better maximum, the step is shortened, to a factor of 0.7
+    in v at the least: a dense search, checked against brute force, not a proof.
     """
     xi, sigma = 0.0, 1.0
     if right != 0.0:

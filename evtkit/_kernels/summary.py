@@ -80,13 +80,14 @@ def summarise(block, start, stop, sign, k, largest, moments, samples):
     width = (n if all_kept else min(n, max(5 * k // 2, 4 * SAMPLE))) + spare_slots(k)
     tile, high, factor = np.empty((CHANNELS, WIDE), dtype), np.empty(CHANNELS, dtype), dtype.type(sign)
     buffer, low = np.empty((min(CHANNELS, stop - start), width), dtype), np.empty(CHANNELS, dtype)
-    fill, added = np.zeros(CHANNELS, np.int64), np.zeros(CHANNELS, np.int64)
+    fill, added = np.empty(CHANNELS, np.int64), np.empty(CHANNELS, np.int64)
     cutoff, scale, sample = np.empty(CHANNELS, dtype), np.empty(CHANNELS, dtype), np.empty((SAMPLE, CHANNELS), dtype)
     scratch, ordered = np.empty(width + WIDTH + 2 * SAMPLE, dtype), np.empty(width, dtype)
     place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
     for first in range(start, stop, CHANNELS):
         last = min(stop, first + CHANNELS)
-        fill[:], added[:], cutoff[:], scale[:] = 0, 0, -np.inf, 0
+        for c in range(CHANNELS):
+            fill[c], added[c], cutoff[c], scale[c] = 0, 0, -np.inf, 0
         if not all_kept:
             _first_cuts(block, first, last - first, factor, k, sample, cutoff, scale)
         states = moments[first - start : last - start]
