@@ -28,6 +28,8 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
 
+_MANY_CHANNELS = 32  # for which a first look at a few rows pays
+
 
 def fit_tail(
     x: ArrayLike | Clusters,
@@ -238,7 +240,7 @@ def _summary(
     columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary | None:
     """The largest values (channels, kept), the samples, and means and variances; None if not all values are finite."""
-    from evtkit._kernels.summary import summarise  # deferred: compiled
+    from evtkit._kernels.summary import first_cuts, summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
@@ -247,8 +249,12 @@ def _summary(
     finite = []
 
     def work(piece: slice) -> None:
-        state = empty_state(piece.stop - piece.start)
-        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, state, sample))
+        count = piece.stop - piece.start
+        state = empty_state(count)
+        cuts, scales = np.full(count, -np.inf, columns.dtype), np.zeros(count, columns.dtype)
+        if count >= _MANY_CHANNELS and 2 * kept < rows:
+            first_cuts(columns, piece.start, piece.stop, sign, kept, cuts, scales)
+        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, state, sample, cuts, scales))
         moments[:, piece] = mean_and_variance(state, np.full(len(state), rows))
 
     for_each(work, pieces(channels, rows, n_threads), n_threads)

@@ -133,8 +133,8 @@ def test_a_tail_of_tiny_numbers_has_the_largest(unit):
 def test_a_drift_that_misleads_the_first_cuts_changes_nothing(ascending):
     """Values of the sampled rows say too little of the rest, or nearly every row has a new maximum."""
     n, k = 6_000, 300
-    x = np.random.default_rng(0).standard_exponential((n, 3)) + (0.01 if ascending else -0.01) * np.arange(n)[:, None]
-    x[:: n // 64] += 100.0 * np.arange(3)
+    x = np.random.default_rng(0).standard_exponential((n, 40)) + (0.01 if ascending else -0.01) * np.arange(n)[:, None]
+    x[np.arange(64) * n // 64] += 100.0 * np.arange(40)
     tail = fit_tail(x, n_excess=k, keep_sample=False)
     assert np.array_equal(tail.largest[:, -k:], np.sort(x, axis=0)[-k:].T)
 

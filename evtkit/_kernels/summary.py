@@ -39,41 +39,47 @@ def _sort_columns(x, width):
 
 
 def _of_numbers(one):
-    """The signature of `_first_cuts` for such numbers."""
-    return types.void(any_block(one), types.intp, types.intp, one, types.intp, one[:, ::1], one[::1], one[::1])
+    """The signature of `first_cuts` for such numbers."""
+    return types.void(any_block(one), types.intp, types.intp, types.float64, types.intp, one[::1], one[::1])
 
 
 @kernel(_of_numbers(types.float32), _of_numbers(types.float64))
-def _first_cuts(block, first, width, factor, k, sample, cutoff, scale):
+def first_cuts(block, start, stop, sign, k, cutoff, scale):
     """Cuts that at least k of the values of a channel reach, most probably, and how values fall with their rank."""
-    n, nought = block.shape[0], factor * 0
-    for i in range(SAMPLE):
-        for c in range(width):
-            sample[i, c] = factor * block[i * n // SAMPLE, first + c] + nought
-    _sort_columns(sample, width)
+    n, factor = block.shape[0], cutoff.dtype.type(sign)
+    sample, nought = np.empty((SAMPLE, CHANNELS), cutoff.dtype), cutoff.dtype.type(0)
     expected = SAMPLE * (k / n)
     rank = int(expected + 2.5 * math.sqrt(expected * (1.0 - k / n)) + 1.0)
+    if rank >= SAMPLE:
+        return
     higher = rank // 4
-    for c in range(width):
-        cutoff[c] = sample[SAMPLE - 1 - rank, c] if rank < SAMPLE else -np.inf
-        if cutoff[c] > -np.inf:
-            scale[c] = (sample[SAMPLE - 1 - higher, c] - cutoff[c]) / math.log((rank + 1.0) / (higher + 1.0))
+    steps = math.log((rank + 1.0) / (higher + 1.0))
+    for first in range(start, stop, CHANNELS):
+        width = min(CHANNELS, stop - first)
+        for i in range(SAMPLE):
+            for c in range(width):
+                sample[i, c] = factor * block[i * n // SAMPLE, first + c] + nought
+        _sort_columns(sample, width)
+        for c in range(width):
+            low, high = sample[SAMPLE - 1 - rank, c], sample[SAMPLE - 1 - higher, c]
+            cutoff[first - start + c], scale[first - start + c] = low, (high - low) / steps
 
 
 def _summarise(one):
     """The signature of `summarise` for such numbers."""
     rows = one[:, ::1]
     return types.boolean(any_block(one), types.intp, types.intp, types.float64, types.intp, rows, types.int64[:, ::1],
-                         rows)  # fmt: skip
+                         rows, one[::1], one[::1])  # fmt: skip
 
 
 @kernel(_summarise(types.float32), _summarise(types.float64))
-def summarise(block, start, stop, sign, k, largest, moments, samples):
+def summarise(block, start, stop, sign, k, largest, moments, samples, cutoffs, scales):
     """The k largest of sign · block (observations, channels) and its moments, for the channels from start to stop.
 
     Rows of largest (channels, k) come out ascending; moments (stop − start, 19), of nothing before, are the states of
-    `binned`; samples (channels, n), unless it has no columns, receives all values. Stops at the first channels that are
-    not finite and returns False. Zeros lose their sign, lest it depend on the order of the values.
+    `binned`; samples (channels, n), unless it has no columns, receives all values. cutoffs and scales (stop − start)
+    are those of `first_cuts`, or −inf and 0: they change nothing but the time, and are overwritten. Stops at the first
+    channels that are not finite and returns False. Zeros lose their sign, lest it depend on the order of the values.
     """
     n, dtype = block.shape[0], largest.dtype
     all_kept = 2 * k >= n or n <= 4 * SAMPLE
@@ -81,16 +87,13 @@ def summarise(block, start, stop, sign, k, largest, moments, samples):
     tile, high, factor = np.empty((CHANNELS, WIDE), dtype), np.empty(CHANNELS, dtype), dtype.type(sign)
     buffer, low = np.empty((min(CHANNELS, stop - start), width), dtype), np.empty(CHANNELS, dtype)
     fill, added = np.empty(CHANNELS, np.int64), np.empty(CHANNELS, np.int64)
-    cutoff, scale, sample = np.empty(CHANNELS, dtype), np.empty(CHANNELS, dtype), np.empty((SAMPLE, CHANNELS), dtype)
     scratch, ordered = np.empty(width + WIDTH + 2 * SAMPLE, dtype), np.empty(width, dtype)
     place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
     for first in range(start, stop, CHANNELS):
         last = min(stop, first + CHANNELS)
         for c in range(CHANNELS):
-            fill[c], added[c], cutoff[c], scale[c] = 0, 0, -np.inf, 0
-        if not all_kept:
-            _first_cuts(block, first, last - first, factor, k, sample, cutoff, scale)
-        states = moments[first - start : last - start]
+            fill[c], added[c] = 0, 0
+        states, cutoff, scale = moments[first - start :], cutoffs[first - start :], scales[first - start :]
         if not take_in(block, first, last - first, factor, k, states, low, buffer, fill, added, cutoff, scale,
                        samples[first:last], tile, scratch, high, place, ends):  # fmt: skip
             return False
