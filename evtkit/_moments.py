@@ -24,6 +24,8 @@ BINS = (-40, 41)
 _RAISED = {0: range(_SUMS), 1: (-1, 0, 1, -1, -1, -1, 3, 4, 6), 2: (-1, -1, 0, -1, -1, -1, -1, -1, 3)}
 """Which of the sums h, m, s, hh, hm, hs, mm, ms, ss each of them is after the bin was raised; −1 is none."""
 
+_MANY_CHANNELS = 64  # from which on a kernel is worth loading
+
 
 def empty_state(channels: int) -> Int:
     """The state of no values."""
@@ -71,6 +73,18 @@ def right_bins(largest: Float) -> Int:
 
 def mean_and_variance(state: Int, n: Int) -> tuple[Float, Float]:
     """Mean, NaN of no values, and variance with ddof = 1, 0 of a single one."""
+    if len(state) < _MANY_CHANNELS:
+        return _in_whole_numbers(state, n)
+    from evtkit._kernels import pairs  # deferred: compiled
+
+    mean, variance, certain = np.empty(len(state)), np.empty(len(state)), np.empty(len(state), dtype=np.bool_)
+    pairs.mean_and_variance(np.ascontiguousarray(state), np.ascontiguousarray(n), mean, variance, certain)
+    if (rest := np.flatnonzero(~certain)).size:
+        mean[rest], variance[rest] = _in_whole_numbers(state[rest], n[rest])
+    return mean, variance
+
+
+def _in_whole_numbers(state: Int, n: Int) -> tuple[Float, Float]:
     mean, variance = np.full(len(state), np.nan), np.full(len(state), np.nan)
     for channel, (row, count) in enumerate(zip(state.tolist(), n.tolist(), strict=True)):
         if count:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float, Int
     from evtkit.dated import Dates
 
-_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Int"]
+_Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
+
+_MANY_CHANNELS = 32  # for which a first look at a few rows pays
 
 
 def fit_tail(
@@ -148,8 +150,7 @@ def fit_tail(
             kept, _ = _kept(columns, n, sign, rule)
         kept = ties_together(summary[0], kept)
         summary = only_largest(summary[0], kept), *summary[1:]
-    largest, sample, moments = summary
-    mean, variance = mean_and_variance(moments, n)
+    largest, sample, (mean, variance) = summary
     if levels is None:
         at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
         levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
@@ -203,7 +204,7 @@ def _leave_out(
         least = largest[dirty, largest.shape[1] - left_out[dirty]]
         with np.errstate(invalid="ignore"):
             rest[sign * rest >= least] = np.nan
-        fewer, present, moments[dirty] = _summary_of_present(
+        fewer, present, moments[:, dirty] = _summary_of_present(
             rest, wanted[dirty] - left_out[dirty], sign, sample is not None, n_threads
         )
         largest[dirty] = np.nan
@@ -243,17 +244,23 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
 def _summary(
     columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
 ) -> _Summary | None:
-    """The largest values (channels, kept), the samples, and states of `_moments`; None if not all values are finite."""
-    from evtkit._kernels.select import summarise  # deferred: compiled
+    """The largest values (channels, kept), the samples, and means and variances; None if not all values are finite."""
+    from evtkit._kernels.summary import first_cuts, summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
     sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
-    moments = np.zeros_like(empty_state(channels))
+    moments = np.empty((2, channels))
     finite = []
 
     def work(piece: slice) -> None:
-        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, moments, sample))
+        count = piece.stop - piece.start
+        state = empty_state(count)
+        cuts, scales = np.full(count, -np.inf, columns.dtype), np.zeros(count, columns.dtype)
+        if count >= _MANY_CHANNELS and 2 * kept < rows:
+            first_cuts(columns, piece.start, piece.stop, sign, kept, cuts, scales)
+        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, state, sample, cuts, scales))
+        moments[:, piece] = mean_and_variance(state, np.full(len(state), rows))
 
     for_each(work, pieces(channels, rows, n_threads), n_threads)
     return (largest, sample if keep_sample else None, moments) if all(finite) else None
@@ -269,7 +276,7 @@ def _summary_of_present(
     rows, channels = columns.shape
     largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
     sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
-    moments = empty_state(channels)
+    moments = np.full((2, channels), np.nan)
 
     def work(piece: slice) -> None:
         for c in range(piece.start, piece.stop):
@@ -277,7 +284,7 @@ def _summary_of_present(
             count = min(int(kept[c]), len(present))
             found = _summary(np.ascontiguousarray(present), count, sign, keep_sample, 1) if count else None
             if found is not None:
-                largest[c, largest.shape[1] - count :], moments[c] = found[0][0], found[2][0]
+                largest[c, largest.shape[1] - count :], moments[:, c] = found[0][0], found[2][:, 0]
                 if found[1] is not None:
                     sample[c, ~np.isnan(columns[:, c])] = found[1][0]
 

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from evtkit import TailSketch, fit_tail
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
-from evtkit._kernels.select import BUCKETS, sort_into, summarise
+from evtkit._kernels.select import BUCKETS, sort_into
+from evtkit._kernels.summary import summarise
 from evtkit._moments import empty_state
 
 FIELDS = (
@@ -291,7 +292,8 @@ def test_sorting_kernel_sorts_anything(x):
 def test_selection_kernel_with_many_ties(x, share):
     k = max(1, int(share * x.size))
     out, moments, everything = np.empty((1, k), x.dtype), np.zeros_like(empty_state(1)), np.empty((1, x.size), x.dtype)
-    assert summarise(x[:, None], 0, 1, -1.0, k, out, moments, everything)
+    cuts = np.full(1, -np.inf, x.dtype), np.zeros(1, x.dtype)
+    assert summarise(x[:, None], 0, 1, -1.0, k, out, moments, everything, *cuts)
     assert np.array_equal(out[0], np.sort(-x)[x.size - k :])
     assert np.array_equal(everything[0], -x)
 

@@ -27,9 +27,11 @@ LOWEST, HIGHEST = -40, 41  # bins: of the smallest, and of the largest numbers
 LOW_BITS = 40
 STATE = 19  # numbers in a row of state
 
-_MAGIC = 1.5 * 2.0**52  # adding it rounds to a whole number, which then stands in the last bits
-_MAGIC_BITS = np.int64(np.float64(_MAGIC).view(np.int64))
-_STEP = 2.0**SLICE
+# Adding such a number rounds to a whole number of units, which then stands in the last bits; units are 1, 2⁻²⁵, 2⁻⁵⁰, …
+_MAGIC, _MAGIC_1, _MAGIC_2, _MAGIC_3, _MAGIC_4 = (1.5 * 2.0 ** (52 - SLICE * k) for k in range(5))
+_BITS, _BITS_1, _BITS_2, _BITS_3, _BITS_4 = (
+    np.int64(np.float64(magic).view(np.int64)) for magic in (_MAGIC, _MAGIC_1, _MAGIC_2, _MAGIC_3, _MAGIC_4)
+)
 _INFINITY = np.int64(0x7FF0000000000000)  # its bits
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 _LOW = np.int64((1 << LOW_BITS) - 1)
@@ -67,13 +69,33 @@ def bin_of(largest):
     return max(np.int64(LOWEST), ((largest >> 52) - 1021 + SLICE - 1) // SLICE)
 
 
+@kernel("void(int64[::1], int64)")
+def raise_bin(row, place):
+    """Bring a row of state to a higher bin."""
+    steps = place - row[0]
+    row[0] = place
+    if steps == 1:  # ss, ms, mm, s, m ← mm, hm, hh, m, h
+        for k in range(2):
+            row[17 + k], row[15 + k], row[13 + k] = row[13 + k], row[9 + k], row[7 + k]
+            row[5 + k], row[3 + k] = row[3 + k], row[1 + k]
+            row[1 + k] = row[7 + k] = row[9 + k] = row[11 + k] = 0
+        return
+    for k in range(2):
+        square, linear = row[7 + k], row[1 + k]
+        for i in range(1 + k, STATE, 2):
+            row[i] = 0
+        if steps == 2:  # ss, s ← hh, h
+            row[17 + k], row[5 + k] = square, linear
+
+
 @kernel("void(float32[::1], intp, int64, int64[::1])", "void(float64[::1], intp, int64, int64[::1])", fused=True)
 def add_values(x, n, place, row):
-    """Add the first n of x, which fit into the bin `place`, to a row of state of that bin."""
-    power = np.int64(SLICE - SLICE * place)
+    """Add the first n of x, which fit into the bin `place`, to a row of state."""
+    if place > row[0]:
+        raise_bin(row, place)
+    power = np.int64(SLICE - SLICE * row[0])
     half = power // 2
     first, second = math.ldexp(1.0, half), math.ldexp(1.0, power - half)  # their product may overflow
-    row[0] = place
     for start in range(0, n, _MOST):
         stop = min(n, start + _MOST)
         h, m, s = np.int64(0), np.int64(0), np.int64(0)
@@ -83,23 +105,26 @@ def add_values(x, n, place, row):
             v = np.float64(x[i]) * first * second
             a = v + _MAGIC
             p = a - _MAGIC
-            v = (v - p) * _STEP
-            b = v + _MAGIC
-            q = b - _MAGIC
-            c = (v - q) * _STEP + _MAGIC
-            w = c - _MAGIC
+            v = v - p
+            b = v + _MAGIC_1
+            q = b - _MAGIC_1
+            c = (v - q) + _MAGIC_2
+            w = c - _MAGIC_2
             h += bits_of(a)
             m += bits_of(b)
             s += bits_of(c)
             hh += bits_of(p * p + _MAGIC)
-            hm += bits_of(p * q + _MAGIC)
-            hs += bits_of(p * w + _MAGIC)
-            mm += bits_of(q * q + _MAGIC)
-            ms += bits_of(q * w + _MAGIC)
-            ss += bits_of(w * w + _MAGIC)
-        magic = (stop - start) * _MAGIC_BITS  # beyond 64 bits, as the sums are: the difference is right
+            hm += bits_of(p * q + _MAGIC_1)
+            hs += bits_of(p * w + _MAGIC_2)
+            mm += bits_of(q * q + _MAGIC_2)
+            ms += bits_of(q * w + _MAGIC_3)
+            ss += bits_of(w * w + _MAGIC_4)
         k = 1
-        for found in (h, m, s, hh, hm, hs, mm, ms, ss):
-            low = row[k] + (found - magic)
+        count = np.int64(stop - start)
+        for found, magic in (
+            (h, _BITS), (m, _BITS_1), (s, _BITS_2), (hh, _BITS), (hm, _BITS_1), (hs, _BITS_2), (mm, _BITS_2),
+            (ms, _BITS_3), (ss, _BITS_4),
+        ):  # fmt: skip
+            low = row[k] + (found - count * magic)  # beyond 64 bits, as the sums are: the difference is right
             row[k], row[k + 1] = low & _LOW, row[k + 1] + (low >> LOW_BITS)
             k += 2

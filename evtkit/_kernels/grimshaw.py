@@ -216,7 +216,7 @@ def fit_one(y, n, chunks, few, work, found):
         if not seen:  # the subsample lies on the other side of the exponential
             found[count, 0] = 1.0 if q0 > 0.0 else -0.5 / z_max
             count += 1
-        end = right_end(z, n, z_min)
+        end = right_end(z_min)
         for i in range(count):
             start = found[i, 0]
             left, right = enclose(z, n, z_max, end, q0, start, work)

@@ -10,6 +10,7 @@ Kernels return status codes and raise nothing. Their types are in their signatur
 from __future__ import annotations
 
 import dis
+import gc
 import math
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -51,9 +52,13 @@ class _Form:
         self.cache.callees = []
         _OPEN.append(self.cache.callees)
         self.dispatcher._can_compile = True
+        collects = gc.isenabled()
+        gc.disable()  # a tenth of the time went into searching what Numba holds anyway for cycles
         try:
             self.dispatcher.compile(wanted)
         finally:
+            if collects:
+                gc.enable()
             self.dispatcher._can_compile = False
             _OPEN.pop()
         return self.dispatcher.overloads[wanted.args]

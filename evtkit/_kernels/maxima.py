@@ -28,24 +28,36 @@ def slope(t, xi, m, m2):
     return q, (dh - q * ((xi + 1.0 - m) * m - xi * (m - m2))) / scale
 
 
-@kernel("float64(float64[:, :, ::1], intp, float64, float64, float64[:, :, ::1])")
+@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64[:, :, ::1])")
 def sign_of_slope(z, n, z_max, t, work):
-    """A number of q's sign."""
+    """A number of q's sign, and m, or 1, which is more, for a positive t near 0."""
     if abs(t) < _NEAR:
         a, b = near_zero(z, n, z_max, t, work)
-        return (b - a) / (1.0 - t * a) - (1.0 - t * b)
+        return (b - a) / (1.0 - t * a) - (1.0 - t * b), 1.0
     xi, m, _ = sums(z, n, z_max, t)
-    return (1.0 + xi) * m - 1.0
+    return (1.0 + xi) * m - 1.0, m
 
 
-@kernel("float64(float64[:, :, ::1], intp, float64)")
-def right_end(z, n, z_min):
-    """A t beyond which h < 0 for certain."""
+@kernel("float64(float64)")
+def right_end(z_min):
+    """A t beyond which h < 0 for certain: Grimshaw's, or Jensen's with the tangent of log1p at 1 + t = 2/z_min."""
     grimshaw = 2.0 * (1.0 - z_min) / z_min / z_min
-    jensen = 2.0
-    while math.log1p(jensen) > jensen * z_min and jensen < 1e300:
-        jensen *= 2.0
-    return max(min(grimshaw, jensen), 1e-3)
+    jensen = 2.0 * (math.log(2.0 / z_min) - 1.0) / z_min + 1.0
+    return min(max(min(grimshaw, jensen), 1e-3), 1e300)
+
+
+@kernel("float64(float64)")
+def _largest_share(z_min):
+    """At least the largest value of (1 + log1p(t))/(1 + t z_min) over t > 0.
+
+    Any tangent will do, 1 + log1p(t) ≤ log c + (1 + t)/c, for the ratio then lies between its values at 0 and ∞; they
+    are equal, and the largest value, where c log c = 1/z_min − 1.
+    """
+    target = 1.0 / z_min - 1.0
+    c = max(target, 3.0)
+    for _ in range(3):
+        c = max(target / math.log(c), 1.5)
+    return max(math.log(c) + 1.0 / c, 1.0 / (c * z_min))
 
 
 @kernel("float64(float64, float64, float64, float64)")
@@ -64,19 +76,21 @@ def _start(left, right, z_max, newton):
 def _march(z, n, z_max, right, right_sign, best, work):
     """The first interval left of `right`, a t ≤ 0 where q has that sign, in which q falls through zero, or (nan, nan).
 
-    ξ(t) rises and σ(t) and m(t) fall, so between a < b the likelihood is at most −log σ(b) − ξ(a) − 1, and h at most
-    (1 + ξ(b)) m(a) − 1. Where neither rules out a maximum better than `best`, the step is shortened,
-    to a factor of 0.7 in v at the least: a dense search, checked against brute force, not a proof.
+    ξ(t) rises and σ(t) and m(t) fall. So left of b the likelihood is at most −log σ(b) − ξ(leftmost) − 1, and the
+    search ends where that is not better than `best`. Between a < b the likelihood is at most −log σ(b) − ξ(a) − 1, and
+    h at most (1 + ξ(b)) m(a) − 1. Where neither rules out a better maximum, the step is shortened, to a factor of 0.7
+    in v at the least: a dense search, checked against brute force, not a proof.
     """
     xi, sigma = 0.0, 1.0
     if right != 0.0:
         xi = sums(z, n, z_max, right)[0]
         sigma = xi / right
     v, v_min, ratio = 1.0 + right * z_max, 1.0 / n / n, 0.25
-    while v > v_min:
+    lowest = sums(z, n, z_max, (0.25 * v_min - 1.0) / z_max)[0] if v > v_min else 0.0
+    while v > v_min and -math.log(sigma) - lowest - 1.0 > best:
         left = (v * ratio - 1.0) / z_max
         xi_left, m, _ = sums(z, n, z_max, left)
-        sign = (1.0 + xi_left) * m - 1.0 if left < -_NEAR else sign_of_slope(z, n, z_max, left, work)
+        sign = (1.0 + xi_left) * m - 1.0 if left < -_NEAR else sign_of_slope(z, n, z_max, left, work)[0]
         if sign > 0.0 and right_sign <= 0.0:
             return left, right
         hidden = sign <= 0.0 and right_sign <= 0.0 and -math.log(sigma) - xi_left - 1.0 > best and (1.0 + xi) * m > 1.0
@@ -94,12 +108,12 @@ def enclose(z, n, z_max, right_end, q0, t, work):
     """A bracket around a local maximum near t, or (nan, nan) where there is none; right_end bounds it on the right."""
     if t > 0.0 and q0 > 0.0:
         return 0.0, right_end
-    if sign_of_slope(z, n, z_max, t, work) > 0.0:
+    if sign_of_slope(z, n, z_max, t, work)[0] > 0.0:
         return t, (0.0 if t < 0.0 and q0 <= 0.0 else right_end)
     right = t
     while right > 0.5 / z_max:  # a maximum between 0 and t, where samples of many scales may have one
         left = 0.7 * right
-        if sign_of_slope(z, n, z_max, left, work) > 0.0:
+        if sign_of_slope(z, n, z_max, left, work)[0] > 0.0:
             return left, right
         right = left
     return _march(z, n, z_max, min(t, 0.0), min(q0, 0.0) if t > 0.0 else -1.0, max(-math.log(z_max), -1.0), work)
@@ -166,9 +180,9 @@ def maxima(z, n, z_max, z_min, q0, dq0, found, work):
     newton = -q0 / dq0 if dq0 < 0.0 else np.nan
     best = max(-math.log(z_max), -1.0)
     left, left_sign = 0.0, q0
-    right, end = 0.5 / z_max, right_end(z, n, z_min)
+    right, end, share = 0.5 / z_max, right_end(z_min), _largest_share(z_min)
     while left < end and count < CANDIDATES:
-        sign = sign_of_slope(z, n, z_max, right, work) if right < end else -1.0
+        sign, m = sign_of_slope(z, n, z_max, right, work) if right < end else (-1.0, 0.0)
         if left_sign >= 0.0 and sign < 0.0:
             start = _start(left, min(right, end), z_max, newton)
             found[count, 0], found[count, 1], found[count, 2] = solve(
@@ -176,6 +190,9 @@ def maxima(z, n, z_max, z_min, q0, dq0, found, work):
             )
             best = max(best, _height(found[count]))
             count += 1
+        # ξ(t) ≤ log1p(t) by Jensen, and m(t)(1 + t z_min) falls, so h(t) ≤ m(right)(1 + right z_min) share − 1
+        if m * (1.0 + right * z_min) * share < 1.0 - 1e-9:
+            break
         left, left_sign = right, sign
         right *= 4.0
     left, right = _march(z, n, z_max, 0.0, q0, best, work)

@@ -147,7 +147,7 @@ def _scan(z, n, z_max, z_min, start, bar, work, found):
     first = 0.3 / math.sqrt(n)
     for side in range(2):
         place, step = start, first
-        end = right_end(z, n, z_min) * z_max
+        end = right_end(z_min) * z_max
         while count < _SCANNED // (2 - side):
             if side == 0:
                 place = max(place - step, _FIRST)

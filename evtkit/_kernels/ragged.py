@@ -13,9 +13,9 @@ from evtkit._kernels.jit import kernel
     "boolean(float64[::1], int64[::1], intp, intp, int64[:, ::1], float64[::1])",
 )
 def group_moments(values, ends, start, stop, moments, low):
-    """States of `binned` (groups, 19), 0 before, and minima of groups, each ending before ends[g]; False if not finite.
+    """States of `binned` (groups, 19), of nothing before, and minima of groups; False if not all is finite.
 
-    No group is empty.
+    Each group ends before ends[g], and none is empty.
     """
     for g in range(start, stop):
         first = ends[g - 1] if g else np.int64(0)

@@ -1,4 +1,4 @@
-"""The k largest values of a row, sorted, and its moments: what a tail model needs of the data.
+"""The k largest values of a row, sorted.
 
 A cut, found by sampling and counting, separates hardly more than k values in one pass; those are sorted by
 distributing them over four buckets a value on the scale of the bits of the floating-point number (in effect
@@ -9,19 +9,15 @@ is replaced, a crowded bucket is sorted by comparison.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import types
 
-from evtkit._kernels.binned import add_values, bin_of, extent, is_finite
 from evtkit._kernels.bits import assign, bits_of
-from evtkit._kernels.compress import WIDTH, count_from, keep_from
+from evtkit._kernels.compress import count_from, keep_from
 from evtkit._kernels.jit import kernel
 
 BUCKETS = 4  # a value, when sorting
 SAMPLE = 64  # values from which a cut is first estimated
-_GROUP, _TILE = 16, 64  # channels, and rows, transposed together
 _SMALL = 24  # insertion sort up to here
 _CROWDED = 48  # a bucket with more values than this is sorted by comparison
 _SIGNLESS = np.int64(0x7FFFFFFFFFFFFFFF)
@@ -103,6 +99,10 @@ def sort_into(x, n, out, place, ends):
     else:  # the bits crowd around 0; take the numbers
         base = 0.5 * low  # halves, for the difference may overflow
         scale = (buckets - 1) / (0.5 * high - base)
+        if not scale < np.inf:  # numbers so small that their differences have no inverse
+            assign(out[:n], x[:n])
+            sort(out[:n])
+            return
         for i in range(n):
             place[i] = np.int32((0.5 * x[i] - base) * scale)
     for i in range(n):
@@ -174,45 +174,3 @@ def keep_at_least(x, n, k, out, sample, place, ends):
     if 2 * k >= n or n <= 4 * SAMPLE:
         return keep_from(x, n, -np.inf, out)
     return keep_from(x, n, cut(x, n, k, sample, place, ends)[0], out)
-
-
-def _signature(number: Any) -> Any:
-    """Of `summarise`; its input may be read-only and strided, as users' arrays are."""
-    columns, rows = types.Array(number, 2, "A", readonly=True), number[:, ::1]
-    return types.boolean(columns, types.intp, types.intp, types.float64, types.intp, rows, types.int64[:, ::1], rows)
-
-
-@kernel(_signature(types.float32), _signature(types.float64))
-def summarise(columns, start, stop, sign, k, largest, moments, sample_rows):
-    """The k largest of sign · columns (observations, channels) and its moments, for the channels from start to stop.
-
-    Rows of largest (channels, k) come out ascending; moments (channels, 19), 0 before, are the states of `binned`;
-    sample_rows (channels, n), unless it has no columns, receives all values. Stops at the first channel that is not
-    finite and returns False. Zeros lose their sign, lest it depend on the order of the values.
-    """
-    n = columns.shape[0]
-    group = np.empty((_GROUP, n), largest.dtype)
-    kept, ordered = np.empty(n + WIDTH, largest.dtype), np.empty(n, largest.dtype)
-    sample = np.empty(2 * SAMPLE, largest.dtype)
-    place, ends = np.empty(max(n, SAMPLE), np.int32), np.empty(BUCKETS * max(n, SAMPLE) + 1, np.int32)
-    factor, nought = largest.dtype.type(sign), largest.dtype.type(0)
-    for first in range(start, stop, _GROUP):
-        width = min(_GROUP, stop - first)
-        for top in range(0, n, _TILE):
-            rows = min(_TILE, n - top)
-            for c in range(width):
-                row = group[c]
-                for r in range(rows):
-                    row[top + r] = factor * columns[top + r, first + c] + nought
-        for c in range(width):
-            row = group[c]
-            magnitude, _ = extent(row, n)
-            if not is_finite(magnitude):
-                return False
-            add_values(row, n, bin_of(magnitude), moments[first + c])
-            count = keep_at_least(row, n, k, kept, sample, place, ends)
-            sort_into(kept, count, ordered, place, ends)
-            assign(largest[first + c], ordered[count - k : count])
-            if sample_rows.shape[1] > 0:
-                assign(sample_rows[first + c], row)
-    return True

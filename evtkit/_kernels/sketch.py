@@ -1,4 +1,4 @@
-"""Kernels of TailSketch: a block's moments, and the largest values of every channel kept as blocks go by.
+"""Taking blocks in: moments, and the largest values of every channel kept as blocks go by.
 
 A row of the buffer holds a channel's candidates, unordered, and a cutoff below which nothing can be among the k largest
 any more. New values from the cutoff upwards are appended; a full row is thinned to hardly more than k.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import types
 
-from evtkit._kernels.binned import add_values, bin_of, extent, is_finite, value_of
-from evtkit._kernels.bits import assign
+from evtkit._kernels.binned import add_values, bin_of
+from evtkit._kernels.bits import assign, bits_of
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
-
-_TILE_CHANNELS = 64
+from evtkit._kernels.tiles import CHANNELS, ROWS, WIDE, any_block, turn_over
 
 
 @kernel("intp(intp)")
 def rows_at_a_time(k):
-    """How many rows of a block are transposed together: many, so that a channel's row is visited seldom."""
+    """How many rows of a block go into a channel's row at a time: many, so that it is visited seldom."""
     return min(256, max(64, k // 16))
 
 
@@ -32,35 +32,10 @@ def spare_slots(k):
 
 
 @kernel(
-    "boolean(float32[:, ::1], intp, intp, int64[:, ::1], float32[::1])",
-    "boolean(float64[:, ::1], intp, intp, int64[:, ::1], float64[::1])",
-)
-def block_moments(block, start, stop, moments, low):
-    """States of `binned` (channels, 19), 0 before, and minima of a block (rows, channels); False if it is not finite.
-
-    A zero has no sign.
-    """
-    rows, nought = block.shape[0], low.dtype.type(0)
-    tile = np.empty((_TILE_CHANNELS, rows + WIDTH), low.dtype)
-    for first in range(start, stop, _TILE_CHANNELS):
-        width = min(_TILE_CHANNELS, stop - first)
-        for r in range(rows):
-            for c in range(width):
-                tile[c, r] = block[r, first + c] + nought
-        for c in range(width):
-            magnitude, smallest = extent(tile[c], rows)
-            if not is_finite(magnitude):
-                return False
-            add_values(tile[c], rows, bin_of(magnitude), moments[first + c])
-            low[first + c] = value_of(smallest)
-    return True
-
-
-@kernel(
     "Tuple((float32, intp))(float32[::1], intp, intp, float32, float64)",
     "Tuple((float64, intp))(float64[::1], intp, intp, float64, float64)",
 )
-def _next_cut(row, fill, k, old, scale):
+def next_cut(row, fill, k, old, scale):
     """Guess a cut a little below the k-th largest of a row whose values all reach the old one; and how many reach it.
 
     The logarithm of the count falls in proportion to the value in a tail, by 1/scale: what was seen the last time, or
@@ -94,7 +69,7 @@ def _thin(row, fill, k, room, old, scale, scratch, sample, place, ends):
     """
     low, count = old, fill
     if scale > 0.0:
-        low, count = _next_cut(row, fill, k, old, scale)
+        low, count = next_cut(row, fill, k, old, scale)
     if count > k + k // 8 and fill > 2 * SAMPLE:
         low, count = cut(row, fill, k, sample, place, ends)
     if count <= room:
@@ -106,38 +81,74 @@ def _thin(row, fill, k, room, old, scale, scratch, sample, place, ends):
     return k
 
 
-@kernel(
-    "void(float32[:, ::1], intp, intp, intp, float32[:, ::1], int64[::1], float32[::1], float32[::1])",
-    "void(float64[:, ::1], intp, intp, intp, float64[:, ::1], int64[::1], float64[::1], float64[::1])",
-)
-def keep_largest(block, start, stop, k, buffer, fill, cutoff, scale):
-    """Append a block's values from the cutoff upwards to the channels' rows; NaN is never kept.
+def _take_in(one):
+    """The signature for such numbers."""
+    rows, row, whole, places = one[:, ::1], one[::1], types.int64[::1], types.int32[::1]
+    return types.boolean(any_block(one), types.intp, types.intp, one, types.intp, types.int64[:, ::1], row, rows, whole,
+                         whole, row, row, rows, rows, row, row, places, places)  # fmt: skip
 
-    scale is each channel's fall of the value for a fall of the logarithm of the count; it only helps to find cutoffs.
+
+@kernel(_take_in(types.float32), _take_in(types.float64))
+def take_in(block, first, width, factor, k, moments, low, buffer, fill, added, cutoff, scale, samples,
+            tile, scratch, high, place, ends):  # fmt: skip
+    """Take in factor · block[:, first:first + width], at most `tiles.CHANNELS` channels; False if it is not all finite.
+
+    Into the states of `binned`, and the minima, unless `moments` is empty; those from the cutoff upwards to the
+    channels' rows in `buffer`, unless it is empty: `added` says how many lie behind the `fill` that were there. All
+    into `samples`, unless it is empty. Arrays start with the channel `first`; scale is each channel's fall of the value
+    for a fall of the logarithm of the count; it only helps to find cutoffs. NaN is never kept.
+
+    What was in the buffer is still in it, and is nothing else, if the answer is False and the block has no more than
+    `rows_at_a_time` rows.
     """
-    width = buffer.shape[1]
-    scratch, sample = np.empty(width, buffer.dtype), np.empty(2 * SAMPLE, buffer.dtype)
-    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
-    most, spare, nought = rows_at_a_time(k), spare_slots(k), buffer.dtype.type(0)
-    tile = np.empty((_TILE_CHANNELS, most + WIDTH), buffer.dtype)  # no power of two between channels
-    for top in range(0, block.shape[0], most):
-        rows = min(most, block.shape[0] - top)
-        for first in range(start, stop, _TILE_CHANNELS):
-            channels = min(_TILE_CHANNELS, stop - first)
-            for r in range(rows):
-                values = block[top + r, first:stop]
-                for c in range(channels):
-                    tile[c, r] = values[c] + nought
-            for c in range(channels):
-                row, count, level = buffer[first + c], fill[first + c], cutoff[first + c]
-                if count + spare > width:
+    most, spare, room = rows_at_a_time(k), spare_slots(k), buffer.shape[1]
+    summed, sample = moments.shape[0] > 0, scratch[scratch.size - 2 * SAMPLE :]
+    for c in range(width):
+        high[c] = 0.0
+    for top in range(0, block.shape[0], ROWS):
+        rows = min(ROWS, block.shape[0] - top)
+        if not turn_over(block, top, rows, first, width, factor, tile, high, low) and summed:
+            return False
+        for c in range(width):
+            if summed:
+                add_values(tile[c], rows, bin_of(bits_of(np.float64(high[c]))), moments[c])
+            if samples.size > 0:
+                assign(samples[c, top : top + rows], tile[c, :rows])
+            for part in range(0, rows if room > 0 else 0, most):
+                row, count, level = buffer[c], fill[c] + added[c], cutoff[c]
+                if count + spare > room:
                     full = count
-                    count = _thin(row, full, k, width - spare, level, scale[first + c], scratch, sample, place, ends)
+                    count = _thin(row, full, k, room - spare, level, scale[c], scratch, sample, place, ends)
                     if -np.inf < level < sample[0] and count < full:
-                        scale[first + c] = (sample[0] - level) / math.log(full / count)
+                        scale[c] = (sample[0] - level) / math.log(full / count)
                     level = sample[0]
-                    cutoff[first + c] = level
-                fill[first + c] = count + keep_from(tile[c], rows, level, row[count:])
+                    cutoff[c], fill[c], added[c] = level, count, 0
+                added[c] += keep_from(tile[c, part:], min(most, rows - part), level, row[count:])
+    return True
+
+
+def _update(one):
+    """The signature for such numbers."""
+    rows, row, whole = one[:, ::1], one[::1], types.int64[::1]
+    return types.boolean(any_block(one), types.intp, types.intp, types.intp, types.int64[:, ::1], row, rows, whole,
+                         whole, row, row)  # fmt: skip
+
+
+@kernel(_update(types.float32), _update(types.float64))
+def update(block, start, stop, k, moments, low, buffer, fill, added, cutoff, scale):
+    """`take_in` the channels from start to stop; arrays are those of all channels, or empty."""
+    width = buffer.shape[1]
+    tile, high = np.empty((CHANNELS, WIDE), low.dtype), np.empty(CHANNELS, low.dtype)
+    scratch = np.empty(width + WIDTH + 2 * SAMPLE, low.dtype)
+    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
+    none = np.empty((0, 0), low.dtype)
+    for first in range(start, stop, CHANNELS):
+        last = min(stop, first + CHANNELS)
+        if not take_in(block, first, last - first, low.dtype.type(1), k, moments[first:last], low[first:last],
+                       buffer[first:last], fill[first:last], added[first:last], cutoff[first:last], scale[first:last],
+                       none, tile, scratch, high, place, ends):  # fmt: skip
+            return False
+    return True
 
 
 @kernel(

@@ -38,7 +38,7 @@ def _bisect(z, n, z_max, left, right, left_sign, work):
         t = 0.5 * (left + right)
         if t in (left, right):
             return t
-        if (sign_of_slope(z, n, z_max, t, work) > 0.0) == (left_sign > 0.0):
+        if (sign_of_slope(z, n, z_max, t, work)[0] > 0.0) == (left_sign > 0.0):
             left = t
         else:
             right = t
@@ -50,12 +50,12 @@ def _best_root(z, n, z_max, z_min, work):
     best, best_xi, best_sigma = -np.inf, np.nan, np.nan
     q0 = moments(z, n)[0]
     start = 2.0 * (1.0 - z_min) / z_min
-    end = min(start / z_min, right_end(z, n, z_min))
+    end = min(start / z_min, right_end(z_min))
     for side in range(2):
         left = (2.0**-_STEPS - 1.0) / z_max if side == 0 else start
         if side == 1 and not left < end:
             break
-        left_sign = sign_of_slope(z, n, z_max, left, work)
+        left_sign = sign_of_slope(z, n, z_max, left, work)[0]
         k = 1
         while left < 0.0 if side == 0 else left < end:
             if side == 1:
@@ -64,7 +64,7 @@ def _best_root(z, n, z_max, z_min, work):
                 right = (2.0 ** (k - _STEPS) - 1.0) / z_max
             else:
                 right = -(2.0 ** (_STEPS - 1 - k)) / z_max if k < 2 * _STEPS else 0.0
-            right_sign = q0 if right == 0.0 else sign_of_slope(z, n, z_max, right, work)
+            right_sign = q0 if right == 0.0 else sign_of_slope(z, n, z_max, right, work)[0]
             if (left_sign > 0.0) != (right_sign > 0.0):
                 t = _bisect(z, n, z_max, left, right, left_sign, work)
                 sigma = mean_log(z, n, z_max, t, work)

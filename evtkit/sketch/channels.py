@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["TailSketch"]
 
 _MOST = 1 << 30  # channels, and values kept of each: places in a row are 32-bit integers
+_AT_A_TIME = 1 << 16  # values looked at together
 
 
 class TailSketch:
@@ -172,18 +173,16 @@ class TailSketch:
         if values.shape[0] == 0:
             return
         fresh = np.full(self.n_channels, values.shape[0])
-        found = self._summed(values)
-        if found is None:
+        if not self._take_in(values):
             values, fresh = self._without_nonfinite(values)
-            found = self._summed(np.nan_to_num(values))
-            assert found is not None
-            low = np.where(np.isnan(values), np.array(np.inf, dtype=self.dtype), values + 0.0).min(axis=0)
-            found = found[0], low.astype(self.dtype, copy=False)
+            least = np.where(np.isnan(values), np.array(np.inf, dtype=self.dtype), values + 0.0).min(axis=0)
+            least = np.minimum(self._minimum, least)
+            self._take_in(np.nan_to_num(values), keep=False)
+            self._minimum = least.astype(self.dtype, copy=False)
+            self._keep(values)
         if given is not None and self.names is None:
             self.names = given.names
-        self._moments, self.count = join(self._moments, found[0]), self.count + fresh
-        np.minimum(self._minimum, found[1], out=self._minimum)
-        self._keep(values)
+        self.count = self.count + fresh
 
     def merge(self, other: TailSketch) -> None:
         """Take in all that another sketch has seen; the other one's kept values are put in order, else it is unchanged.
@@ -397,14 +396,38 @@ class TailSketch:
         values = np.ascontiguousarray(values, dtype=self.dtype)
         return values if values.flags.writeable else values.copy()
 
-    def _summed(self, values: NDArray[Any]) -> tuple[Int, NDArray[Any]] | None:
-        """Moments and minima of a block; None if it is not finite."""
-        from evtkit._kernels.sketch import block_moments
+    def _take_in(self, values: NDArray[Any], *, keep: bool = True) -> bool:
+        """Moments, minima and the largest of a block; False, and the sketch is as it was, if not all is finite."""
+        from evtkit._kernels.sketch import rows_at_a_time
 
-        moments, low = np.zeros_like(self._moments), np.empty(self.n_channels, dtype=self.dtype)
-        parts, finite = pieces(self.n_channels, values.shape[0], self.n_threads), []
-        for_each(lambda p: finite.append(block_moments(values, p.start, p.stop, moments, low)), parts, self.n_threads)
-        return (moments, low) if all(finite) else None
+        rows = values.shape[0]
+        if rows > rows_at_a_time(self._limit) and not all(
+            np.isfinite(values[piece]).all() for piece in chunks(rows, max(1, _AT_A_TIME // self.n_channels))
+        ):
+            return False
+        moments, low = self._moments.copy(), self._minimum.copy()
+        added = self._update(values, moments, low, keep=keep)
+        if added is None:
+            return False
+        self._moments, self._minimum, self._fill = moments, low, self._fill + added
+        return True
+
+    def _update(self, block: NDArray[Any], moments: Int, low: NDArray[Any], *, keep: bool = True) -> Int | None:
+        """How many values each row has gained, behind those that it had; None if the block is not finite."""
+        from evtkit._kernels.sketch import update
+
+        added, finite, rows = np.zeros_like(self._fill), [], self._rows[:, :0]
+        if keep:
+            self._ordered = False
+            self._make_room(int(self._fill.max()) + block.shape[0])
+            rows = self._rows
+
+        def work(p: slice) -> None:
+            state = moments, low, rows, self._fill, added, self._cutoff, self._scale
+            finite.append(update(block, p.start, p.stop, self._limit, *state))
+
+        for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
+        return added if all(finite) else None
 
     def _without_nonfinite(self, values: NDArray[Any]) -> tuple[NDArray[Any], Int]:
         """A block with NaN for all that is not finite, and the numbers of the rest; or a ValueError."""
@@ -420,15 +443,10 @@ class TailSketch:
         return np.where(finite, values, np.array(np.nan, dtype=self.dtype)), fresh
 
     def _keep(self, block: NDArray[Any]) -> None:
-        from evtkit._kernels.sketch import keep_largest
-
-        self._ordered = False
-        self._make_room(int(self._fill.max()) + block.shape[0])
-
-        def work(p: slice) -> None:
-            keep_largest(block, p.start, p.stop, self._limit, self._rows, self._fill, self._cutoff, self._scale)
-
-        for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
+        """Only what is among the largest; NaN is nothing."""
+        added = self._update(block, self._moments[:0], self._minimum.copy())
+        assert added is not None
+        self._fill = self._fill + added
 
     def _make_room(self, values: int) -> None:
         """Widen the rows to hold so many values, or as many as they ever need; by doubling, so that it is seldom."""

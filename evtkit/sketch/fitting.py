@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evtkit._moments import mean_and_variance, take_away
+from evtkit._moments import empty_state, mean_and_variance, right_bins, take_away
 from evtkit.cleaning.gross import count_gross, looked_at
 from evtkit.peaks import tail_from_largest
 from evtkit.threshold.rules import ALIKE, Thresholds, how_many, ties_together
@@ -123,15 +123,15 @@ def _levels(top: NDArray[Any], kept: Int) -> Float:
 
 def _without(top: NDArray[Any], moments: Int, left_out: Int) -> tuple[NDArray[Any], Int]:
     """The largest values, and the moments, without so many of the largest of each channel."""
-    from evtkit._kernels.sketch import block_moments
+    from evtkit._kernels.binned import add_values  # deferred: compiled
 
     if not np.any(left_out):
         return top, moments
     top, moments = top.copy(), moments.copy()
     for channel in np.flatnonzero(left_out):
         row, count = top[channel].copy(), int(left_out[channel])
-        gross = np.zeros_like(moments[:1])
-        block_moments(row[-count:, None].copy(), 0, 1, gross, np.empty(1, dtype=top.dtype))
+        gross = empty_state(1)
+        add_values(row[-count:].copy(), count, int(right_bins(np.abs(row[-count:]).max(keepdims=True))[0]), gross[0])
         moments[channel] = take_away(moments[channel : channel + 1], gross)[0]
         top[channel, :count], top[channel, count:] = np.nan, row[:-count]
     return top, moments

@@ -392,7 +392,7 @@ class GroupSketch:
         """Moments and minima of groups that are not empty, one behind the other."""
         from evtkit._kernels.ragged import group_moments
 
-        moments, low = np.zeros_like(empty_state(len(ends))), np.empty(len(ends), dtype=self.dtype)
+        moments, low = empty_state(len(ends)), np.empty(len(ends), dtype=self.dtype)
         values = np.ascontiguousarray(values)
 
         def work(p: slice) -> None:

@@ -1,0 +1,148 @@
+"""Blocks of observations × channels, turned over a tile at a time: rows of a tile are channels.
+
+A tile is wide enough for memory to be read in long pieces, and small enough to stay in the second cache until all that
+is wanted of it has been done. What is read is small squares, a vector register a row, turned over by shuffles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from evtkit._kernels.bits import bits_of
+from evtkit._kernels.jit import kernel
+
+CHANNELS, ROWS = 64, 512
+WIDE = ROWS + 16  # of a tile's rows: room for whole vectors, and no power of two between channels
+
+_REGISTER = 32  # bytes
+
+
+def any_block(number: Any) -> Any:
+    """A block as users have them: read-only and strided."""
+    return types.Array(number, 2, "A", readonly=True)
+
+
+@intrinsic
+def _square(
+    typingctx: Any,
+    block: Any,
+    row: Any,
+    channel: Any,
+    factor: Any,
+    tile: Any,
+    at: Any,
+    column: Any,
+    high: Any,
+    low: Any,
+) -> Any:
+    """Write factor · block[row:row + L, channel:channel + L] + 0 to tile[at:at + L, column:column + L], turned over.
+
+    L numbers fill a register. high[at:at + L] becomes the larger in magnitude, by its bits, and low the smaller value.
+    """
+    scalar, size, name = (ir.FloatType(), 4, "f32") if block.dtype == types.float32 else (ir.DoubleType(), 8, "f64")
+    lanes = _REGISTER // size
+    vector, bits = ir.VectorType(scalar, lanes), ir.VectorType(ir.IntType(8 * size), lanes)
+    word = ir.IntType(64)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, top, first, times, out, to, start, largest, least = arguments
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip((block, tile, high, low), (given, out, largest, least), strict=True)
+        ]
+
+        def address(array: Any, *place: Any) -> Any:
+            steps = cgutils.unpack_tuple(builder, array.strides)
+            offset = ir.Constant(word, 0)
+            for index, step in zip(place, steps, strict=True):
+                offset = builder.add(offset, builder.mul(index, step))
+            plain = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+            return builder.bitcast(builder.gep(plain, [offset]), vector.as_pointer())
+
+        def load(array: Any, *place: Any) -> Any:
+            found = builder.load(address(array, *place))
+            found.align = size
+            return found
+
+        def store(value: Any, array: Any, *place: Any) -> None:
+            builder.store(value, address(array, *place)).align = size
+
+        def shuffled(one: Any, other: Any, places: list[int]) -> Any:
+            return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
+
+        def after(index: Any, k: int) -> Any:
+            return builder.add(index, ir.Constant(word, k))
+
+        many = shuffled(builder.insert_element(ir.Constant(vector, ir.Undefined), times, ir.Constant(word, 0)),
+                        ir.Constant(vector, ir.Undefined), [0] * lanes)  # fmt: skip
+        nought = ir.Constant(vector, [0.0] * lanes)
+        absolute = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.v{lanes}{name}"
+        )
+        rows = [builder.fadd(builder.fmul(load(arrays[0], after(top, k), first), many), nought) for k in range(lanes)]
+        top_bits, bottom = builder.bitcast(load(arrays[2], to), bits), load(arrays[3], to)
+        for one in rows:
+            magnitude = builder.bitcast(builder.call(absolute, [one]), bits)
+            top_bits = builder.select(builder.icmp_signed(">", magnitude, top_bits), magnitude, top_bits)
+            bottom = builder.select(builder.fcmp_ordered("<", one, bottom), one, bottom)
+        store(builder.bitcast(top_bits, vector), arrays[2], to)
+        store(bottom, arrays[3], to)
+        step = lanes // 2
+        while step:  # Eklundh (1972): swap ever smaller blocks off the diagonal
+            front = [j if not j & step else lanes + j - step for j in range(lanes)]
+            back = [j + step if not j & step else lanes + j for j in range(lanes)]
+            for k in range(lanes):
+                if not k & step:
+                    one, other = rows[k], rows[k + step]
+                    rows[k], rows[k + step] = shuffled(one, other, front), shuffled(one, other, back)
+            step //= 2
+        for k, one in enumerate(rows):
+            store(one, arrays[1], after(to, k), start)
+        return context.get_dummy_value()
+
+    return types.void(block, types.intp, types.intp, block.dtype, tile, types.intp, types.intp, high, low), build
+
+
+@kernel("void(float32[:, ::1], intp, intp, float32, float32[::1], float32[::1])",
+        "void(float64[:, ::1], intp, intp, float64, float64[::1], float64[::1])", inline=True)  # fmt: skip
+def _put(tile, c, r, value, high, low):
+    tile[c, r] = value
+    if bits_of(np.float64(abs(value))) > bits_of(np.float64(high[c])):
+        high[c] = abs(value)
+    if value < low[c]:
+        low[c] = value
+
+
+@kernel(*(
+    types.boolean(any_block(one), types.intp, types.intp, types.intp, types.intp, one, one[:, ::1], one[::1], one[::1])
+    for one in (types.float32, types.float64)
+))  # fmt: skip
+def turn_over(block, top, rows, first, width, factor, tile, high, low):
+    """Turn factor · block[top:top + rows, first:first + width] over into a tile; zeros lose their sign.
+
+    high and low, of the channels of the tile, become the largest magnitude and the smallest value, if those are beyond
+    them. Returns whether all is finite.
+    """
+    lanes, nought = _REGISTER // block.itemsize, low.dtype.type(0)
+    whole_rows, whole = rows // lanes * lanes, width // lanes * lanes
+    if block.strides[1] != block.itemsize or whole == 0:
+        whole_rows, whole = 0, 0
+    for r in range(0, whole_rows, lanes):
+        for c in range(0, whole, lanes):
+            _square(block, top + r, first + c, factor, tile, c, r, high, low)
+    for c in range(whole, width):
+        for r in range(whole_rows):
+            _put(tile, c, r, factor * block[top + r, first + c] + nought, high, low)
+    for c in range(width):
+        for r in range(whole_rows, rows):
+            _put(tile, c, r, factor * block[top + r, first + c] + nought, high, low)
+    finite = True
+    for c in range(width):
+        finite &= high[c] < np.inf
+    return finite
