@@ -31,7 +31,7 @@ _DIGITS = 48  # binary digits that its deviations may have, counted from the lar
 _BETTER = 0.85  # if deviations are then so much less than from the mean of the window
 _ALONE = 0.9  # if they are not so much less, values do not depend on each other
 _ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
-_RARE = [columns.RARE, columns.REFUSED, columns.CALM]
+_RARE = [columns.RARE, columns.REFUSED, columns.CALM, columns.COUNTED]
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
@@ -164,9 +164,7 @@ class Streams:
             fill()
         return out
 
-    def _follow_ramp(
-        self, x: Float, usual: NDArray[np.bool_], c: int, low: float, high: float, out: Float
-    ) -> bool:
+    def _follow_ramp(self, x: Float, usual: NDArray[np.bool_], c: int, low: float, high: float, out: Float) -> bool:
         """Centre a ramp on its latest values; False if this is none, or is followed better by its window.
 
         Deviations, left in out, spread less than from the window's mean where values depend on the latest ones. They
