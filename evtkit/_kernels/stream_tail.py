@@ -79,6 +79,7 @@ _QUIET = 50.0  # observations after a rare value that still belong to it,
 _AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
 _RECENT = 1000.0  # observations after which an excess counts for 1/e
 _CROWDED = 6.0  # standard errors by which excesses are too many for a stream that stays
+_SPREAD = 8.0  # an excess counts in full once an eighth of their usual distance has passed since the last
 _NEAR = 1.5  # in units of the alarm level's excess, up to where a stream may have moved then
 
 
@@ -227,12 +228,16 @@ def _is_amid(far, value, f, i, n, risk):
 def _is_crowded(ordinary, f, i, n):
     """Whether there are of late more ordinary excesses than chance explains: the stream itself has moved.
 
-    An incident leaves the values between the threshold and itself as they were.
+    An incident leaves the values between the threshold and itself as they were, but for those it passes on its way:
+    of excesses that follow one another closely each counts for little.
     """
-    f[CROWD] = f[CROWD] * math.exp((i[COUNTED] - n) / _RECENT) + (1.0 if ordinary else 0.0)
-    i[COUNTED] = n
-    expected = _RECENT * i[TOTAL] / i[SEEN]
-    return f[CROWD] > expected + _CROWDED * math.sqrt(expected)
+    share, passed = i[TOTAL] / i[SEEN], n - i[COUNTED]
+    recent = f[CROWD] * math.exp(-passed / _RECENT)
+    if ordinary:
+        recent += min(1.0, _SPREAD * share * passed)
+        f[CROWD], i[COUNTED] = recent, n
+    expected = _RECENT * share
+    return recent > expected + _CROWDED * math.sqrt(expected)
 
 
 @kernel("boolean(int64, int64, float64)")
@@ -357,8 +362,8 @@ def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
     With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
     With the predictive level nothing is learnt of rare values, alarms or not, that come too often, nor of what lies
-    far out and comes soon after one. Where the stream itself has moved, or such values are there to stay, those near
-    the level are learnt.
+    far out and comes soon after one. Where the stream itself has moved, those near the level are learnt however often
+    they come.
     """
     stays = False
     if policy == IMPUTE and law == PREDICTIVE:
@@ -369,7 +374,6 @@ def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
             _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk))
         ):
             return False
-        stays = stays or (i[REFUSED] > _LASTING and value - f[U] <= _NEAR * (f[LEVEL] - f[U]))
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
     if policy == IMPUTE:
         as_it_is = stays or label == EXCESS
