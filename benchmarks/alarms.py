@@ -255,7 +255,7 @@ def main() -> None:
         ("first", lambda: first(1000 // few)),
         ("masking", lambda: masking(100)),
         ("oracles", lambda: oracles(100)),
-        ("moving", lambda: moving(20 // few, 20_000)),
+        ("moving", lambda: moving(5 // min(few, 5), 20_000)),
         ("columns", lambda: columns(10 // min(few, 5), 50_000)),
         ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
     ):

@@ -282,14 +282,11 @@ class Events:
 
     def _alarm(self, row: int, c: int, value: float, levels: Float, log_p: float, told: list[Event]) -> None:
         stream = self._streams[c]
-        if stream.moved is not None:
-            if row - stream.moved > self.memory:
-                stream.moved = None
-            elif stream.band[0] <= value <= stream.band[1]:
-                return  # back where it was
-        elif stream.ended is not None and row - stream.ended <= _BACK * self.quiet:
-            if stream.event is None and stream.band[0] <= value <= stream.band[1]:
-                return  # it is back, and what followed it on the way has yet to return
+        is_near = stream.event is None and stream.ended is not None and row - stream.ended <= _BACK * self.quiet
+        if stream.moved is not None and row - stream.moved > self.memory:
+            stream.moved = None
+        elif (stream.moved is not None or is_near) and stream.band[0] <= value <= stream.band[1]:
+            return  # back where it was, or the detector is on its way back
         low = float(levels[0]) if self.side != "upper" else -math.inf
         high = float(levels[-1]) if self.side != "lower" else math.inf
         is_upper = self.side == "upper" or (self.side == "both" and _is_upper(value, low, high))

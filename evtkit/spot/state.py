@@ -30,7 +30,6 @@ _SHARP = 0.6  # distance of the 99 % from the 90 % quantile in units of that fro
 _DIGITS = 48  # binary digits that its deviations may have, counted from the largest value
 _BETTER = 0.85  # if deviations are then so much less than from the mean of the window
 _ALONE = 0.9  # if they are not so much less, values do not depend on each other
-_ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _RARE = [columns.RARE, columns.REFUSED, columns.CALM, columns.COUNTED]
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
@@ -121,6 +120,13 @@ class Streams:
         held = (self.moves[:, kernels.TOLERANCE] > 0.0) & (self.runs[:, kernels.MOVING] == 0)
         return np.where(held, self.moves[:, kernels.HELD], self.totals.sum(axis=1) / self.depth)
 
+    @property
+    def doubts(self) -> Float:
+        """By how much each stream is judged more leniently while its centre is new, shape (streams,)."""
+        rows = range(len(self)) if self.depth else ()
+        doubts = [kernels.doubt(c, self.depth, self.runs, self.moves) for c in rows]
+        return np.array(doubts or np.zeros(len(self)))
+
     def deviations(self, x: Float) -> Float:
         """Of values (rows, streams) from the centres."""
         out = x - self.centres
@@ -160,7 +166,7 @@ class Streams:
                     centre += np.clip(values - centre, low, high).mean()
                 first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
             spread = np.clip(out[usual], low, high).std()
-            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
+            self.moves[c] = centre, kernels.TOLERATED * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
             fill()
         return out
 
@@ -176,7 +182,10 @@ class Streams:
         rise, error = np.median(second) - np.median(first), 2.0 * out[usual].std() / np.sqrt(x.size)
         is_steep = rise > low > 0.0 or rise < high < 0.0
         is_sharp = _sharpness(out[usual]) < _SHARP
-        if not is_steep and not abs(second.mean() - first.mean()) > (0.5 if is_sharp else 1.0) * _ERRORS * error:
+        if (
+            not is_steep
+            and not abs(second.mean() - first.mean()) > (0.5 if is_sharp else 1.0) * kernels.TOLERATED * error
+        ):
             return False
         grain = 2.0 ** np.ceil(np.log2(np.abs(x).max()) - _DIGITS)
 
