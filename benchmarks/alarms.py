@@ -116,7 +116,7 @@ def masking(seeds: int) -> list[list[str]]:
 
 
 def oracles(seeds: int) -> list[list[str]]:
-    """First levels for Student's t: calibrations in which fewer than 90 of 100 anomalies at +20 lie beyond, and more."""
+    """First levels for Student's t: calibrations in which fewer than 90 of 100 anomalies at +20 lie beyond."""
     law = LAWS["t, 4 d.f."]
 
     def family(x: np.ndarray) -> float:
