@@ -402,7 +402,7 @@ def test_drift_is_followed():
     alarms = np.flatnonzero(DSpot(1e-4, depth=100).fit(x[:2000]).update(x[2000:]) == ANOMALY) + 2000
     assert 20_000 in alarms
     assert len(alarms) < 15
-    assert 0.01 < np.mean(Spot(1e-4).fit(x[:2000]).update(x[2000:]) == ANOMALY) < 0.1  # learns, and is left behind
+    assert np.mean(Spot(1e-4).fit(x[:2000]).update(x[2000:]) == ANOMALY) > 0.9
 
 
 def test_alarms_enter_the_moving_average_as_they_are_learnt(tmp_path):
