@@ -5,6 +5,7 @@
 - first: the true probability beyond the first level after 1,000 rows, in units of the risk;
 - long: alarms in a million rows of independent data, in units of the risk;
 - masking: calibrations of 100 whose anomalies, one row in 30, are soon taken for ordinary;
+- oracles: of how many of them, and of what risk, other first levels are, for Student's t with 4 degrees of freedom;
 - moving: events told of streams that shift, drift, swing, die and come back, and how many alarms those are.
 """
 
@@ -114,6 +115,45 @@ def masking(seeds: int) -> list[list[str]]:
     return rows
 
 
+def oracles(seeds: int) -> list[list[str]]:
+    """First levels for Student's t: calibrations in which fewer than 90 of 100 anomalies at +20 lie beyond."""
+    law = LAWS["t, 4 d.f."]
+
+    def family(x: np.ndarray) -> float:
+        df, loc, scale = stats.t.fit(x)
+        return float(stats.t.isf(RISK, df, loc, scale))
+
+    def peaks(share: float) -> Callable[[np.ndarray], float]:
+        def level(x: np.ndarray) -> float:
+            return float(Spot(RISK, 1.0 - share, level="plug-in").fit(x).alarm_threshold)
+
+        return level
+
+    def default(x: np.ndarray) -> float:
+        return float(Spot(RISK).fit(x).alarm_threshold)
+
+    rows = [["level by", "rows", "blind of 100", "true probability ÷ risk", "tenth", "median", "nine tenths"]]
+    for name, n, level in (
+        ("the true distribution", CALIBRATION, lambda x: float(law.isf(RISK))),
+        ("maximum likelihood of a t", CALIBRATION, family),
+        ("maximum likelihood, 20 excesses", CALIBRATION, peaks(0.02)),
+        ("maximum likelihood, 100 excesses", CALIBRATION, peaks(0.1)),
+        ("default", CALIBRATION, default),
+        ("default", 3000, default),
+        ("default", 10_000, default),
+        ("default", 30_000, default),
+    ):
+        levels, behind = np.empty(seeds), 0
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            levels[seed] = level(rng.standard_t(4, n))
+            behind += int((rng.standard_t(4, 3000)[::30] + 20.0 > levels[seed]).sum() < 90)
+        ratio = law.sf(levels) / RISK
+        mean = f"{ratio.mean():.2f} ± {1.96 * ratio.std() / np.sqrt(seeds):.2f}"
+        rows.append([name, f"{n:,}", str(behind), mean, *(f"{q:.1f}" for q in np.quantile(levels, (0.1, 0.5, 0.9)))])
+    return rows
+
+
 def _shift(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.standard_normal(n) + 20.0 * (np.arange(n) >= n // 2)
 
@@ -214,7 +254,8 @@ def main() -> None:
     for name, table in (
         ("first", lambda: first(1000 // few)),
         ("masking", lambda: masking(100)),
-        ("moving", lambda: moving(20 // few, 20_000)),
+        ("oracles", lambda: oracles(100)),
+        ("moving", lambda: moving(5 // min(few, 5), 20_000)),
         ("columns", lambda: columns(10 // min(few, 5), 50_000)),
         ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
     ):

@@ -63,6 +63,55 @@ def test_a_drift_tells_nothing_to_dspot():
     assert len(told(DSpot(RISK, side="both"), x)[0]) < CHANCE
 
 
+JITTER = {
+    "normal": lambda rng, n: rng.standard_normal(n), "uniform": lambda rng, n: rng.uniform(-1.7, 1.7, n),
+    "exponential": lambda rng, n: rng.exponential(size=n), "t4": lambda rng, n: 0.7 * rng.standard_t(4, n),
+    "lognormal": lambda rng, n: 0.46 * rng.lognormal(size=n), "beta": lambda rng, n: 6.0 * rng.beta(2, 5, n),
+    "U-shaped": lambda rng, n: 2.7 * rng.beta(0.4, 0.4, n), "two values": lambda rng, n: 2.2 * (rng.random(n) < 0.3),
+    "rounded": lambda rng, n: np.round(2.0 * rng.standard_normal(n)) / 2.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slope", [0.005, 0.1])
+@pytest.mark.parametrize("law", JITTER)
+def test_a_ramp_keeps_the_risk_whatever_its_jitter(law, slope):
+    """6.6 events are expected; followed by the mean of a window, uniform jitter had 25, and two values had 50."""
+    begun = 0
+    for seed in range(6):
+        x = JITTER[law](np.random.default_rng(seed), N) + slope * np.arange(N)
+        begun += len(told(DSpot(RISK, side="both"), x)[0])
+    assert begun <= 17
+
+
+def test_a_ramp_keeps_its_anomalies():
+    for law in ("normal", "uniform"):
+        x = JITTER[law](np.random.default_rng(3), N) + 0.1 * np.arange(N)
+        x[6000] += 12.0
+        x[8000:8020] -= 12.0
+        begun, labels, _ = told(DSpot(RISK, side="both"), x)
+        assert labels[5000] == labels[7000] == ANOMALY
+        assert len([e for e in begun if 5950 <= e.start < 6200 or 7950 <= e.start < 8200]) == 2
+
+
+@pytest.mark.parametrize("law", ["normal", "t4", "exponential"])
+def test_spot_learns_a_slow_drift_by_dozens_of_alarms_not_hundreds(law):
+    for seed in range(3):
+        x = JITTER[law](np.random.default_rng(seed), 21_000) + np.linspace(0.0, 10.0, 21_000)
+        _, labels, _ = told(Spot(RISK, side="both"), x)
+        assert np.count_nonzero(labels == ANOMALY) < 50
+
+
+@BOTH
+@pytest.mark.parametrize("length", [30, 150])
+def test_what_runs_away_is_no_drift(make, length):
+    x = usual()
+    x[6000 : 6000 + length] += np.linspace(0.0, 30.0, length)
+    begun, labels, _ = told(spot := make(), x)
+    assert len([e for e in begun if 6000 <= e.start < 6400]) == 1
+    assert np.mean(labels[5000 + length // 2 : 5000 + length] == ANOMALY) > 0.9
+    assert spot.alarm_threshold[1] < 17.0
+
+
 def test_a_wider_spread_is_told_and_not_followed_at_once():
     x = usual()
     x[6000:] = 10.0 + 3.0 * (x[6000:] - 10.0)

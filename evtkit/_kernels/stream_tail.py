@@ -32,6 +32,8 @@ from evtkit._kernels.labels import ANOMALY, EXCESS
 from evtkit._kernels.select import sort
 from evtkit._kernels.tail_columns import (
     CALM,
+    COUNTED,
+    CROWD,
     FIRST,
     FOLLOWED,
     FRESH,
@@ -75,6 +77,10 @@ _SEEN_OFTEN = 10.0  # values kept as large as one, which is not rare then
 _FAR = 0.4  # of the way from the threshold to the alarm level, below which no value is rare
 _QUIET = 50.0  # observations after a rare value that still belong to it,
 _AFTER = 0.02 / _OFTEN  # but at most one in fifty, where rare values come as often as chance has it
+_RECENT = 1000.0  # observations after which an excess counts for 1/e
+_CROWDED = 6.0  # standard errors by which excesses are too many for a stream that stays
+_SPREAD = 8.0  # an excess counts in full once an eighth of their usual distance has passed since the last
+_NEAR = 1.5  # in units of the alarm level's excess, up to where a stream may have moved then
 
 
 @kernel("float64(float64, float64, float64)")
@@ -218,6 +224,22 @@ def _is_amid(far, value, f, i, n, risk):
     return i[REFUSED] <= _LASTING
 
 
+@kernel("boolean(boolean, float64[::1], int64[::1], int64)")
+def _is_crowded(ordinary, f, i, n):
+    """Whether there are of late more ordinary excesses than chance explains: the stream itself has moved.
+
+    An incident leaves the values between the threshold and itself as they were, but for those it passes on its way:
+    of excesses that follow one another closely each counts for little.
+    """
+    share, passed = i[TOTAL] / i[SEEN], n - i[COUNTED]
+    recent = f[CROWD] * math.exp(-passed / _RECENT)
+    if ordinary:
+        recent += min(1.0, _SPREAD * share * passed)
+        f[CROWD], i[COUNTED] = recent, n
+    expected = _RECENT * share
+    return recent > expected + _CROWDED * math.sqrt(expected)
+
+
 @kernel("boolean(int64, int64, float64)")
 def _is_allowed(far, n, risk):
     """Whether one value more that far out is as many as the risk lets expect of n, and their standard error."""
@@ -277,6 +299,7 @@ def _rise(f, i, ring, share, y):
             y[kept] = value
             kept += 1
     assign(ring[:kept], y[:kept])
+    f[CROWD] *= kept / n
     f[U], i[HEAD], i[SIZE], i[TOTAL] = u, kept, kept, kept
     i[FRESH], i[FOLLOWED], i[SINCE] = 0, NOTHING, kept  # LEVEL is that of another threshold
     return True
@@ -339,15 +362,23 @@ def keep(label, value, n, f, i, ring, risk, policy, law, share, y):
     With IMPUTE what the fitted tail can account for is learnt as it is, whatever its label. Of what lies farther out
     as many as the risk lets expect are taken for ordinary, and an excess as the tail expects is learnt in their place.
     With the predictive level nothing is learnt of rare values, alarms or not, that come too often, nor of what lies
-    far out and comes soon after one.
+    far out and comes soon after one. Where the stream itself has moved, those near the level are learnt however often
+    they come.
     """
+    stays = False
     if policy == IMPUTE and law == PREDICTIVE:
         rare = _is_rare(label, value, f, i, ring, risk)
-        if _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk)):
+        ordinary = label == EXCESS and not rare and not (n <= i[CALM] and value > f[MARK])
+        stays = _is_crowded(ordinary, f, i, n) and value - f[U] <= _NEAR * (f[LEVEL] - f[U])
+        if not stays and (
+            _is_amid(rare or label == ANOMALY, value, f, i, n, risk) or (rare and not _has_room(f, i, n, risk))
+        ):
             return False
     fitted = i[FRESH] and i[STATUS] <= BOUNDARY and f[LEVEL] > f[U]  # not fresh: surely below
     if policy == IMPUTE:
-        as_it_is = _is_plausible(value, f, i, risk) or _may_end_later(value, f, i, risk) if fitted else label == EXCESS
+        as_it_is = stays or label == EXCESS
+        if fitted and not stays:
+            as_it_is = _is_plausible(value, f, i, risk) or _may_end_later(value, f, i, risk)
     else:
         as_it_is = policy == LEARN or label == EXCESS
     if as_it_is:
@@ -369,3 +400,4 @@ def begin(x, sign, threshold, grid, f, i, ring):
         if sign * value > f[U]:
             learn(sign * value, x.size, f, i, ring)
     i[SEEN], i[FRESH], i[FOLLOWED], i[RARE], f[SPARE] = x.size, 0, NOTHING, x.size, _BEGIN
+    f[CROWD], i[COUNTED] = _RECENT * i[TOTAL] / x.size, x.size

@@ -26,6 +26,8 @@ ALARMS, MOVING, STAYED = 0, 1, 2
 HELD, TOLERANCE, LOWEST, HIGHEST, GAIN, GRAIN = 0, 1, 2, 3, 4, 5
 MOVES = 6
 _SETTLED = 20  # windows after which where a stream is held is known well enough
+TOLERATED = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
+_ALLOWED = 2.0  # standard errors of the centre of a stream that has moved, by which a value may be nearer to it
 
 _SLACK = 2.0**-50  # a value's rounding, by which the deviations of a ramp may differ from each other
 _ROWS = 512  # observations copied together
@@ -71,6 +73,22 @@ def centre_of(c, windows, totals, runs, moves):
     if moves[c, TOLERANCE] > 0.0 and runs[c, MOVING] == 0:
         return moves[c, HELD]
     return (totals[c, 0] + totals[c, 1]) / windows.shape[1]
+
+
+@kernel("float64(intp, intp, int64[:, ::1], float64[:, ::1])", inline=True)
+def doubt(c, depth, runs, moves):
+    """By how much a tail of stream c is judged more leniently while the centre is new, and known no better.
+
+    The tail was learnt about a centre that has stayed. Beside one that is off by a little, a sharp end would be passed
+    by many values.
+    """
+    if moves[c, GAIN] > 0.0 or not moves[c, TOLERANCE] > 0.0:
+        return 0.0
+    if runs[c, MOVING] > 0:
+        return _ALLOWED / TOLERATED * moves[c, TOLERANCE]
+    if runs[c, STAYED] > _SETTLED * depth:  # never moved
+        return 0.0
+    return _ALLOWED / TOLERATED * moves[c, TOLERANCE] * math.sqrt(depth / max(1, runs[c, STAYED]))
 
 
 @kernel("float64(float64, float64, float64)", inline=True)
@@ -126,7 +144,7 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
     for i in range(depth):
         windows[c, i] = x[i]
     totals[c, 0], totals[c, 1] = precise_sum(windows[c])
-    place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth
+    place, runs[c], runs[c, STAYED] = 0, 0, _SETTLED * depth + 1
     if moves[c, GAIN] > 0.0:
         moves[c, HELD] = x[0]
         for r in range(1, depth):
@@ -142,29 +160,30 @@ def deviations(x, usual, windows, totals, places, runs, moves, c, out):
 
 
 @kernel(
-    "float64(float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], intp, "
-    "float64[:, :, ::1])"
+    "float64(float64, float64, float64, intp, int64, float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], "
+    "intp, float64[:, :, ::1])"
 )
-def _score(v, log_risk, c, n, signs, floats, integers, rings, law, nodes):
+def _score(v, slack, log_risk, c, n, signs, floats, integers, rings, law, nodes):
     """Log-probability of v as the next observation of stream c, by the latest fits; of two sides, twice the smaller."""
     score = np.inf
     for s in range(signs.size):
         t = c * signs.size + s
-        score = min(score, log_probability(signs[s] * v, log_risk, n, floats[t], integers[t], rings[t], law, nodes[t]))
+        y = signs[s] * v - slack
+        score = min(score, log_probability(y, log_risk, n, floats[t], integers[t], rings[t], law, nodes[t]))
     return min(0.0, score + math.log(signs.size))
 
 
 _TRACE = (
-    "void(float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
-    f"float64[:, :, ::1], float64[:, ::1], float64[::1], float64, intp, intp, {WORK}, float64[:, ::1], "
+    "void(float64, float64, float64, int64, intp, intp, float64[:, ::1], int64[:, ::1], float64[:, ::1], "
+    f"int64[:, ::1], float64[:, :, ::1], float64[:, ::1], float64[::1], float64, intp, intp, {WORK}, float64[:, ::1], "
     "float64[:, ::1])"
 )
 
 
 @kernel(_TRACE)
 def _trace(
-    v, centre, n, c, row, floats, integers, fits, states, nodes, rings, signs, risk, min_excess, law, work, levels,
-    scores,
+    v, centre, slack, n, c, row, floats, integers, fits, states, nodes, rings, signs, risk, min_excess, law, work,
+    levels, scores,
 ):  # fmt: skip
     """The alarm levels before an observation is learnt, and the logarithm of how improbable it is.
 
@@ -177,8 +196,8 @@ def _trace(
             assign(states[t], integers[t])
             refit(fits[t], states[t], rings[t], risk, min_excess, law, work)
             assign(nodes[t], work[6])
-        levels[row, t] = centre + signs[s] * fits[t, LEVEL]
-    scores[row, c] = _score(v, math.log(risk), c, n, signs, fits, states, rings, law, nodes)
+        levels[row, t] = centre + signs[s] * (fits[t, LEVEL] + slack)
+    scores[row, c] = _score(v, slack, math.log(risk), c, n, signs, fits, states, rings, law, nodes)
 
 
 _RUN = (
@@ -227,37 +246,36 @@ def run(
                         low = -floats[c * sides + s, U]
                 is_ramp, grain = moves[c, GAIN] > 0.0, moves[c, GRAIN]
                 for r in range(rows):
-                    value, centre, slack = tile[k, r], 0.0, 0.0
+                    value, centre, slack, near = tile[k, r], 0.0, 0.0, 0.0
                     if depth:
                         centre = centre_of(c, windows, totals, runs, moves)
-                        slack = _SLACK * abs(value) if is_ramp else 0.0
+                        slack = doubt(c, depth, runs, moves)
+                        near = _SLACK * abs(value) if is_ramp else slack
                     v = deviation(value, centre, grain)
                     if traced and every:
-                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs, risk,
-                               min_excess, law, work, levels, scores)  # fmt: skip
-                    if low - slack <= v <= high + slack:
+                        _trace(v, centre, slack, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs,
+                               risk, min_excess, law, work, levels, scores)  # fmt: skip
+                    if low - near <= v <= high + near:
                         seen += 1
                         if depth:
                             place = advance(value, centre, False, place, c, windows, totals, runs, moves)
                             runs[c, ALARMS] = 0
                         continue
                     finite = abs(value) < HUGE
-                    s = 0 if signs[0] * v > floats[c * sides, U] else sides - 1
+                    s = 0 if signs[0] * v - slack > floats[c * sides, U] else sides - 1
                     t = c * sides + s
+                    y = signs[s] * v - slack
                     if finite:
-                        label = decide(
-                            signs[s] * v, seen, floats[t], integers[t], rings[t], risk, min_excess, law, work
-                        )
+                        label = decide(y, seen, floats[t], integers[t], rings[t], risk, min_excess, law, work)
                     else:
                         label = MISSING if math.isnan(value) else ANOMALY
                     labels[top + r, c] = label
                     if traced and label == ANOMALY and not every:
-                        _trace(v, centre, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs, risk,
-                               min_excess, law, work, levels, scores)  # fmt: skip
+                        _trace(v, centre, slack, seen, c, top + r, floats, integers, fits, states, nodes, rings, signs,
+                               risk, min_excess, law, work, levels, scores)  # fmt: skip
                     if not finite:
                         continue
-                    kept = keep(label, signs[s] * v, seen + 1, floats[t], integers[t], rings[t], risk, policy, law,
-                                share, work[0])  # fmt: skip
+                    kept = keep(label, y, seen + 1, floats[t], integers[t], rings[t], risk, policy, law, share, work[0])
                     if kept:
                         seen += 1
                         if signs[s] > 0.0:  # the threshold may have risen
@@ -284,11 +302,11 @@ def refit_all(start, stop, floats, integers, rings, risk, min_excess, law):
 
 
 @kernel(
-    "void(float64[:, ::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], intp, "
-    "float64[:, ::1])"
+    "void(float64[:, ::1], float64[::1], float64, int64[::1], float64[::1], float64[:, ::1], int64[:, ::1], "
+    "float64[:, ::1], intp, float64[:, ::1])"
 )
-def log_probabilities(values, risk, n, signs, floats, integers, rings, law, out):
-    """Log-probabilities of values (rows, streams) as the next observation, by the latest fits."""
+def log_probabilities(values, slack, risk, n, signs, floats, integers, rings, law, out):
+    """Log-probabilities of values (rows, streams) as the next observation, by the latest fits; slack a stream."""
     work = workspace(rings.shape[1])
     nodes = np.empty((floats.shape[0], *ROOM))
     for t in range(floats.shape[0]):
@@ -297,4 +315,6 @@ def log_probabilities(values, risk, n, signs, floats, integers, rings, law, out)
             assign(nodes[t], work[6])
     for c in range(n.size):
         for r in range(values.shape[0]):
-            out[r, c] = _score(values[r, c], math.log(risk), c, n[c], signs, floats, integers, rings, law, nodes)
+            out[r, c] = _score(
+                values[r, c], slack[c], math.log(risk), c, n[c], signs, floats, integers, rings, law, nodes
+            )

@@ -12,7 +12,8 @@ GRID = 13  # step between the values, 0 where they are not rounded
 AT = 14  # ξ when LEVEL was found
 SPARE = 15  # so many rare values may be learnt now
 MARK = 16  # above it lies far out what comes soon after a rare value
-FLOATS = 17
+CROWD = 17  # ordinary excesses of late, an older one counting less
+FLOATS = 18
 
 # A tail's integers:
 HEAD, SIZE, TOTAL = 0, 1, 2  # where the ring goes on, values in it, excesses ever learnt
@@ -26,6 +27,7 @@ IMPUTED = 8  # values in whose place an excess was learnt
 SINCE = 9  # excesses learnt since LEVEL was found
 RARE, REFUSED = 10, 11  # the observation for which SPARE holds; rare values refused since SPARE was last full
 CALM = 12  # the observation up to which what lies far out belongs to the latest rare value
-INTEGERS = 13
+COUNTED = 13  # the observation for which CROWD holds
+INTEGERS = 14
 
 NOTHING, MAXIMUM, SHORT = 0, 1, 2  # FOLLOWED: the maximum; or, of a short tail, the mean (LOGS/SIZE) and the largest

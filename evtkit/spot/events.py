@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Alarm", "Event", "Events"]
 
 _BUDGET = ("rows", "inside", "beyond", "total")
+_BACK = 4  # times `quiet`, after an event, in which a detector may be on its way back to where the stream is
 _OPTIONS = ("risk", "side", "quiet", "cooldown", "need", "within", "memory")
 
 
@@ -135,7 +136,8 @@ class Events:
 
     A detector that follows its stream (`evtkit.DSpot`) takes a new level for usual after a while. When the stream comes
     back to where it was, that is the end of the same incident and no other: alarms inside the levels that were in force
-    when the latest event began are not told for `memory` rows.
+    when the latest event began are not told for `memory` rows; where it was back by the end of the event, for four
+    times `quiet` rows, in which the detector comes back too.
 
     Parameters
     ----------
@@ -297,11 +299,11 @@ class Events:
         self, row: int, c: int, value: float, levels: Float, log_p: float, told: list[Event], shown: tuple[float, Float]
     ) -> None:  # fmt: skip
         stream = self._streams[c]
-        if stream.moved is not None:
-            if row - stream.moved > self.memory:
-                stream.moved = None
-            elif stream.band[0] <= value <= stream.band[1]:
-                return  # back where it was
+        is_near = stream.event is None and stream.ended is not None and row - stream.ended <= _BACK * self.quiet
+        if stream.moved is not None and row - stream.moved > self.memory:
+            stream.moved = None
+        elif (stream.moved is not None or is_near) and stream.band[0] <= value <= stream.band[1]:
+            return  # back where it was, or the detector is on its way back
         low = float(levels[0]) if self.side != "upper" else -math.inf
         high = float(levels[-1]) if self.side != "lower" else math.inf
         is_upper = self.side == "upper" or (self.side == "both" and _is_upper(value, low, high))

@@ -172,8 +172,8 @@ class Detector:
         if not self._single and (values.ndim == 0 or values.shape[-1] != len(streams)):
             raise ValueError(f"x must have {len(streams)} streams on its last axis, got shape {values.shape}")
         out = np.empty((values.size // len(streams), len(streams)))
-        log_probabilities(streams.deviations(values.reshape(out.shape)), rules.risk, streams.n, rules.signs, floats,
-                          integers, streams.rings, rules.law, out)  # fmt: skip
+        log_probabilities(streams.deviations(values.reshape(out.shape)), streams.doubts, rules.risk, streams.n,
+                          rules.signs, floats, integers, streams.rings, rules.law, out)  # fmt: skip
         with np.errstate(under="ignore"):
             return cast("Float", like(x, np.asarray(np.exp(out)).reshape(values.shape)))
 
@@ -291,7 +291,7 @@ class Detector:
     def _level(self, column: int) -> Float:
         streams, signs = self._need_fit(), np.array(SIDES[self.side])
         levels = self._model()[0][:, column].reshape(len(streams), len(signs))
-        return self._shaped(signs * levels + streams.centres[:, None])
+        return self._shaped(signs * (levels + streams.doubts[:, None]) + streams.centres[:, None])
 
     def _per_stream(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.asarray(values[0]) if self._single else values.copy()

@@ -24,11 +24,13 @@ __all__ = ["Rules", "Streams"]
 _CUTS = (0.02, 0.1, 0.9, 0.98)  # quantiles of the deviations to which values are cut that enter a window: the inner two
 _NARROW = 0.25  # unless these are so near each other, in units of the distance of the outer two
 _ROUNDS = 20  # in which the mean of cut values is found
-_GAINS = (1.0, 0.5, 0.25, 0.1)  # how much of a deviation the centre of a ramp may take over
+_GAINS = (1.0, 0.5, 0.25)  # how much of a deviation the centre of a ramp may take over
+_SHARP = 0.6  # distance of the 99 % from the 90 % quantile in units of that from the 90 % quantile to the median, below
+# which deviations seem to end there (normal: 0.8, uniform with the noise of its centre: 0.3 to 0.5)
 _DIGITS = 48  # binary digits that its deviations may have, counted from the largest value
 _BETTER = 0.85  # if deviations are then so much less than from the mean of the window
-_ERRORS = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
-_RARE = [columns.RARE, columns.REFUSED, columns.CALM]
+_ALONE = 0.9  # if they are not so much less, values do not depend on each other
+_RARE = [columns.RARE, columns.REFUSED, columns.CALM, columns.COUNTED]
 _FOLLOWING = [columns.STATUS, columns.FRESH, columns.FOLLOWED, columns.LOOSE, columns.SINCE]
 
 
@@ -118,6 +120,13 @@ class Streams:
         held = (self.moves[:, kernels.TOLERANCE] > 0.0) & (self.runs[:, kernels.MOVING] == 0)
         return np.where(held, self.moves[:, kernels.HELD], self.totals.sum(axis=1) / self.depth)
 
+    @property
+    def doubts(self) -> Float:
+        """By how much each stream is judged more leniently while its centre is new, shape (streams,)."""
+        rows = range(len(self)) if self.depth else ()
+        doubts = [kernels.doubt(c, self.depth, self.runs, self.moves) for c in rows]
+        return np.array(doubts or np.zeros(len(self)))
+
     def deviations(self, x: Float) -> Float:
         """Of values (rows, streams) from the centres."""
         out = x - self.centres
@@ -132,7 +141,7 @@ class Streams:
         Returns the deviations of those others from the centres of their moments; without a window, x. With `hold`, a
         stream that stays has one centre, the mean of x cut to where most values lie. A ramp, which has nearly all
         values on one side of the window's mean, is followed as closely as its values depend on the latest ones: those
-        of a counter, say, on the last.
+        of a counter, say, on the last. So are those with a sharp end, which the noise of any other centre would move.
         """
         if not self.depth:
             return x
@@ -148,8 +157,7 @@ class Streams:
             lowest, low, high, highest = np.quantile(out[usual], _CUTS)
             if high - low < _NARROW * (highest - lowest):  # most values are next to equal
                 low, high = lowest, highest
-            rise = np.median(x[len(x) // 2 :]) - np.median(x[: len(x) // 2])
-            if (rise > low > 0.0 or rise < high < 0.0) and self._follow_ramp(x, usual, c, highest - lowest, out):
+            if self._follow_ramp(x, usual, c, low, high, out):
                 return out
             values, first = x[self.depth :][usual], x[: self.depth]
             centre = values.mean()
@@ -158,24 +166,49 @@ class Streams:
                     centre += np.clip(values - centre, low, high).mean()
                 first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
             spread = np.clip(out[usual], low, high).std()
-            self.moves[c] = centre, _ERRORS * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
+            self.moves[c] = centre, kernels.TOLERATED * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
             fill()
         return out
 
-    def _follow_ramp(self, x: Float, usual: NDArray[np.bool_], c: int, spread: float, out: Float) -> bool:
-        """Centre a ramp on its latest values, if deviations, left in out, spread less than from the window's mean."""
+    def _follow_ramp(self, x: Float, usual: NDArray[np.bool_], c: int, low: float, high: float, out: Float) -> bool:
+        """Centre a ramp on its latest values; False if this is none, or is followed better by its window.
+
+        Deviations, left in out, spread less than from the window's mean where values depend on the latest ones. They
+        may spread a little more where they do not: the mean of a window lags behind, and wanders. A sharp end of the
+        deviations wanders with it, so that a calibration hardly shows what lies beyond. It is smooth when the centre
+        has noise enough.
+        """
+        first, second = np.array_split(x, 2)
+        rise, error = np.median(second) - np.median(first), 2.0 * out[usual].std() / np.sqrt(x.size)
+        is_steep = rise > low > 0.0 or rise < high < 0.0
+        is_sharp = _sharpness(out[usual]) < _SHARP
+        if (
+            not is_steep
+            and not abs(second.mean() - first.mean()) > (0.5 if is_sharp else 1.0) * kernels.TOLERATED * error
+        ):
+            return False
         grain = 2.0 ** np.ceil(np.log2(np.abs(x).max()) - _DIGITS)
 
-        def spread_with(gain: float) -> float:
-            self.moves[c] = x[0], 1.0, 0.0, 0.0, gain, grain
-            kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
+        def spread() -> float:
             lowest, highest = np.quantile(out[usual], [_CUTS[0], _CUTS[3]])
             return float(highest - lowest)
 
-        least, gain = min((spread_with(gain), -gain) for gain in _GAINS)
-        if least > _BETTER * spread:
+        def spread_with(gain: float) -> float:
+            self.moves[c] = (x[0], 1.0, 0.0, 0.0, gain, grain) if gain > 0.0 else 0.0
+            kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
+            return spread()
+
+        before = spread()
+        least, best = min((spread_with(gain), -gain) for gain in _GAINS)
+        if is_steep and least <= _BETTER * before:
+            spread_with(-best)
+            return True
+        if (is_steep and not is_sharp) or least < _ALONE * before:
+            spread_with(0.0)
             return False
-        spread_with(-gain)
+        for gain in reversed(_GAINS):
+            if spread_with(gain) == 0.0 or not is_sharp or _sharpness(out[usual]) >= _SHARP:
+                break
         return True
 
     def begin(self, c: int, deviations: Float, quantile: float, rules: Rules) -> None:
@@ -270,6 +303,16 @@ class Streams:
                 chosen = [columns.HEAD, columns.SIZE, columns.TOTAL, columns.SEEN, columns.IMPUTED]
                 self.integers[t, chosen] = size % capacity, size, tail["n_excess"], tail["n"], tail["imputed"]
         return self
+
+
+def _sharpness(x: Float) -> float:
+    """How far the last percent reach at the end where they reach least, in units of how far the bulk does."""
+    q01, q10, q50, q90, q99 = np.quantile(x, [0.01, 0.1, 0.5, 0.9, 0.99])
+    return min(_ratio(q10 - q01, q50 - q10), _ratio(q99 - q90, q90 - q50))
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b > 0.0 else np.inf
 
 
 def _step(x: Float, threshold: float) -> float:

@@ -76,7 +76,7 @@ def _check_tail(tail: dict[str, Any], n: int, capacity: int) -> None:
     seen = integer(tail["n"], "n", 0, n)
     total = integer(tail["n_excess"], "n_excess", 0, seen)
     integer(tail["imputed"], "imputed", 0, n)
-    numbers(tail["rare"], "rare", 3, 0, MANY, whole=True)
+    numbers(tail["rare"], "rare", 4, 0, MANY, whole=True)
     (threshold,) = numbers([tail["threshold"]], "threshold", 1, -HUGE, HUGE)
     kept = numbers(tail["kept"], "kept", min(total, capacity), -HUGE, HUGE)
     if not np.all(kept > threshold):

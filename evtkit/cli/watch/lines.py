@@ -346,11 +346,17 @@ class Lines:
 
 
 def _start_of(name: str, handle: int | None = None) -> Position:
-    """The position at the start of a file that is begun now; it may have been renamed since it was opened."""
+    """The position at the start of a file that has just been begun; of one that was renamed since, before that."""
     try:
-        for path in rotated(name):
-            if handle is None or not os.path.samestat(path.stat(), os.fstat(handle)):
-                return _start_after(path)
+        older = rotated(name)
+        if handle is not None:
+            this = os.fstat(handle)
+            for k, path in enumerate(older):
+                if os.path.samestat(path.stat(), this):
+                    older = older[k + 1 :]
+                    break
+        if older:
+            return _start_after(older[0])
     except OSError:
         pass
     return Position()
