@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.results import Result
-from evtkit._common.text import aligned
+from evtkit.saliency.accused import Suspects
 from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.reference import normalized
 from evtkit.saliency.screening import screened, usual_mistakes
@@ -24,149 +23,14 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
-    from evtkit.saliency.units import Units
+    from evtkit.saliency.screening import Screen
 
-__all__ = ["Suspects", "suspects"]
+__all__ = ["suspects"]
 
 _MOST = 32  # mistakes on which units are tried
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Suspects(Result):
-    """The units that may be behind some mistakes, most suspect first; made by `suspects`.
-
-    Arrays of shape (suspects,) are in the order of `order`.
-
-    Attributes
-    ----------
-    units : Units
-        All units of the network.
-    order : ndarray of int, shape (suspects,)
-        Positions in `units` of those that were looked at.
-    ranked : ndarray of int, shape (units,)
-        All units: these first, then the rest by mean impact.
-    named : ndarray of bool, shape (suspects,)
-        Where a unit stands out at the stated level, no unit before it explains that, and it takes away 60 % of the loss
-        or lacks.
-    lacks : ndarray of bool, shape (suspects,)
-        Where a unit is suspect for what it no longer does (it is silent), rather than for what it adds to the loss.
-    effect : ndarray of float64, shape (suspects,)
-        Share of the mistakes' loss that goes when the unit is removed or its sign is turned, whichever takes more.
-        Negative if either adds to it, NaN if the unit was not tried.
-    effect_low, effect_high : ndarray of float64, shape (suspects,)
-        95 % bootstrap band of the effect, over the mistakes that it was tried on.
-    factor : ndarray of float64, shape (suspects,)
-        What the effect is that of: 0 if the unit was removed, −1 if its sign was turned.
-    tried : ndarray of int, shape (suspects,)
-        On how many mistakes a unit was tried.
-    silence : ndarray of float64, shape (suspects,)
-        Geometric mean, over the mistakes, of the share of the usual mistakes for which the unit's saliency is smaller
-        in size: about 0.4 usually, near 0 for a unit that does nothing any more.
-    p_value : ndarray of float64, shape (suspects,)
-        Probability that any unit at all would stand out so far, either way, on as many usual mistakes of the network
-        that was calibrated. 0 for a unit all of whose weights are zero now, and were not then.
-    because : ndarray of int, shape (suspects,)
-        Position of the unit that explains this one, −1 if none does: it stands out far less once that one is changed.
-    p_none : float
-        Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
-        fault".
-    n_mistakes : int
-        How many mistakes there were.
-    level : float
-        Of `named`.
-
-    Examples
-    --------
-    See `suspects`.
-    """
-
-    units: Units
-    order: NDArray[np.intp]
-    ranked: NDArray[np.intp]
-    named: NDArray[np.bool_]
-    lacks: NDArray[np.bool_]
-    effect: Float
-    effect_low: Float
-    effect_high: Float
-    factor: Float
-    tried: NDArray[np.int64]
-    silence: Float
-    p_value: Float
-    because: NDArray[np.intp]
-    p_none: float
-    n_mistakes: int
-    level: float
-
-    @property
-    def found(self) -> NDArray[np.intp]:
-        """Positions of the units that are named, most suspect first; empty if there are none."""
-        return self.order[self.named]
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def top(self, k: int) -> NDArray[np.intp]:
-        """Positions of the first k units, of all."""
-        if not 1 <= k <= len(self.ranked):
-            raise ValueError(f"k must lie in [1, {len(self.ranked)}], got {k}")
-        return self.ranked[:k]
-
-    def __repr__(self) -> str:
-        head = f"Suspects of {len(self.units):,} units for {self.n_mistakes:,} mistakes"
-        return f"{head}: {self._verdict()}\n{self.table(5)}"
-
-    def _verdict(self) -> str:
-        names = ", ".join(map(str, self.units.names[self.found[:3]]))
-        more = f" and {len(self.found) - 3} more" if len(self.found) > 3 else ""
-        if names:
-            return f"{names}{more} (p = {self.p_none:.3g})"
-        return f"none at the {100 * self.level:g} % level (p = {self.p_none:.2g})"
-
-    def rows(self, k: int = 10) -> list[tuple[str, ...]]:
-        """The first k suspects as text, under their headings."""
-        out: list[tuple[str, ...]] = [("", "unit", "suspect for", "effect", "95 % band", "tried", "silence", "p")]
-        for i in range(min(k, len(self))):
-            name = str(self.units.names[self.order[i]])
-            why = "lacking" if self.lacks[i] else "sign" if self.factor[i] else "adding"
-            if self.because[i] >= 0:
-                why = f"follows {self.units.names[self.because[i]]}"
-            elif not self.named[i]:
-                why = "–"
-            known = not np.isnan(self.effect[i])
-            band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
-            effect = f"{100 * self.effect[i]:.0f} %" if known else ""
-            out.append((f"{i + 1}", name, why, effect, band, f"{self.tried[i]}", f"{self.silence[i]:.2g}",
-                        f"{self.p_value[i]:.3g}"))  # fmt: skip
-        return out
-
-    def table(self, k: int = 10) -> str:
-        """The first k suspects as text; the effect is the share of the loss that goes without the unit."""
-        return aligned(self.rows(k), "><<>>>>>")
-
-    def _table(self) -> dict[str, Any]:
-        """All suspects, one row each."""
-        return {
-            "unit": self.units.names[self.order],
-            "named": self.named,
-            "lacks": self.lacks,
-            "effect": self.effect,
-            "effect_low": self.effect_low,
-            "effect_high": self.effect_high,
-            "factor": self.factor,
-            "tried": self.tried,
-            "silence": self.silence,
-            "p_value": self.p_value,
-            "because": np.array([str(self.units.names[u]) if u >= 0 else "" for u in self.because], dtype=np.str_),
-        }
-
-    def _repr_html_(self) -> str:
-        head, *body = self.rows()
-        lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-        lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-        title = f"Suspects for {self.n_mistakes:,} mistakes: {self._verdict()}"
-        return f"<p>{escape(title)}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
+_AT_ONCE = 3  # units changed together, at the most
 
 
 def suspects(
@@ -189,6 +53,7 @@ def suspects(
       it shows nothing. Only Taylor saliency (the default of the adapters) tells that.
     - *Explaining*: a damaged unit makes others behind it loud, or silences them. What stands out no more once the first
       unit is changed follows from it, and comes after it.
+    - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
     ----------
@@ -244,54 +109,135 @@ def suspects(
     """
     x, y = mistakes
     own, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size, wrong)
-    screen = screened(reference, profiles)
-    trials = Trials(model, *own, batch_size, _MOST)
-    strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
-    sure = int(np.count_nonzero(screen.p_loud <= level))
-    few = max(1, n_screen // 4)
-    some = np.concatenate([strong[:n_screen], loud[:few], silent[:few]])
-    if sure:  # something is plainly loud: the fault is among the first
-        some = np.concatenate([strong[: min(n_screen, max(few, sure))], loud[: min(n_screen, max(few, sure))]])
-    tried = trials.halved(list(dict.fromkeys(some.tolist())))
-    effects = {unit: (effect, factor) for unit, effect, factor in tried}
-    first, effect, factor = tried[0]
     usual = usual_mistakes(reference)
+    screen = screened(reference, profiles)
+    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     deep = np.log(len(usual) + 1.0)  # about as silent as the most silent usual mistake, in the mean of all
     quiet = (screen.p_silent <= level) & (screen.silent >= deep) & (model.reduction == "taylor")
-    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     quiet |= emptied  # it has no weights any more, and it had some when the network was calibrated: no chance in that
-    lacking = [u for u in silent.tolist() if quiet[u]]
-    p_silent = np.where(emptied, 0.0, screen.p_silent)
-    p_of, because = np.where(quiet, p_silent, screen.p_loud), np.full(len(quiet), -1)
-    p_none = float(p_of.min())
-    out = p_of <= level
-    if effect >= _ENOUGH and np.any(np.delete(out, first)):
-        with changed(model, first, factor):
-            again = screened(reference, _profiles(model, reference, *own, batch_size))
-        after = np.where(quiet, again.p_silent, again.p_loud)
-        follows = out & ~emptied & (after > np.minimum(level, np.sqrt(p_of)))  # half of its surprise is gone
-        follows[first] = False
-        because[follows] = first
-        p_of[first] = min(p_of[first], p_of[follows].min(initial=1.0))  # what it explains speaks against it
-        lacking = [u for u in lacking if not follows[u]]
+    p_first = np.where(quiet, np.where(emptied, 0.0, screen.p_silent), screen.p_loud)
+    chain = _Chain(model, reference, own, batch_size)
+    chain.extend(screen, p_first, quiet, emptied, n_screen, level)
+    p_of, trials, because = chain.p_of, chain.trials, chain.because
+
     size = np.abs(usual).mean(axis=0)
-    deepest = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in lacking if u != first}
-    lacking = sorted(deepest, key=deepest.__getitem__)
-    adding = [unit for unit, *_ in tried if unit not in lacking]
-    begun = [first] if effect >= _ENOUGH and p_of[first] <= min([level, *(p_of[u] for u in lacking)]) else []
-    order = np.array([*begun, *lacking, *(u for u in adding if u not in begun)])
+    depth = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in np.flatnonzero(quiet).tolist()}
+    lacking = [u for u in sorted(depth, key=depth.__getitem__) if because[u] < 0 and u not in chain.units]
+    first = chain.units[0]
+    bar = min([level, *(p_of[u] for u in lacking)])
+    begun = list(chain.units) if trials[first].effect >= _ENOUGH and p_of[first] <= bar else []
+    order = np.array([*begun, *lacking, *(u for u in trials if u not in lacking and u not in begun)])
+    strong = np.argsort(-screen.impact, kind="stable")
     rest = strong[~np.isin(strong, order)]
-    bands = [trials.band(u, effects[u][1]) if u in effects else (np.nan, np.nan, 0) for u in order.tolist()]
-    low, high, number = (np.array(column) for column in zip(*bands, strict=True))
+    of = [trials.get(u, _UNTRIED) for u in order.tolist()]
     lacks = np.isin(order, lacking)
-    p = p_of[order]
-    effect_of = np.array([effects.get(u, (np.nan, 0.0)) for u in order.tolist()])
-    named = (p <= level) & (lacks | (effect_of[:, 0] >= _MOST_OF_IT)) & (because[order] < 0)
+    sure = chain.sure(level, any(p_of[u] <= level for u in lacking))
+    named = (p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because[order] < 0)
     return Suspects(
-        model.units, order, np.concatenate([order, rest]), named, lacks,
-        effect_of[:, 0], low, high, effect_of[:, 1], number.astype(np.int64),
-        np.exp(-screen.silent[order]), p, because[order], p_none, len(profiles), level,
+        units=model.units, order=order, ranked=np.concatenate([order, rest]), named=named, lacks=lacks,
+        effect=np.array([one.effect for one in of]), effect_low=np.array([one.band[0] for one in of]),
+        effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
+        given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
+        silence=np.exp(-screen.silent[order]), p_value=p_of[order], because=because[order],
+        p_none=float(p_first.min()), n_mistakes=len(profiles), level=level,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What came of the best change of a unit, its band and the unit that was changed already."""
+
+    effect: float
+    factor: float
+    band: tuple[float, float, int]
+    given: int = -1
+
+
+_UNTRIED = _Trial(np.nan, 0.0, (np.nan, np.nan, 0))
+
+
+class _Chain:
+    """Units changed one on top of the other, each because it takes most of what is left, and what they explain.
+
+    Attributes
+    ----------
+    units : list of int
+        Those changed; the first is the one that came first, whatever it takes away.
+    trials : dict of int to _Trial
+        Of all that were tried, in their order.
+    p_of : ndarray of float64, shape (all units,)
+        Of each unit, or of the most surprising that it explains.
+    because : ndarray of int, shape (all units,)
+        As `Suspects.because`.
+    """
+
+    def __init__(
+        self, model: SaliencyModel, reference: Reference, own: tuple[Any, Any], batch_size: int
+    ) -> None:  # fmt: skip
+        self._model, self._reference, self._own, self._batch = model, reference, own, batch_size
+        self.units: list[int] = []
+        self.trials: dict[int, _Trial] = {}
+        self.p_of: Float = np.empty(0)
+        self.because = np.full(len(model.units), -1)
+
+    def extend(
+        self, screen: Screen, p_first: Float, quiet: NDArray[np.bool_], emptied: NDArray[np.bool_], n: int, level: float
+    ) -> None:  # fmt: skip
+        """Try units, change the best, and ask again of what is left, while much is."""
+        self.p_of = p_first.copy()
+        out = (p_first <= level) & ~emptied
+        left = 1.0
+        with ExitStack() as stack:
+            for turn in range(_AT_ONCE):
+                trials = Trials(self._model, *self._own, self._batch, _MOST)
+                some = [u for u in _listed(screen, n, level) if u not in self.units]
+                tried = trials.halved(some)
+                unit, effect, factor = tried[0]
+                if turn and (effect < _ENOUGH or screen.p_loud[unit] > level):
+                    return
+                given = self.units[-1] if turn else -1
+                new = {u: _Trial(e, f, trials.band(u, f), given) for u, e, f in (tried[:1] if turn else tried)}
+                self.trials |= new
+                self.units.append(unit)
+                if turn:
+                    self.p_of[unit], self.because[unit] = screen.p_loud[unit], -1
+                left *= 1.0 - effect
+                others = out.copy()
+                others[self.units] = False
+                if effect < _ENOUGH or not (others.any() or left >= _ENOUGH):
+                    return
+                stack.enter_context(changed(self._model, unit, factor))
+                screen = screened(self._reference, _profiles(self._model, self._reference, *self._own, self._batch))
+                after = np.where(quiet, screen.p_silent, screen.p_loud)
+                follows = others & (self.because < 0) & (after > np.minimum(level, np.sqrt(p_first)))  # half is gone
+                self.because[follows] = unit
+                self.p_of[unit] = min(self.p_of[unit], p_first[follows].min(initial=1.0))  # it speaks against the unit
+                if left < _ENOUGH:
+                    return
+
+    def sure(self, level: float, lacking: bool) -> list[int]:
+        """Those of the units that are named: up to the last that takes most of what those before it have left.
+
+        A part is enough for the first beside units that lack something: what those miss, no removal gives back.
+        """
+        last = 0
+        for i, unit in enumerate(self.units, 1):
+            most = _ENOUGH if lacking and i == 1 else _MOST_OF_IT
+            if self.trials[unit].effect >= most and self.p_of[unit] <= level:
+                last = i
+        return self.units[:last]
+
+
+def _listed(screen: Screen, n: int, level: float) -> list[int]:
+    """Units worth a trial: the strongest, and some of the loudest and of the most silent."""
+    strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
+    few = max(1, n // 4)
+    sure = int(np.count_nonzero(screen.p_loud <= level))
+    if sure:  # something is plainly loud: the fault is among the first
+        some = [strong[: min(n, max(few, sure))], loud[: min(n, max(few, sure))]]
+    else:
+        some = [strong[:n], loud[:few], silent[:few]]
+    return list(dict.fromkeys(np.concatenate(some).tolist()))
 
 
 def _profiled(

@@ -26,6 +26,8 @@ FACTORS = (0.0, -1.0)
 _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 """The share of the mistakes that a round tries, and how many units go on to the next."""
 
+_TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
+
 
 class Trials:
     """The loss of some mistakes under changes of single units, each change and mistake tried at most once.
@@ -72,12 +74,12 @@ class Trials:
             self.passes += n - done
         return np.concatenate(parts)[:n]
 
-    def effect(self, unit: int, n: int) -> tuple[float, float]:
-        """The larger share of the first n mistakes' loss that a change of the unit takes away, and its factor."""
+    def effect(self, unit: int, n: int, factors: tuple[float, ...] = FACTORS) -> tuple[float, float]:
+        """The largest share of the first n mistakes' loss that a change of the unit takes away, and its factor."""
         whole = max(float(self.before[:n].sum()), np.finfo(float).tiny)
-        shares = [1.0 - float(self.after(unit, factor, n).sum()) / whole for factor in FACTORS]
+        shares = [1.0 - float(self.after(unit, factor, n).sum()) / whole for factor in factors]
         best = int(np.argmax(shares))
-        return shares[best], FACTORS[best]
+        return shares[best], factors[best]
 
     def band(self, unit: int, factor: float, weights: int = 1000) -> tuple[float, float, int]:
         """95 % bootstrap band of a change's effect over the mistakes that it was tried on, and how many these are."""
@@ -99,7 +101,12 @@ class Trials:
         left, out = units, list[tuple[int, float, float]]()
         for share, keep in _ROUNDS:
             n = max(1, int(np.ceil(share * len(self.before))))
-            tried = sorted(((unit, *self.effect(unit, n)) for unit in left), key=lambda one: -one[1])
+            factors = FACTORS if out else FACTORS[:1]
+            tried = sorted(((unit, *self.effect(unit, n, factors)) for unit in left), key=lambda one: -one[1])
+            if not out:
+                turned = {unit for unit, *_ in tried[:_TURNED]}
+                both = [(unit, *self.effect(unit, n)) if unit in turned else (unit, *rest) for unit, *rest in tried]
+                tried = sorted(both, key=lambda one: -one[1])
             left = [unit for unit, *_ in tried[:keep]]
             out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
         return out
