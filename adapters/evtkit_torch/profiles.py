@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit_torch.activations import unit_activations
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
@@ -62,6 +63,7 @@ class TorchProfiler(Profiler):
     """
 
     channel_axis = 1
+    has_activations = True
 
     loss: Loss | None
     output: str | int | None = None
@@ -139,6 +141,12 @@ class TorchProfiler(Profiler):
         if self.task == "values":
             return scores.numpy()
         return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
+
+    def activations(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out, without a gradient."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
+        return found.astype(self.dtype)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""

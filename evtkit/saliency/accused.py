@@ -54,6 +54,9 @@ class Suspects(Result):
     silence : ndarray of float64, shape (suspects,)
         Geometric mean, over the mistakes, of the share of the usual mistakes for which the unit's saliency is smaller
         in size: about 0.4 usually, near 0 for a unit that does nothing any more.
+    odd : ndarray of float64, shape (suspects,)
+        How many standard deviations what the unit puts out lies from its usual mean, in the mean over the mistakes; 0
+        where that is not known.
     p_value : ndarray of float64, shape (suspects,)
         Probability that any unit at all would stand out so far, either way, on as many usual mistakes of the network
         that was calibrated. 0 for a unit all of whose weights are zero now, and were not then.
@@ -84,6 +87,7 @@ class Suspects(Result):
     given: NDArray[np.intp]
     tried: NDArray[np.int64]
     silence: Float
+    odd: Float
     p_value: Float
     because: NDArray[np.intp]
     p_none: float
@@ -117,10 +121,13 @@ class Suspects(Result):
 
     def rows(self, k: int = 10) -> list[tuple[str, ...]]:
         """The first k suspects as text, under their headings."""
-        out: list[tuple[str, ...]] = [("", "unit", "suspect for", "effect", "95 % band", "tried", "silence", "p")]
+        head = ("", "unit", "suspect for", "effect", "95 % band", "tried", "silence", "odd", "p")
+        out: list[tuple[str, ...]] = [head]
         for i in range(min(k, len(self))):
             name = str(self.units.names[self.order[i]])
             why = "lacking" if self.lacks[i] else "sign" if self.factor[i] else "adding"
+            if not self.lacks[i] and not self.effect[i] >= 0.3:
+                why = "odd values"
             if self.given[i] >= 0:
                 why += f", with {self.units.names[self.given[i]]} changed"
             if self.because[i] >= 0:
@@ -130,13 +137,13 @@ class Suspects(Result):
             known = not np.isnan(self.effect[i])
             band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
             effect = f"{100 * self.effect[i]:.0f} %" if known else ""
-            out.append((f"{i + 1}", name, why, effect, band, f"{self.tried[i]}", f"{self.silence[i]:.2g}",
-                        f"{self.p_value[i]:.3g}"))  # fmt: skip
+            numbers = (f"{self.silence[i]:.2g}", f"{self.odd[i]:.2g}", f"{self.p_value[i]:.3g}")
+            out.append((f"{i + 1}", name, why, effect, band, f"{self.tried[i]}", *numbers))
         return out
 
     def table(self, k: int = 10) -> str:
         """The first k suspects as text; the effect is the share of the loss that goes without the unit."""
-        return aligned(self.rows(k), "><<>>>>>")
+        return aligned(self.rows(k), "><<>>>>>>")
 
     def _table(self) -> dict[str, Any]:
         """All suspects, one row each."""
@@ -151,6 +158,7 @@ class Suspects(Result):
             "given": np.array([str(self.units.names[u]) if u >= 0 else "" for u in self.given], dtype=np.str_),
             "tried": self.tried,
             "silence": self.silence,
+            "odd": self.odd,
             "p_value": self.p_value,
             "because": np.array([str(self.units.names[u]) if u >= 0 else "" for u in self.because], dtype=np.str_),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.reference import normalized
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.tasks import as_targets, mistaken_among
+from evtkit.saliency.tracing import astray
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = ["suspects"]
 
 _MOST = 32  # mistakes on which units are tried
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
+_NEARLY_ALL = 0.7  # a share that puts a unit before those whose values go astray
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
 _AT_ONCE = 3  # units changed together, at the most
 
@@ -110,35 +113,28 @@ def suspects(
     x, y = mistakes
     own, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size, wrong)
     usual = usual_mistakes(reference)
-    screen = screened(reference, profiles)
+    screen = screened(reference, profiles, _activations(model, reference, own[0], batch_size))
     emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     deep = np.log(len(usual) + 1.0)  # about as silent as the most silent usual mistake, in the mean of all
     quiet = (screen.p_silent <= level) & (screen.silent >= deep) & (model.reduction == "taylor")
     quiet |= emptied  # it has no weights any more, and it had some when the network was calibrated: no chance in that
-    p_first = np.where(quiet, np.where(emptied, 0.0, screen.p_silent), screen.p_loud)
-    chain = _Chain(model, reference, own, batch_size)
-    chain.extend(screen, p_first, quiet, emptied, n_screen, level)
-    p_of, trials, because = chain.p_of, chain.trials, chain.because
-
-    size = np.abs(usual).mean(axis=0)
-    depth = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in np.flatnonzero(quiet).tolist()}
-    lacking = [u for u in sorted(depth, key=depth.__getitem__) if because[u] < 0 and u not in chain.units]
-    first = chain.units[0]
-    bar = min([level, *(p_of[u] for u in lacking)])
-    begun = list(chain.units) if trials[first].effect >= _ENOUGH and p_of[first] <= bar else []
-    order = np.array([*begun, *lacking, *(u for u in trials if u not in lacking and u not in begun)])
+    p_first = np.minimum(np.where(quiet, screen.p_silent, screen.p_loud), screen.p_odd)
+    p_first[emptied] = 0.0
+    chain = _Chain(model, reference, own, batch_size, level)
+    chain.extend(screen, p_first, quiet, emptied, n_screen)
+    order = np.array(chain.order)
     strong = np.argsort(-screen.impact, kind="stable")
-    rest = strong[~np.isin(strong, order)]
-    of = [trials.get(u, _UNTRIED) for u in order.tolist()]
-    lacks = np.isin(order, lacking)
-    sure = chain.sure(level, any(p_of[u] <= level for u in lacking))
-    named = (p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because[order] < 0)
+    of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
+    takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
+    lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
+    sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
+    named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
     return Suspects(
-        units=model.units, order=order, ranked=np.concatenate([order, rest]), named=named, lacks=lacks,
-        effect=np.array([one.effect for one in of]), effect_low=np.array([one.band[0] for one in of]),
+        units=model.units, order=order, ranked=np.concatenate([order, strong[~np.isin(strong, order)]]), named=named,
+        lacks=lacks, effect=np.array([one.effect for one in of]), effect_low=np.array([one.band[0] for one in of]),
         effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
-        silence=np.exp(-screen.silent[order]), p_value=p_of[order], because=because[order],
+        silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
         p_none=float(p_first.min()), n_mistakes=len(profiles), level=level,
     )  # fmt: skip
 
@@ -157,12 +153,14 @@ _UNTRIED = _Trial(np.nan, 0.0, (np.nan, np.nan, 0))
 
 
 class _Chain:
-    """Units changed one on top of the other, each because it takes most of what is left, and what they explain.
+    """Units changed one on top of the other, each because it leads what is left, and what they explain.
 
     Attributes
     ----------
     units : list of int
-        Those changed; the first is the one that came first, whatever it takes away.
+        Those changed; the first is the one that leads, whatever it takes away.
+    order : list of int
+        All that were looked at, most suspect first.
     trials : dict of int to _Trial
         Of all that were tried, in their order.
     p_of : ndarray of float64, shape (all units,)
@@ -172,60 +170,101 @@ class _Chain:
     """
 
     def __init__(
-        self, model: SaliencyModel, reference: Reference, own: tuple[Any, Any], batch_size: int
+        self, model: SaliencyModel, reference: Reference, own: tuple[Any, Any], batch_size: int, level: float
     ) -> None:  # fmt: skip
-        self._model, self._reference, self._own, self._batch = model, reference, own, batch_size
+        self._model, self._reference, self._own = model, reference, own
+        self._batch, self._level = batch_size, level
+        self._plain: list[int] = []
         self.units: list[int] = []
+        self.order: list[int] = []
         self.trials: dict[int, _Trial] = {}
         self.p_of: Float = np.empty(0)
         self.because = np.full(len(model.units), -1)
 
     def extend(
-        self, screen: Screen, p_first: Float, quiet: NDArray[np.bool_], emptied: NDArray[np.bool_], n: int, level: float
-    ) -> None:  # fmt: skip
-        """Try units, change the best, and ask again of what is left, while much is."""
+        self, screen: Screen, p_first: Float, quiet: NDArray[np.bool_], emptied: NDArray[np.bool_], n: int
+    ) -> None:
+        """Try units, change the one that leads, and ask again of what is left, while much is."""
         self.p_of = p_first.copy()
+        level = self._level
         out = (p_first <= level) & ~emptied
-        left = 1.0
+        size = np.abs(usual_mistakes(self._reference)).mean(axis=0)
+        depth = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in np.flatnonzero(quiet).tolist()}
+        silent = sorted(depth, key=depth.__getitem__)
+        left, now = 1.0, screen
+        rounds: list[tuple[list[int], list[int], bool]] = []
         with ExitStack() as stack:
             for turn in range(_AT_ONCE):
+                trace = astray(now, self._model.units, level)
+                odd = [u for u in trace.order if u not in self.units]
+                some = list(dict.fromkeys([*odd[: max(1, n // 4)], *_listed(now, n, level)]))
                 trials = Trials(self._model, *self._own, self._batch, _MOST)
-                some = [u for u in _listed(screen, n, level) if u not in self.units]
-                tried = trials.halved(some)
-                unit, effect, factor = tried[0]
-                if turn and (effect < _ENOUGH or screen.p_loud[unit] > level):
-                    return
+                tried = trials.halved([u for u in some if u not in self.units])
+                effects = {u: (e, f) for u, e, f in tried}
                 given = self.units[-1] if turn else -1
-                new = {u: _Trial(e, f, trials.band(u, f), given) for u, e, f in (tried[:1] if turn else tried)}
-                self.trials |= new
-                self.units.append(unit)
+                lacking = [u for u in silent if self.because[u] < 0 and u not in self.units]
+                astray_now = [*(u for u in lacking if emptied[u]), *odd, *lacking]
+                best, most = tried[0][0], tried[0][1]
+                p_now = np.minimum(now.p_loud, now.p_odd)
+                if odd:
+                    by_trial = most >= _NEARLY_ALL or (most >= _ENOUGH and trace.several)
+                else:
+                    bar = min([level, *(self.p_of[u] for u in lacking)])
+                    by_trial = most >= _ENOUGH and (p_now if turn else self.p_of)[best] <= bar
+                by_trial &= not any(emptied[u] for u in astray_now[:1])
+                lead = best if by_trial or not astray_now else astray_now[0]
+                if trace.plain and odd and odd[0] == trace.order[0]:
+                    self._plain.append(odd[0])
+                effect, factor = effects.get(lead, (0.0, 0.0))
+                if turn and (effect < _ENOUGH or p_now[lead] > level):
+                    rounds.append(([], astray_now if trace.plain else [], False))
+                    break
+                kept = tried if not turn else [one for one in tried if one[0] == lead]
+                self.trials |= {u: _Trial(e, f, trials.band(u, f), given) for u, e, f in kept}
+                adding = [u for u, *_ in kept if u not in lacking]
+                rounds.append((adding, astray_now, by_trial))
+                self.units.append(lead)
                 if turn:
-                    self.p_of[unit], self.because[unit] = screen.p_loud[unit], -1
+                    self.p_of[lead], self.because[lead] = p_now[lead], -1
                 left *= 1.0 - effect
                 others = out.copy()
                 others[self.units] = False
                 if effect < _ENOUGH or not (others.any() or left >= _ENOUGH):
-                    return
-                stack.enter_context(changed(self._model, unit, factor))
-                screen = screened(self._reference, _profiles(self._model, self._reference, *self._own, self._batch))
-                after = np.where(quiet, screen.p_silent, screen.p_loud)
+                    break
+                stack.enter_context(changed(self._model, lead, factor))
+                now = screened(
+                    self._reference,
+                    _profiles(self._model, self._reference, *self._own, self._batch),
+                    _activations(self._model, self._reference, self._own[0], self._batch),
+                )
+                after = np.minimum(np.where(quiet, now.p_silent, now.p_loud), now.p_odd)
                 follows = others & (self.because < 0) & (after > np.minimum(level, np.sqrt(p_first)))  # half is gone
-                self.because[follows] = unit
-                self.p_of[unit] = min(self.p_of[unit], p_first[follows].min(initial=1.0))  # it speaks against the unit
+                self.because[follows] = lead
+                self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))  # it speaks against the unit
                 if left < _ENOUGH:
-                    return
+                    break
+        self.order = self._ordered(rounds)
 
-    def sure(self, level: float, lacking: bool) -> list[int]:
-        """Those of the units that are named: up to the last that takes most of what those before it have left.
+    def _ordered(self, rounds: list[tuple[list[int], list[int], bool]]) -> list[int]:
+        """Those changed, then by turns what trials and what traces put first, the last of these first."""
+        trials, traces = rounds[0][0], [u for _, trace, _ in reversed(rounds) for u in trace]
+        traces = [u for u in traces if self.because[u] < 0] + [u for u in traces if self.because[u] >= 0]
+        one, other = (traces, trials) if rounds[0][2] else (trials, traces)
+        turns = [u for pair in zip_longest(one, other) for u in pair if u is not None]
+        return list(dict.fromkeys([*self.units, *turns]))
+
+    def sure(self, lacking: bool) -> list[int]:
+        """Those that are named: up to the last that takes most of what those before it have left, and plain ones.
 
         A part is enough for the first beside units that lack something: what those miss, no removal gives back.
         """
         last = 0
         for i, unit in enumerate(self.units, 1):
             most = _ENOUGH if lacking and i == 1 else _MOST_OF_IT
-            if self.trials[unit].effect >= most and self.p_of[unit] <= level:
+            effect = self.trials.get(unit, _UNTRIED).effect
+            if effect >= most and self.p_of[unit] <= self._level:
                 last = i
-        return self.units[:last]
+        return [*self.units[:last], *self._plain]
 
 
 def _listed(screen: Screen, n: int, level: float) -> list[int]:
@@ -238,6 +277,13 @@ def _listed(screen: Screen, n: int, level: float) -> list[int]:
     else:
         some = [strong[:n], loud[:few], silent[:few]]
     return list(dict.fromkeys(np.concatenate(some).tolist()))
+
+
+def _activations(model: SaliencyModel, reference: Reference, x: Any, batch_size: int) -> NDArray[Any] | None:
+    """Activations of some samples, if the reference has those of usual mistakes."""
+    if reference.activations is None or not getattr(model, "has_activations", False):
+        return None
+    return np.concatenate([np.asarray(model.activations(take(x, rows))) for rows in _parts(size_of(x), batch_size)])
 
 
 def _profiled(

@@ -56,6 +56,13 @@ class SaliencyModel(Protocol):
     def predict(self, x: Any) -> NDArray[np.floating[Any]]:
         """Class probabilities, shape (batch, classes), at the network's present weights."""
 
+    @property
+    def has_activations(self) -> bool:
+        """Whether `activations` says anything; if not, `suspects` does without."""
+
+    def activations(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out over its positions, shape (batch, units, 2), or NaN."""
+
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all units by default), shape (selected,)."""
 

@@ -187,6 +187,26 @@ class NetworkModel:
         """Loss of each sample, shape (batch,), in inference mode; `x` and `y` as in `profile`."""
         return self._run(lambda part, own, before: self.profiler.sample_losses(part, own), *self._batch(x, y))
 
+    @property
+    def has_activations(self) -> bool:
+        """Whether `activations` says anything."""
+        return self.profiler.has_activations
+
+    def activations(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out for a sample over its positions, in inference mode.
+
+        Parameters
+        ----------
+        x : array, tensor, or tuple, list or dict of them
+            As in `profile`.
+
+        Returns
+        -------
+        ndarray, shape (batch, units, 2)
+            Before any activation function. NaN for a unit that has no output of its own, such as a head.
+        """
+        return self._run(lambda part, own, before: self.profiler.activations(part), self.profiler.batch(x))
+
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""
         return self._patches.norms(self._resolve(selection))

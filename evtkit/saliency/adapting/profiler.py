@@ -63,6 +63,8 @@ class Profiler(ABC):
     """
 
     channel_axis: ClassVar[int] = -1
+    has_activations: ClassVar[bool] = False
+    """Whether `activations` says anything."""
 
     network: Network
     plan: Plan
@@ -90,6 +92,13 @@ class Profiler(ABC):
         """Profile of a batch that fits in memory, shape (batch, units); here one sample at a time."""
         self.used.update(self.plan.parameters)
         return np.stack([self.alone(*one) for one in batch.parts(1, target)]).astype(self.dtype)
+
+    def activations(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out over its positions, shape (batch, units, 2).
+
+        NaN for a unit that has no output of its own. Before any activation function that the layer itself applies.
+        """
+        return np.full((batch.size, len(self.plan.units), 2), np.nan, dtype=self.dtype)
 
     def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
         """Take some parameters' part of profiles one sample at a time from now on. False where that is no choice."""
