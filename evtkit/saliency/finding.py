@@ -197,7 +197,10 @@ class _Chain:
             for turn in range(_AT_ONCE):
                 trace = astray(now, self._model.units, level)
                 odd = [u for u in trace.order if u not in self.units]
-                some = list(dict.fromkeys([*odd[: max(1, n // 4)], *_listed(now, n, level)]))
+                few = max(1, n // 4)
+                some = list(dict.fromkeys([*odd[:few], *_listed(now, n, level)]))
+                if trace.plain:  # it is clear where values go astray: little is left to try
+                    some = some[: 2 * few]
                 trials = Trials(self._model, *self._own, self._batch, _MOST)
                 tried = trials.halved([u for u in some if u not in self.units])
                 effects = {u: (e, f) for u, e, f in tried}
