@@ -198,7 +198,7 @@ class _Chain:
                 trace = astray(now, self._model.units, level)
                 odd = [u for u in trace.order if u not in self.units]
                 few = max(1, n // 4)
-                some = list(dict.fromkeys([*odd[:few], *_listed(now, n, level)]))
+                some = list(dict.fromkeys([*odd[:few], *trace.before[:n], *_listed(now, n, level)]))
                 if trace.plain:  # it is clear where values go astray: little is left to try
                     some = some[: 2 * few]
                 trials = Trials(self._model, *self._own, self._batch, _MOST)

@@ -32,11 +32,15 @@ class Astray:
     plain : bool
         Whether the first is so far out, and so much farther than all others of its layer and of those before, that it
         goes astray by itself: other samples than the usual ones move many units of a layer at once.
+    before : tuple of int
+        If there are several, the units of the layer before, farthest out first: one with its sign turned may put out
+        what is as large as usual, on average too.
     """
 
     order: tuple[int, ...]
     several: bool
     plain: bool
+    before: tuple[int, ...] = ()
 
 
 def astray(screen: Screen, units: Units, level: float) -> Astray:
@@ -48,7 +52,7 @@ def astray(screen: Screen, units: Units, level: float) -> Astray:
     >>> units = SimpleNamespace(module=np.array(["a", "a", "b", "b"]))
     >>> screen = SimpleNamespace(p_odd=np.array([1.0, 0.01, 1e-9, 0.02]), odd=np.array([1.0, 9.0, 50.0, 6.0]))
     >>> astray(screen, units, 0.05)
-    Astray(order=(1, 2, 3), several=False, plain=True)
+    Astray(order=(1, 2, 3), several=False, plain=True, before=())
     """
     _, first, layer = np.unique(units.module, return_index=True, return_inverse=True)
     place = first[layer]  # of a unit's layer, by its first unit
@@ -61,4 +65,7 @@ def astray(screen: Screen, units: Units, level: float) -> Astray:
     far = screen.odd[lead]
     plain = far >= _FAR and far >= _APART * screen.odd[others].max(initial=0.0)
     several = int(np.count_nonzero(place[order] == place[lead])) > 1
-    return Astray(tuple(order.tolist()), several, bool(plain))
+    earlier = place[place < place[lead]]
+    before = np.flatnonzero(place == earlier.max()) if several and len(earlier) else np.array([], dtype=np.intp)
+    before = before[np.argsort(-screen.odd[before], kind="stable")]
+    return Astray(tuple(order.tolist()), several, bool(plain), tuple(before.tolist()))

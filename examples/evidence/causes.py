@@ -147,12 +147,12 @@ def sound(setting: Setting, usual: Reference, sets: int, n: int, path: Path) -> 
 def summary(setting: Setting, n: int, path: Path) -> None:
     """Mean reciprocal ranks with bands over faults, and how often a unit is named; printed and written as a table."""
     found = [line for line in lines(path) if "place" in line]
-    ways = [way for way in WAYS if found and way in found[0]]
+    ways = [way for way in WAYS if any(way in line for line in found)]
     rows: list[tuple[Any, ...]] = []
     for kind in ("all", *KINDS):
         own = [line for line in found if kind in ("all", line["kind"])]
         if own:
-            means = [band(np.array([1.0 / line[by] for line in own])) for by in ways]
+            means = [band(np.array([1.0 / line[by] for line in own if by in line])) for by in ways]
             named = sum(line["right"] for line in own), sum(len(line["named"]) - line["right"] for line in own)
             pairs = [sum(line[f"both_of_{k}"] == 2 for line in own) for k in (2, 5)]
             rows.append((setting.name, n, kind, len(own), *(v for mean in means for v in mean), *named, *pairs))

@@ -3,7 +3,7 @@
     python examples/evidence/mended.py --data DIR --output DIR --setting cifar_resnet20 [--faults 40] [--shifts natural]
 
 Of each planted fault with at least 60 mistakes among 1,600 right samples, 20 are repaired and up to 100 others judge;
-of a shift 60 are repaired and 300 judge, in several draws. 300 right samples are kept, 1,000 others judge what is lost.
+of a shift 60 are repaired and 300 judge, in several draws. 300 right samples are kept, 800 others judge what is lost.
 Peers get the same samples, split alike (see peers.py): fine-tuning of everything, of the last layer, of 25 filters at
 random, Arachne, and one step of 1e-3 of the first 25 filters by mean impact, the published way, which nothing sizes.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from evtkit.saliency import Reference
 
-SEEN, FEWEST, KEPT, JUDGES, BUDGET = 20, 60, 300, 1000, 0.01
+SEEN, FEWEST, KEPT, JUDGES, BUDGET = 20, 60, 300, 800, 0.01
 WAYS = ("ours", "everything", "last layer", "random 25", "arachne", "published")
 
 

@@ -5,7 +5,7 @@ chooses; one of three right samples is rehearsed, one sizes the change. Each lea
 brings its weights back.
 
 tuned    Fine-tuning by Adam (Kingma & Ba 2015) of all parameters, the last layer's, or some filters'. The rehearsed
-         samples weigh four times as much as the mistakes. Early stopping: of 15 epochs and two learning rates, the
+         samples weigh four times as much as the mistakes. Early stopping: of 10 epochs and two learning rates, the
          state that corrects most of the mistakes that choose, among those that lose at most the budget.
 arachne  After Sohn, Kang & Yoo (2022): the last layer's weights whose gradient and whose share in the output are large
          for the mistakes and small for right samples (a Pareto front), set by particle swarms whose fitness counts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[Tensor, np.ndarray]
 
-_EPOCHS, _RATES, _BATCH = 15, (1e-3, 1e-4), 50
+_EPOCHS, _RATES, _BATCH = 10, (1e-3, 1e-4), 50
 _PARTICLES, _ROUNDS = 40, 60
 
 
