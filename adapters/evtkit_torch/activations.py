@@ -30,10 +30,15 @@ def unit_activations(model: nn.Module, units: Units, forward: Callable[[], Any],
     for name in dict.fromkeys(units.module.tolist()):
         rows = np.flatnonzero((units.module == name) & np.isin(units.kind, _KINDS))
         layer = modules.get(name)
+        owner = modules.get(name.rpartition(".")[0])
+        if isinstance(owner, nn.MultiheadAttention) and layer is owner.out_proj:
+            layer = owner  # which does not call the layer, but puts out what it would
         if layer is None or not len(rows):
             continue
 
         def seen(layer: nn.Module, _: Any, y: Any, rows: Any = rows) -> None:
+            if isinstance(layer, nn.MultiheadAttention):
+                y = y[0] if layer.batch_first or y[0].dim() < 3 else y[0].transpose(0, 1)
             if not isinstance(y, Tensor) or y.dim() < 2 or len(y) != size:
                 return
             axis = _axis(layer, y)

@@ -105,7 +105,7 @@ class Trials:
             tried = sorted(((unit, *self.effect(unit, n, factors)) for unit in left), key=lambda one: -one[1])
             if not out:
                 turned = {unit for unit, *_ in tried[:_TURNED]}
-                both = [(unit, *self.effect(unit, n)) if unit in turned else (unit, *rest) for unit, *rest in tried]
+                both = [(one[0], *self.effect(one[0], n)) if one[0] in turned else one for one in tried]
                 tried = sorted(both, key=lambda one: -one[1])
             left = [unit for unit, *_ in tried[:keep]]
             out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
