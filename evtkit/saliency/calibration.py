@@ -389,7 +389,7 @@ def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.flo
     return profiles
 
 
-def _activations(model: SaliencyModel, x: Any, places: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[Any]:
+def _activations(model: Any, x: Any, places: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[Any]:
     """Activations of some rows of a batch."""
     return np.asarray(model.activations(rows_of(x, places[rows])))
 

@@ -56,6 +56,10 @@ def suspects(
       it shows nothing. Only Taylor saliency (the default of the adapters) tells that.
     - *Explaining*: a damaged unit makes others behind it loud, or silences them. What stands out no more once the first
       unit is changed follows from it, and comes after it.
+    - *Tracing*: values go astray at a damaged unit and behind it, never before it. What every unit puts out is held
+      against what it usually does; the unit farthest out in the first layer where any stands out comes first, unless
+      another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
+      them. Not for models without `activations`.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -73,7 +77,8 @@ def suspects(
     level : float
         Share of the sets of mistakes of a sound network for which some unit may stand out. It is kept for mistakes like
         those of the calibration samples. Other samples make units stand out that are not at fault; such a unit is named
-        only if it takes away 60 % of the mistakes' loss, or has fallen all but silent.
+        only if it takes away 60 % of the mistakes' loss, has fallen all but silent, or puts out what lies five standard
+        deviations out, twice as far as any other unit of its layer or before.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
     wrong : callable, optional
@@ -92,10 +97,10 @@ def suspects(
     Notes
     -----
     p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
-    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units, and by two for
-    both tails, and so hold whatever depends on what. A unit follows from the first if −log p of it at least halves once
-    that one is changed. Trials cost about five predictions of each mistake, fewer where a unit
-    is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
+    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of tails (two
+    of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the first if
+    −log p of it at least halves once that one is changed. Trials cost about nine predictions of each mistake, fewer
+    where a unit is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
 
     Examples
     --------
@@ -286,7 +291,8 @@ def _activations(model: SaliencyModel, reference: Reference, x: Any, batch_size:
     """Activations of some samples, if the reference has those of usual mistakes."""
     if reference.activations is None or not getattr(model, "has_activations", False):
         return None
-    return np.concatenate([np.asarray(model.activations(take(x, rows))) for rows in _parts(size_of(x), batch_size)])
+    tell: Any = getattr(model, "activations")  # noqa: B009 (not in the protocol: a model may do without)
+    return np.concatenate([np.asarray(tell(take(x, rows))) for rows in _parts(size_of(x), batch_size)])
 
 
 def _profiled(

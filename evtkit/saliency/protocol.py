@@ -36,6 +36,9 @@ class SaliencyModel(Protocol):
     Inputs ``x`` are whatever the framework's model takes (arrays, tensors, tuples or dicts of them) with samples
     along axis 0; labels ``y`` are integers, one a sample, or whatever else the adapter or its loss takes. Everything
     returned is NumPy.
+
+    A model may also have ``has_activations``, true, and ``activations(x)``: the mean and mean size of what each unit
+    puts out over its positions, shape (batch, units, 2), or NaN. `calibrate` and `suspects` do without otherwise.
     """
 
     @property
@@ -55,13 +58,6 @@ class SaliencyModel(Protocol):
 
     def predict(self, x: Any) -> NDArray[np.floating[Any]]:
         """Class probabilities, shape (batch, classes), at the network's present weights."""
-
-    @property
-    def has_activations(self) -> bool:
-        """Whether `activations` says anything; if not, `suspects` does without."""
-
-    def activations(self, x: Any) -> NDArray[np.floating[Any]]:
-        """Mean and mean size of what each unit puts out over its positions, shape (batch, units, 2), or NaN."""
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all units by default), shape (selected,)."""

@@ -51,10 +51,12 @@ def repair(
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
     Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
-    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and steps
-    of all units, which is fine-tuning. Each step lowers the loss of the mistakes and of rehearsed samples together. Of
-    all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
-    correct as many; nothing further is tried once all are corrected for half of the budget.
+    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and
+    fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes and of rehearsed
+    samples together. If the end of one costs more than the budget, parts of the way to it are tried by halves: weights
+    between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of all that was
+    tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that correct as
+    many; nothing further is tried once all are corrected for half of the budget.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
     likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
