@@ -26,9 +26,11 @@ from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
 from evtkit_torch.state import RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -147,6 +149,12 @@ class TorchProfiler(Profiler):
         with torch.no_grad(), eager(), evaluation(self.model):
             found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
         return found.astype(self.dtype)
+
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample sees another unit changed."""
+        if not can_vary(self.model, self.plan.units, chosen):
+            return None
+        return varied(self.model, self.plan.units, chosen, factor)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""

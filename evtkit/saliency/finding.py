@@ -97,10 +97,10 @@ def suspects(
     Notes
     -----
     p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
-    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of tails (two
-    of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the first if
-    −log p of it at least halves once that one is changed. Trials cost about nine predictions of each mistake, fewer
-    where a unit is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
+    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of
+    tails (two of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the
+    first if −log p of it at least halves once that one is changed. Trials cost about nine predictions of each mistake,
+    fewer where a unit is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
 
     Examples
     --------

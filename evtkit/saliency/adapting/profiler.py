@@ -16,6 +16,7 @@ from evtkit.saliency.tasks import cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -99,6 +100,13 @@ class Profiler(ABC):
         NaN for a unit that has no output of its own. Before any activation function that the layer itself applies.
         """
         return np.full((batch.size, len(self.plan.units), 2), np.nan, dtype=self.dtype)
+
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which the i-th sample of the next batch sees the weights of unit ``chosen[i]`` multiplied.
+
+        It gives a function that says afterwards whether that has happened. None if it is not possible for these units.
+        """
+        return None
 
     def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
         """Take some parameters' part of profiles one sample at a time from now on. False where that is no choice."""
