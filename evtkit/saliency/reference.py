@@ -217,8 +217,8 @@ class Reference:
             kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
             for kind in ("tail.", "units.")
         }
-        kept = {name: arrays.get(name) for name in ("mistakes", "activations")}
-        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own, **kept)
+        own |= {name: arrays.get(name) for name in ("mistakes", "activations")}
+        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own)
 
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
         values = real_array(profile, name)
