@@ -49,7 +49,7 @@ gpu: $(VENV)/.test
 	mkdir -p gpu-output
 	{ date -u; nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; \
 	  $(BIN)/python -m pytest -m gpu tests/torch; \
-	  $(BIN)/python benchmarks/profile_torch.py --gpu; } 2>&1 | tee gpu-output/gpu.txt
+	  $(BIN)/python benchmarks/accelerator.py; } 2>&1 | tee gpu-output/gpu.txt
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

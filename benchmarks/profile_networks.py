@@ -75,7 +75,7 @@ def torch_candidates(build: Callable[[], tuple[Any, Any]], which: tuple[str, ...
     torch.manual_seed(0)
     model, x = build()
     size = len(next(iter(x.values())) if isinstance(x, dict) else x)
-    y = torch.arange(size) % 10
+    y = torch.arange(size, device=next(model.parameters()).device) % 10
 
     def plain() -> None:
         model.zero_grad()
@@ -93,6 +93,10 @@ def torch_candidates(build: Callable[[], tuple[Any, Any]], which: tuple[str, ...
 
     def profile(reduction: Any) -> Callable[[], Any]:
         net = TorchModel(model, units=UNITS, reduction=reduction)
+        net.profile(x, y)
+        if net.coverage.slow:
+            slow = net.coverage.slow
+            print(f"  {reduction}: {len(slow)} weights are taken one sample at a time: {slow[0]}")
         return lambda: net.profile(x, y)
 
     own = {"plain": plain, FLOOR: passes}

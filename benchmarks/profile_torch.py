@@ -1,9 +1,9 @@
 """Per-sample profiles in PyTorch against the alternatives: ratios in one process, memory against its bound.
 
-    python benchmarks/profile_torch.py [--threads 1] [--repeats 7] [--count] [--gpu]
+    python benchmarks/profile_torch.py [--threads 1] [--repeats 7] [--count]
 
-CPU: ResNet-18 at 32×32 (first convolution 3×3, no pooling after it), batch 32. GPU, where there is one: ResNet-50 at
-224×224, batch 64. Every round times all candidates in turn, so that a slow moment of the machine hits them alike;
+ResNet-18 at 32×32 (first convolution 3×3, no pooling after it), batch 32, on the processor; for an accelerator see
+`accelerator.py`. Every round times all candidates in turn, so that a slow moment of the machine hits them alike;
 printed are the medians over rounds of the ratio to the same round's plain training pass (forward and backward, weight
 gradients included).
 """
@@ -18,8 +18,6 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import date
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -95,17 +93,13 @@ def opacus_hooks(model: nn.Module, x: Tensor, y: Tensor) -> Candidate | None:
     return run
 
 
-def compare(
-    candidates: dict[str, Candidate], repeats: int, wait: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
+def compare(candidates: dict[str, Candidate], repeats: int) -> dict[str, list[float]]:
     """Seconds of every candidate in every round, after one round of warming up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for round_ in range(repeats + 1):
         for name, run in candidates.items():
-            wait()
             start = time.perf_counter()
             run()
-            wait()
             if round_:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
@@ -145,37 +139,6 @@ def cpu(repeats: int) -> None:
             worst = float((got - want).abs().max() / want.max())
             print(f"  {name} agrees to {worst:.1e} of the largest entry")
     report(compare(candidates, repeats), len(x))
-
-
-def cuda(repeats: int) -> None:
-    if not torch.cuda.is_available():
-        print("GPU, ResNet-50 at 224×224, batch 64: not run (no CUDA device)")
-        return
-    for name, setting in (("float32", None), ("bfloat16 autocast", torch.bfloat16)):
-        model = networks.resnet50().cuda()
-        x, y = torch.randn(64, 3, 224, 224, device="cuda"), torch.randint(0, 1000, (64,), device="cuda")
-        net = TorchModel(model, autocast=setting, max_workspace_mib=1024, reduction="mean-abs")
-        taylor = TorchModel(model, autocast=setting, max_workspace_mib=1024)
-
-        def step(model: nn.Module = model, x: Tensor = x, y: Tensor = y, setting: torch.dtype | None = setting) -> None:
-            model.zero_grad()
-            with torch.autocast("cuda", setting, enabled=setting is not None):
-                loss = functional.cross_entropy(model(x), y)
-            loss.backward()
-
-        net.profile(x, y)
-        taylor.profile(x, y)
-        print(f"{date.today()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-        print(f"GPU {torch.cuda.get_device_name()}, ResNet-50 at 224×224, batch 64, {name}")
-        candidates: dict[str, Candidate] = {"plain forward + backward": step}
-        candidates["evtkit profile"] = partial(net.profile, x, y)
-        candidates["evtkit profile, Taylor"] = partial(taylor.profile, x, y)
-        seconds = compare(candidates, repeats, torch.cuda.synchronize)
-        report(seconds, len(x))
-        for way in ("evtkit profile", "evtkit profile, Taylor"):
-            print(
-                f"  50,000 images, {way}: {50_000 / len(x) * statistics.median(seconds[way]):.0f} s without the sketch"
-            )
 
 
 def operations() -> None:
@@ -231,7 +194,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--count", action="store_true", help="count operators instead")
-    parser.add_argument("--gpu", action="store_true", help="only on the accelerator")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Full backward hook is firing")  # opacus at the first layer
@@ -243,12 +205,8 @@ def main() -> None:
     if options.count:
         operations()
         return
-    if options.gpu:
-        cuda(options.repeats)
-        return
     cpu(options.repeats)
     memory()
-    cuda(options.repeats)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -49,8 +50,13 @@ html_static_path = ["_static"]
 html_css_files = ["evtkit.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_favicon = "_static/favicon.svg"
+html_baseurl = os.environ.get("DOCS_URL", "")  # where the pages will be: a link that is shared then shows a card
+html_extra_path = ["_build/card"]
+(HERE / "_build" / "card").mkdir(parents=True, exist_ok=True)
+html_context = {"html_baseurl": html_baseurl}
 html_theme_options = {
-    "logo": {"text": "evtkit"},
+    "logo": {"text": "evtkit", "image_light": "_static/logo-light.svg", "image_dark": "_static/logo-dark.svg"},
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
@@ -84,6 +90,7 @@ def _draw(app):
     import pictures
 
     pictures.draw(HERE / "_build" / "pictures")
+    pictures.draw_card(HERE / "_build" / "card")
 
 
 def setup(app):

@@ -29,6 +29,25 @@ def draw(folder: Path) -> None:
         figure.savefig(folder / f"{name}.png", dpi=110)
 
 
+def draw_card(folder: Path) -> None:
+    """Draw the picture that a shared link shows, 1200 × 630 pixels."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    x = np.linspace(-2.2, 6.0, 500)
+    y = np.exp(-x - np.exp(-x))
+    figure = Figure(figsize=(12.0, 6.3), dpi=100, facecolor="#10263b")
+    axes = figure.add_axes((0.07, 0.12, 0.86, 0.52))
+    axes.fill_between(x, y, where=x >= 1.75, color="#ff8a4c", alpha=0.45, linewidth=0)
+    axes.plot(x, y, color="#a9cdf0", linewidth=5)
+    axes.plot([1.75, 1.75], [0.0, 0.33], color="#a9cdf0", linewidth=2, linestyle="--")
+    axes.plot([5.0], [0.045], "o", color="#ff8a4c", markersize=20)
+    axes.set_axis_off()
+    figure.text(0.07, 0.82, "evtkit", color="white", fontsize=60, weight="bold")
+    figure.text(0.07, 0.71, "How improbable is this value?", color="#a9cdf0", fontsize=30)
+    figure.savefig(folder / "card.png")
+
+
 def _ranking():
     months, names, loss = demo.monthly_losses()
     tail = fit_tail(loss, quantile=0.9)

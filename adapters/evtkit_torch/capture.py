@@ -8,7 +8,7 @@ are all seen as they happen, and whatever else is done with a weight is noticed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ from evtkit_torch.rules import (
     find_operation,
     is_packed,
 )
-from evtkit_torch.state import RefusedError, quick_batch_norm, sound_batch_norm
+from evtkit_torch.state import Parts, RefusedError, quick_batch_norm, sound_batch_norm
 
 __all__ = ["Call", "Capture", "root"]
 
@@ -84,8 +84,8 @@ class Capture(TorchFunctionMode):
 
     Parameters
     ----------
-    model : nn.Module
-        The network. All its parameters must be frozen: a gradient is asked of activations only.
+    model : Parts
+        The network's. All its parameters must be frozen: a gradient is asked of activations only.
     tracked : mapping of str to Parameter
         Parameters to follow, by name.
     deliver : callable
@@ -110,17 +110,18 @@ class Capture(TorchFunctionMode):
     """
 
     def __init__(
-        self, model: nn.Module, tracked: Mapping[str, Tensor], deliver: Deliver, additive: bool, outputs: bool
+        self, model: Parts, tracked: Mapping[str, Tensor], deliver: Deliver, additive: bool, outputs: bool
     ) -> None:
         super().__init__()
         self.followers: dict[str, set[str]] = {}
         self.foreign: dict[str, str] = {}
         self.moves_rows = self.mixes = False
+        self._unseen = False  # whether a tracked weight was used where no gradient is asked for
         self._model = model
         self._tracked = tracked
         self._names = {id(parameter): name for name, parameter in tracked.items()}
         self._aliases = {id(own): Alias(name, "same", own) for name, own in tracked.items()}
-        self._all_names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._all_names = {id(parameter): name for name, parameter in model.named_parameters().items()}
         self._held = [*tracked.values(), *model.parameters(), *model.buffers()]  # while they are, their ids are theirs
         self._versions = {id(t): _version(t) for t in self._held}
         self._deliver = deliver
@@ -148,8 +149,10 @@ class Capture(TorchFunctionMode):
         batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
         if not self._backward:
             self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._fixed)
-        among = [self._aliases[id(value)] for value in values_among(args, kwargs) if id(value) in self._aliases]
-        among = [alias for alias in among if alias.name not in self._own]
+        known, own = self._aliases, self._own
+        among = [known[id(value)] for value in values_among(args, kwargs) if id(value) in known]
+        if own:
+            among = [alias for alias in among if alias.name not in own]
         if among and func in DECOMPOSITIONS and not (func in RECURRENT and len(args) > 6 and is_packed(args)):
             with self:
                 return DECOMPOSITIONS[func](*args, **kwargs)
@@ -242,6 +245,7 @@ class Capture(TorchFunctionMode):
         if not self._backward:
             self._expected[name] += 1
         if not torch.is_grad_enabled():  # no gradient asked for, or a checkpoint that will run again
+            self._unseen = True
             return output
         if not output.requires_grad:
             # Nothing upstream asks for a gradient: it starts here, the input's is never computed.
@@ -331,7 +335,7 @@ class Capture(TorchFunctionMode):
         RuntimeError
             If no tracked weight takes part in ``total``, or a checkpoint is reentrant.
         """
-        if _mentions(total.grad_fn, "CheckpointFunctionBackward"):
+        if self._unseen and _mentions(total.grad_fn, "CheckpointFunctionBackward"):
             raise RefusedError(
                 "checkpointing must have use_reentrant=False, got the reentrant one: its layers run without a gradient "
                 "first, and unseen later"
@@ -361,8 +365,10 @@ class Capture(TorchFunctionMode):
             self._delivered.add(name)
         calls, self._arrived[name] = self._arrived[name], []
         device = calls[0].input.device.type
-        mixed = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with mixed, torch.no_grad():
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False), torch.no_grad():
+                self._deliver(name, calls)
+        else:
             self._deliver(name, calls)
         for call in calls:
             call.free()

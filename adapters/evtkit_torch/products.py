@@ -45,10 +45,13 @@ def _products(
     if found is not None:
         return found
     dtype = torch.float64 if g.dtype == torch.float64 else torch.float32
+    step = max(1, workspace.factor_bytes(g.device) * len(g) // max(1, g.numel() * dtype.itemsize))
+    own = None if bias is None else bias.detach().to(dtype)
+    if step >= len(g) and over and g.device.type != "cpu":  # as few calls as can be: each costs more than its work
+        product = (y.to(dtype) if own is None else y.to(dtype) - own) * g
+        return product.sum(over), torch.linalg.vector_norm(product, 1, over)
     kept = [size for axis, size in enumerate(y.shape) if axis not in over]
     sums, sizes = (torch.empty(kept, dtype=dtype, device=g.device) for _ in range(2))
-    step = max(1, workspace.factor_bytes(g.device) // max(1, g[:1].numel() * dtype.itemsize))
-    own = None if bias is None else bias.detach().to(dtype)
     for start in range(0, len(g), step):
         some = slice(start, start + step)
         part = y[some].to(dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from evtkit.saliency.adapting import Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit.saliency.adapting import NOISE, SAMPLES, Batch, Lanes, Profiler, finish, loss_weights, unit_totals
 from evtkit_torch.activations import unit_activations
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
@@ -25,16 +25,27 @@ from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
-from evtkit_torch.state import RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
 __all__ = ["TorchProfiler"]
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32, in convolutions or in products of matrices."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -82,6 +93,8 @@ class TorchProfiler(Profiler):
         self._axis = 1
         self._reducer: Reducer | None = None
         self._counts: Tensor | None = None
+        self._quiet: NDArray[np.bool_] | None = None
+        self._pinned: Tensor | None = None
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
         """The units that lanes belong to, as a slice, and which lane is in which of them unless it is one each."""
@@ -194,10 +207,29 @@ class TorchProfiler(Profiler):
     @torch.inference_mode(False)
     def profile(self, batch: Batch, target: Any) -> NDArray[np.floating[Any]]:
         """Profile of a batch that fits in memory, shape (batch, units)."""
-        found: NDArray[np.floating[Any]] = self._checkpointed(batch, target).cpu().numpy()  # the one wait for a device
-        self.sizes = found[1] if len(found) == 2 else None
-        profile: NDArray[np.floating[Any]] = found[0]
-        return profile
+        self._quiet = None
+        sums, sizes = self._checkpointed(batch, target)
+        if sizes is None or sums.device.type == "cpu":
+            self.sizes = None if sizes is None else sizes.cpu().numpy()
+        else:  # what `quieten` does, there, where it takes no time
+            quiet = (sums.abs() <= NOISE * torch.finfo(sums.dtype).eps * sizes) & sizes.isfinite()
+            both = torch.stack([(quiet & (sizes > 0)).any(0), (~quiet & (sums != 0)).any(0)])
+            sums = sums.masked_fill_(quiet, 0)
+            self._quiet, self.sizes = both.cpu().numpy(), sizes[:SAMPLES].cpu().numpy()
+        return self._fetched(sums)
+
+    def _fetched(self, x: Tensor) -> NDArray[np.floating[Any]]:
+        """A tensor's numbers, by way of memory that a GPU reaches at full speed."""
+        if x.device.type != "cuda":
+            return x.cpu().numpy()
+        if self._pinned is None or self._pinned.shape != x.shape or self._pinned.dtype != x.dtype:
+            self._pinned = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+        self._pinned.copy_(x)
+        return self._pinned.numpy().copy()
+
+    def quieten(self, profile: NDArray[np.floating[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Put 0 for sums that have cancelled to rounding, and say which units had one, and which had another."""
+        return super().quieten(profile) if self._quiet is None else (self._quiet[0], self._quiet[1])
 
     @torch.inference_mode(False)
     def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, Tensor]:
@@ -223,6 +255,16 @@ class TorchProfiler(Profiler):
         self.slow.update(dict.fromkeys(parameters, reason))
         return True
 
+    @property
+    def _takes_liberties(self) -> bool:
+        """Whether products of float32 may be taken with 10 bits, as GPUs do (TF32)."""
+        allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+        return self._some_parameter.device.type == "cuda" and allowed
+
+    def exactly(self) -> AbstractContextManager[Any] | None:
+        """A context without TF32."""
+        return _full_precision() if self._takes_liberties and self.computes_in() == ["float32"] else None
+
     def doubled(self) -> TorchProfiler | None:
         """The same with a copy of the network in float64."""
         if self.computes_in() != ["float32"] or self._some_parameter.device.type == "mps":
@@ -235,7 +277,7 @@ class TorchProfiler(Profiler):
             self, network=network, used=set(), slow=dict(self.slow), followers={}, layouts=Layouts(), sizes=None
         )
 
-    def _checkpointed(self, batch: Batch, target: Any) -> Tensor:
+    def _checkpointed(self, batch: Batch, target: Any) -> tuple[Tensor, Tensor | None]:
         while True:
             try:
                 found = self._profile(batch, target)
@@ -251,12 +293,13 @@ class TorchProfiler(Profiler):
             if found is not None:
                 return found
 
-    def _profile(self, batch: Batch, target: Any) -> Tensor | None:
-        """Profile of a batch, and for Taylor saliency its sizes, shape (1 or 2, batch, units).
+    def _profile(self, batch: Batch, target: Any) -> tuple[Tensor, Tensor | None] | None:
+        """Profile of a batch, and for Taylor saliency its sizes, shape (batch, units).
 
         None where the pass has shown that it must be taken in another way, now known.
         """
-        parameters = dict(self.model.named_parameters())
+        parts = Parts(self.model)
+        parameters = parts.named_parameters()
         tracked = {name: parameters[name] for name in self.plan.parameters if name not in self.slow}
         place = self.layouts.at(batch)
         reducer = self._reducer = Reducer(self, batch.size, parameters, place)
@@ -265,8 +308,8 @@ class TorchProfiler(Profiler):
         start = time.perf_counter()
         if tracked:
             taylor = self.reduction == "taylor"
-            with torch.enable_grad(), eager(), evaluation(self.model), frozen(self.model):
-                capture = Capture(self.model, tracked, reducer.take, additive=taylor, outputs=taylor)
+            with torch.enable_grad(), eager(), evaluation(parts), frozen(parts):
+                capture = Capture(parts, tracked, reducer.take, additive=taylor, outputs=taylor)
                 inputs = batch
                 if self.grad_inputs:
                     inputs = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
@@ -296,16 +339,19 @@ class TorchProfiler(Profiler):
             self.used |= capture.used
             if reducer.again:
                 return None
-        sums = reducer.sums / self.loss_scale ** (2 if self.reduction == "l2" else 1)
+        sums, *sizes = reducer.totals()
+        if self.loss_scale != 1.0:
+            sums = sums / self.loss_scale ** (2 if self.reduction == "l2" else 1)
+            sizes = [part / self.loss_scale for part in sizes]
         fast = time.perf_counter()
         if self.slow:
             sums = sums + self._one_by_one(batch, target, lost).to(sums)
             self.cost = (time.perf_counter() - start) / max(fast - start, 1e-9)
         if self.reduction == "taylor":
-            return torch.stack([sums, (reducer.sizes / self.loss_scale).to(sums)])
+            return sums, sizes[0]
         if self._counts is None or (self._counts.dtype, self._counts.device) != (sums.dtype, sums.device):
             self._counts = self.network.arrays.like(self.plan.units.size, sums)
-        return finish(sums, self.reduction, self._counts).unsqueeze(0)  # type: ignore[no-any-return]  # Any in the base
+        return finish(sums, self.reduction, self._counts), None
 
     def _leave(self, batch: Batch, target: Any, error: Exception) -> None:
         """Take everything one sample at a time, where a pass fails because it is followed and only then."""
@@ -331,11 +377,13 @@ class TorchProfiler(Profiler):
 
     @property
     def narrowest(self) -> torch.dtype:
-        """The dtype with the fewest bits that gradients are computed in."""
+        """The dtype with the fewest bits that gradients are computed in; bfloat16 stands for TF32, too."""
         dtypes = [p.dtype for p in self.model.parameters()] + ([self.autocast] if self.autocast else [])
         device = self._some_parameter.device.type
         if torch.is_autocast_enabled(device):
             dtypes.append(torch.get_autocast_dtype(device))
+        if self._takes_liberties:
+            dtypes = [torch.bfloat16 if dtype == torch.float32 else dtype for dtype in dtypes]
         return min(dtypes, key=lambda dtype: (torch.finfo(dtype).bits, dtype != torch.float16))
 
     def _one_by_one(self, batch: Batch, target: Any, lost: Tensor | None) -> Tensor:

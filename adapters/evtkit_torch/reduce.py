@@ -7,7 +7,8 @@ This is the seam at which a fused kernel would go: `row_sums` is all that it wou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from evtkit.saliency.adapting import Block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from evtkit.saliency.adapting import Reduction
     from evtkit_torch.rules import Rule, Use
@@ -38,6 +39,7 @@ class Workspace:
 
     def __init__(self, mib: float) -> None:
         self.bound = int(mib * 2**20)
+        self.held: dict[Any, int] = {}  # bytes of one sample's factors, by what they are made from
         self._buffer: Tensor | None = None
 
     def factor_bytes(self, device: torch.device) -> int:
@@ -68,17 +70,51 @@ def lane_sums(
     """
     dtype = torch.float64 if uses[0].g.dtype == torch.float64 else torch.float32
     result = torch.empty(samples, lanes, dtype=dtype, device=uses[0].g.device)
-    start, count = 0, 1  # the first sample alone shows how large the factors are
-    while start < samples:
-        stop = min(samples, start + count)
-        blocks = [_blocks(rule, use, start, stop, samples, dtype) for rule, use in zip(rules, uses, strict=True)]
-        rows = row_sums(blocks, reduction, workspace)
-        result[start:stop] = rows.view(stop - start, lanes, -1).sum(-1)
-        if start == 0:
-            held = sum(_new_bytes(made, use) for made, use in zip(blocks, uses, strict=True))
-            count = max(1, workspace.factor_bytes(result.device) // (2 * held)) if held else samples  # padding, casts
-        start = stop
+    pairs = list(zip(rules, uses, strict=True))
+    key = tuple((rule, use.weight.shape, *map(_kind, (use.a, use.g)), use.axes) for rule, use in pairs)
+    start, held = 0, workspace.held.get((samples, *key))
+    with _as_given(uses):
+        while start < samples:
+            count = 1  # the first sample alone shows how large the factors are, once
+            if held is not None:
+                count = (
+                    max(1, workspace.factor_bytes(result.device) // (2 * held)) if held else samples
+                )  # padding, casts
+            stop = min(samples, start + count)
+            blocks = [_blocks(rule, use, start, stop, samples, dtype) for rule, use in pairs]
+            rows = row_sums(blocks, reduction, workspace)
+            result[start:stop] = rows.view(stop - start, lanes, -1).sum(-1)
+            if held is None:
+                held = sum(_new_bytes(made, use) for made, use in zip(blocks, uses, strict=True))
+                workspace.held[samples, *key] = held
+            start = stop
     return result
+
+
+def _kind(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+@contextmanager
+def _as_given(uses: Sequence[Use]) -> Iterator[None]:
+    """Let a GPU take products with 10 bits (TF32) where both factors have no more, or the layer's own gradient does so.
+
+    Of numbers that come from 16 bits such a product is exact.
+    """
+    allowed = torch.backends.cuda.matmul
+    on = uses[0].g.device.type == "cuda" and not allowed.allow_tf32 and all(map(_has_few_bits, uses))
+    if on:
+        allowed.allow_tf32 = True
+    try:
+        yield
+    finally:
+        if on:
+            allowed.allow_tf32 = False
+
+
+def _has_few_bits(use: Use) -> bool:
+    narrow = use.a.dtype.itemsize == use.g.dtype.itemsize == 2
+    return narrow or (use.weight.ndim > 2 and use.g.dtype == torch.float32 and torch.backends.cudnn.allow_tf32)
 
 
 def row_sums(uses: Sequence[tuple[Block, ...]], reduction: Reduction, workspace: Workspace) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,8 +62,6 @@ class Reducer:
     ----------
     weights : list of Tensor
         What the losses were weighted with, if each use's gradient was measured first.
-    sums, sizes : Tensor, shape (samples, units)
-        The sums; and for Taylor saliency, those of the absolute values of what was added.
     again : bool
         Whether something has come to light because of which the batch must be profiled anew.
     error : Exception or None
@@ -80,9 +77,15 @@ class Reducer:
         self._parameters = parameters
         self._place = place
         some = next(iter(parameters.values()))
-        dtype = torch.float64 if profiler.dtype == np.float64 else torch.float32
-        self.sums = torch.zeros(samples, len(profiler.plan.units), dtype=dtype, device=some.device)
-        self.sizes = torch.zeros_like(self.sums) if profiler.reduction == "taylor" else self.sums
+        wide = any(parameters[name].dtype == torch.float64 for name in profiler.plan.parameters)
+        dtype = torch.float64 if wide else torch.float32  # of `Profiler.dtype`, without a look at every module
+        self._zeros = torch.zeros(samples, 1, dtype=dtype, device=some.device)
+        self._found: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}  # by units, from … to
+
+    @cached_property
+    def _narrowest(self) -> torch.dtype:
+        dtype: torch.dtype = self._profiler.narrowest
+        return dtype
 
     def take(self, name: str, calls: Sequence[Call]) -> None:
         """Reduce uses of one weight whose gradients have arrived."""
@@ -123,7 +126,7 @@ class Reducer:
         if self.weights:
             if len(call.measures) != len(self.weights):
                 raise MixedError
-            layout = find_layout(measure(g, call.leading), call.measures, self.weights, self._profiler.narrowest)
+            layout = find_layout(measure(g, call.leading), call.measures, self.weights, self._narrowest)
             if layout is not None and layout.settled:
                 self._place.known[key] = layout
             elif layout is not None:
@@ -157,11 +160,31 @@ class Reducer:
         self._add(lanes, sums)
 
     def _add(self, lanes: Lanes, sums: Tensor, sizes: Tensor | None = None) -> None:
-        """Add lanes to their units."""
-        some, share = self._profiler.units_of(lanes, self.sums)
-        for total, part in ((self.sums, sums), (self.sizes, sizes)):
-            if part is not None:
-                total[:, some] += part.to(total) if share is None else part.to(total) @ share
+        """Add lanes to their units, later."""
+        some, share = self._profiler.units_of(lanes, self._zeros)
+        if share is not None:
+            sums = sums.to(share) @ share
+            sizes = None if sizes is None else sizes.to(share) @ share
+        before = self._found.get((some.start, some.stop))
+        if before is not None:
+            sums = sums + before[0]
+            sizes = before[1] if sizes is None else sizes if before[1] is None else sizes + before[1]
+        self._found[some.start, some.stop] = sums, sizes
+
+    def totals(self) -> list[Tensor]:
+        """All units' sums, and for Taylor saliency those of the absolute values of what was added; (samples, units)."""
+        units, places = len(self._profiler.plan.units), sorted(self._found)
+        many = self._profiler.reduction == "taylor"
+        parts = [[self._found[place][number] for place in places] for number in range(1 + many)]
+        gapless = [0, *(stop for _, stop in places)] == [*(start for start, _ in places), units]
+        if gapless and all(part is not None for part in parts[-1]):
+            return [torch.cat(part, 1).to(self._zeros) for part in parts]  # type: ignore[arg-type]  # just seen
+        totals = [self._zeros.repeat(1, units) for _ in parts]
+        for total, part in zip(totals, parts, strict=True):
+            for (start, stop), own in zip(places, part, strict=True):
+                if own is not None:
+                    total[:, start:stop].add_(own)
+        return totals
 
     def _by_output(self, rows: _Rows, lanes: Lanes) -> tuple[Tensor, Tensor] | None:
         """Taylor sums, and sums of absolute values, of lanes along a layer's output, both (samples, lanes)."""
@@ -210,10 +233,10 @@ class Reducer:
             return rows.per_sample(found[0]), rows.per_sample(found[1])
         if axes != {0}:
             return None
-        product = (y.to(self.sums) * g.to(self.sums)).reshape(-1, features)
+        product = (y.to(self._zeros) * g.to(self._zeros)).reshape(-1, features)
         owners = rows.owners.unsqueeze(-1).expand(len(rows.owners), held[:1].numel()).flatten()
         index = owners.clamp(min=0) * words + held.flatten()
-        empty = self.sums.new_zeros(self._samples * words)
+        empty = self._zeros.new_zeros(self._samples * words)
         return tuple(empty.index_add(0, index, part.sum(1)).view(-1, words) for part in (product, product.abs()))  # type: ignore[return-value]
 
     def _by_rule(self, uses: Sequence[_Rows], lanes: Lanes) -> Tensor:
@@ -228,7 +251,7 @@ class Reducer:
         rules = [rows.call.operation.rule for rows in uses]  # they may differ: a linear layer tied to an embedding
         if all(rows.even for rows in uses):
             return lane_sums(rules, [one(rows) for rows in uses], self._samples, count, reduction, workspace)
-        sums = self.sums.new_zeros(self._samples, count)
+        sums = self._zeros.new_zeros(self._samples, count)
         for sample in range(self._samples):
             picked = [(rows, torch.nonzero(rows.owners == sample).flatten()) for rows in uses]
             own = [(rows.call.operation.rule, one(rows, some)) for rows, some in picked if len(some)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
+    "Parts",
     "RefusedError",
     "SoundBatchNorms",
     "check_no_mixing",
@@ -30,6 +31,46 @@ __all__ = [
 
 class RefusedError(RuntimeError):
     """What no other way would make right."""
+
+
+class Parts:
+    """A network's modules, parameters and buffers, listed once: to walk through the network costs much for one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        named = list(model.named_modules())
+        self._modules = [module for _, module in named]
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._buffers: list[Tensor] = []
+        seen = set()
+        for prefix, module in named:
+            dot = prefix + "." if prefix else ""
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    self._parameters[dot + name] = parameter
+            self._buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
+
+    def modules(self) -> list[nn.Module]:
+        """Every module, as `nn.Module.modules`."""
+        return self._modules
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Every parameter, once."""
+        return self._parameters.values()
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter once, by its first name."""
+        return self._parameters
+
+    def buffers(self) -> list[Tensor]:
+        """Every buffer."""
+        return self._buffers
 
 
 def check_no_mixing(model: nn.Module) -> None:
@@ -55,7 +96,7 @@ def check_no_mixing(model: nn.Module) -> None:
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module | Parts) -> Iterator[None]:
     """Every module in evaluation mode; each module's own mode afterwards."""
     training = [module for module in model.modules() if module.training]
     try:
@@ -68,7 +109,7 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: nn.Module, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
+def frozen(model: nn.Module | Parts, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
     """No parameter asks for a gradient, except those given; each parameter's own flag and gradient afterwards."""
     states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     thawed = {id(parameter) for parameter in thaw}
@@ -115,7 +156,7 @@ def sound_batch_norm(source: Tensor, output: Tensor) -> None:
 
     PyTorch's kernel for the CPU, in evaluation, misreads one of a single sample whose channels lie innermost.
     """
-    if output.requires_grad and output.ndim > 2:
+    if output.requires_grad and output.ndim > 2 and output.device.type == "cpu":
         last = source.ndim == 4 and not source.is_contiguous()
         last = last and source.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
@@ -128,6 +169,8 @@ def quick_batch_norm(source: Tensor, output: Tensor, options: Mapping[str, Any])
     Its slope is then γ / √(σ² + ε). PyTorch's kernel for the CPU sums the slopes of scale and shift too, asked for
     or not, and takes up to ten times as long.
     """
+    if source.device.type != "cpu":
+        return output
     variance = options.get("running_var")
     moving = (options.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
     alone = source.requires_grad and not any(isinstance(x, Tensor) and x.requires_grad for x in moving)

@@ -21,16 +21,18 @@ from evtkit.saliency.adapting.network import Network
 from evtkit.saliency.adapting.patches import NetworkGradient, Patches, write_repair
 from evtkit.saliency.adapting.plan import Candidate, Chooser, Plan, Weight, make_plan
 from evtkit.saliency.adapting.products import one_pass
-from evtkit.saliency.adapting.profiler import Profiler
+from evtkit.saliency.adapting.profiler import NOISE, Profiler
 from evtkit.saliency.adapting.reduction import REDUCTIONS, Reduction, finish, reduce_gradient, unit_totals
 from evtkit.saliency.adapting.rules import Block
-from evtkit.saliency.adapting.verification import verify
+from evtkit.saliency.adapting.verification import SAMPLES, verify
 from evtkit.saliency.adapting.weighting import BASE, HALF_BASE, Due, loss_weights
 
 __all__ = [
     "BASE",
     "HALF_BASE",
+    "NOISE",
     "REDUCTIONS",
+    "SAMPLES",
     "Arrays",
     "Batch",
     "Block",

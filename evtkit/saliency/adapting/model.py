@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkModel", "check_options"]
 
-_NOISE = 64
-"""A sum of products below so many units of rounding of the sum of their absolute values is nothing but rounding."""
-
-
 _LOST = 0.1
 """A larger share of a step lost to rounding is told."""
 
@@ -494,14 +490,9 @@ class NetworkModel:
         return profile
 
     def _quieten(self, profile: NDArray[np.floating[Any]]) -> None:
-        """Put 0 for sums that have cancelled to rounding: left as they are, chance would rank them."""
-        sizes = self.profiler.sizes
-        if sizes is None:
-            return
-        quiet = np.abs(profile) <= _NOISE * np.finfo(profile.dtype).eps * sizes
-        self._noise |= (quiet & (sizes > 0)).any(axis=0)
-        self._signal |= (~quiet & (profile != 0)).any(axis=0)
-        profile[quiet] = 0.0
+        noise, signal = self.profiler.quieten(profile)
+        self._noise |= noise
+        self._signal |= signal
 
     def _resolve(self, selection: ArrayLike | None) -> NDArray[np.intp]:
         return np.arange(len(self.units)) if selection is None else self.units.resolve(selection)
@@ -534,6 +525,9 @@ def check_options(
 
 
 def _check_finite(profile: NDArray[np.floating[Any]], before: int) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(profile.sum()):  # as nearly always, and quicker
+            return
     bad = before + np.flatnonzero(~np.isfinite(profile).all(axis=1))
     if bad.size:
         raise RuntimeError(

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TASKS", "Profiler"]
+__all__ = ["NOISE", "TASKS", "Profiler"]
 
 _OUT_OF_MEMORY = ("outofmemory", "out of memory", "resourceexhausted", "can't allocate memory", "failed to allocate")
+
+NOISE = 64
+"""A sum of products below so many units of rounding of the sum of their absolute values is nothing but rounding."""
 
 TASKS = ("classes", "labels", "values")
 """What a network may say: one class of several; several labels, each true or not; numbers, as in regression."""
@@ -56,7 +59,8 @@ class Profiler(ABC):
         Time of the last profile relative to what it would be without them.
     sizes : ndarray of float, shape (batch, units), or None
         For the last profile, if it was of Taylor saliency: the sum of the absolute values of what was added up, against
-        which rounding is to be judged; 0 where that is not known.
+        which rounding is to be judged; 0 where that is not known. Where `quieten` is the adapter's own, those of the
+        first samples will do.
     followers : dict of str to set of str
         For each parameter, the batch norms its output goes straight into, by the name that the network knows them by.
     channel_axis : int
@@ -108,9 +112,30 @@ class Profiler(ABC):
         """
         return None
 
+    def quieten(self, profile: NDArray[np.floating[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Put 0 for sums of the last profile that have cancelled to rounding: else chance would rank them.
+
+        Returns
+        -------
+        noise, signal : ndarray of bool, shape (units,)
+            Which units had such a sum for some sample; which had another one.
+        """
+        sizes = self.sizes
+        if sizes is None:
+            none = np.zeros(profile.shape[1], dtype=bool)
+            return none, none
+        quiet = np.abs(profile) <= NOISE * np.finfo(profile.dtype).eps * sizes
+        noise, signal = (quiet & (sizes > 0)).any(axis=0), (~quiet & (profile != 0)).any(axis=0)
+        profile[quiet] = 0.0
+        return noise, signal
+
     def fall_back(self, parameters: Iterable[str], reason: str, batch: Batch, target: Any) -> bool:
         """Take some parameters' part of profiles one sample at a time from now on. False where that is no choice."""
         return False
+
+    def exactly(self) -> AbstractContextManager[Any] | None:
+        """A context in which the device computes in the dtype's full precision; None where it does so anyway."""
+        return None
 
     def doubled(self) -> Profiler | None:
         """The same with a copy of the network in double precision; None where there is none, or it is that already."""
