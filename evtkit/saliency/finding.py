@@ -215,7 +215,7 @@ class _Chain:
                 best, most = tried[0][0], tried[0][1]
                 p_now = np.minimum(now.p_loud, now.p_odd)
                 if odd:
-                    by_trial = most >= _NEARLY_ALL or (most >= _ENOUGH and trace.several)
+                    by_trial = most >= _NEARLY_ALL or (most >= _ENOUGH and trace.several and not trace.plain)
                 else:
                     bar = min([level, *(self.p_of[u] for u in lacking)])
                     by_trial = most >= _ENOUGH and (p_now if turn else self.p_of)[best] <= bar

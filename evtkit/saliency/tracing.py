@@ -33,8 +33,8 @@ class Astray:
         Whether the first is so far out, and so much farther than all others of its layer and of those before, that it
         goes astray by itself: other samples than the usual ones move many units of a layer at once.
     before : tuple of int
-        If there are several, the units of the layer before, farthest out first: one with its sign turned may put out
-        what is as large as usual, on average too.
+        Unless the first is plain, the units of the layer before, farthest out first: one with its sign turned may put
+        out what is as large as usual, on average too.
     """
 
     order: tuple[int, ...]
@@ -66,6 +66,6 @@ def astray(screen: Screen, units: Units, level: float) -> Astray:
     plain = far >= _FAR and far >= _APART * screen.odd[others].max(initial=0.0)
     several = int(np.count_nonzero(place[order] == place[lead])) > 1
     earlier = place[place < place[lead]]
-    before = np.flatnonzero(place == earlier.max()) if several and len(earlier) else np.array([], dtype=np.intp)
+    before = np.flatnonzero(place == earlier.max()) if not plain and len(earlier) else np.array([], dtype=np.intp)
     before = before[np.argsort(-screen.odd[before], kind="stable")]
     return Astray(tuple(order.tolist()), several, bool(plain), tuple(before.tolist()))
