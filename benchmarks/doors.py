@@ -46,19 +46,37 @@ class Law:
     draw: Callable[[np.random.Generator, tuple[int, int]], Float]
     beyond: Callable[[Float], Float]
     step: float = 0.0
+    fitted: Callable[[Float], Callable[[Float], Float]] | None = None
+    """Of samples (n, samples): P(X > x) by the same family with its parameters estimated, for levels (k, 1)."""
 
 
 def _continuous(of: object) -> Law:
     return Law(lambda rng, shape: of.ppf(rng.random(shape)), of.sf)  # type: ignore[attr-defined]
 
 
-def _rounded(of: object, step: float) -> Law:
+def _rounded(of: object, step: float, family: Callable[[Float], object] | None = None) -> Law:
     """The distribution, rounded to the nearest multiple of a step: P(X > x) by the first multiple beyond x."""
 
-    def beyond(x: Float) -> Float:
-        return np.asarray(of.sf((np.floor(x / step + 1e-9) + 0.5) * step))  # type: ignore[attr-defined]
+    def beyond_by(law: object) -> Callable[[Float], Float]:
+        return lambda x: np.asarray(law.sf((np.floor(x / step + 1e-9) + 0.5) * step))  # type: ignore[attr-defined]
 
-    return Law(lambda rng, shape: np.round(of.ppf(rng.random(shape)) / step) * step, beyond, step)  # type: ignore[attr-defined]
+    return Law(
+        lambda rng, shape: np.round(of.ppf(rng.random(shape)) / step) * step,  # type: ignore[attr-defined]
+        beyond_by(of), step, None if family is None else lambda x: beyond_by(family(x)),
+    )  # fmt: skip
+
+
+def _normal(step: float) -> Law:
+    """Standard normal values rounded to a step; the family's moments are corrected for it (Sheppard)."""
+    return _rounded(stats.norm(), step, lambda x: stats.norm(
+        x.mean(axis=0), np.sqrt(np.maximum(x.var(axis=0) - step * step / 12.0, 1e-6))))  # fmt: skip
+
+
+def _exponential(step: float) -> Law:
+    """P(X ≥ j) = exp(−(j − ½)δ/σ), and the mean of X is Σ δ P(X ≥ j), which a short table inverts."""
+    scales = np.geomspace(0.3, 3.0, 4000)
+    means = step * np.exp(-0.5 * step / scales) / -np.expm1(-step / scales)
+    return _rounded(stats.expon(), step, lambda x: stats.expon(scale=np.interp(x.mean(axis=0), means, scales)))
 
 
 def _mixture(share: float, first: object, second: object) -> Law:
@@ -80,34 +98,36 @@ LAWS: dict[str, Law] = {
     "beta (2, 5)": _continuous(stats.beta(2, 5)),
     "normal, a tenth thrice as wide": _mixture(0.1, stats.norm(), stats.norm(0.0, 3.0)),
     "exponential, a twentieth thrice as wide": _mixture(0.05, stats.expon(), stats.expon(scale=3.0)),
-    "exponential, rounded to 0.1": _rounded(stats.expon(), 0.1),
-    "normal, rounded to 0.5": _rounded(stats.norm(), 0.5),
+    "exponential, rounded to 0.1": _exponential(0.1),
+    "normal, rounded to 0.5": _normal(0.5),
     "Poisson (3)": Law(lambda rng, shape: rng.poisson(3.0, shape).astype(float), stats.poisson(3.0).sf, 1.0),
     "Poisson (50)": Law(lambda rng, shape: rng.poisson(50.0, shape).astype(float), stats.poisson(50.0).sf, 1.0),
 }
 
 
-def _counts(of: object) -> Law:
-    return Law(lambda rng, shape: of.ppf(rng.random(shape)).astype(float), of.sf, 1.0)  # type: ignore[attr-defined]
+def _counts(of: object, family: Callable[[Float], object]) -> Law:
+    """Counts; the family with one parameter, by the mean."""
+    return Law(lambda rng, shape: of.ppf(rng.random(shape)).astype(float), of.sf, 1.0,  # type: ignore[attr-defined]
+               lambda x: family(x.mean(axis=0)).sf)  # type: ignore[attr-defined] # fmt: skip
 
 
 LATTICES: dict[str, Law] = {
-    "Poisson (0.5)": _counts(stats.poisson(0.5)),
-    "Poisson (1)": _counts(stats.poisson(1.0)),
-    "Poisson (3)": _counts(stats.poisson(3.0)),
-    "Poisson (5)": _counts(stats.poisson(5.0)),
-    "Poisson (10)": _counts(stats.poisson(10.0)),
-    "Poisson (30)": _counts(stats.poisson(30.0)),
-    "binomial (20, 0.2)": _counts(stats.binom(20, 0.2)),
-    "binomial (100, 0.03)": _counts(stats.binom(100, 0.03)),
-    "geometric (0.3)": _counts(stats.geom(0.3)),
-    "geometric (0.1)": _counts(stats.geom(0.1)),
-    "negative binomial (2, 0.3)": _counts(stats.nbinom(2, 0.3)),
-    "negative binomial (0.5, 0.1)": _counts(stats.nbinom(0.5, 0.1)),
-    "normal, rounded to 1": _rounded(stats.norm(), 1.0),
-    "normal, rounded to 0.25": _rounded(stats.norm(), 0.25),
-    "exponential, rounded to 1": _rounded(stats.expon(), 1.0),
-    "exponential, rounded to 0.5": _rounded(stats.expon(), 0.5),
+    "Poisson (0.5)": _counts(stats.poisson(0.5), stats.poisson),
+    "Poisson (1)": _counts(stats.poisson(1.0), stats.poisson),
+    "Poisson (3)": _counts(stats.poisson(3.0), stats.poisson),
+    "Poisson (5)": _counts(stats.poisson(5.0), stats.poisson),
+    "Poisson (10)": _counts(stats.poisson(10.0), stats.poisson),
+    "Poisson (30)": _counts(stats.poisson(30.0), stats.poisson),
+    "binomial (20, 0.2)": _counts(stats.binom(20, 0.2), lambda m: stats.binom(20, m / 20)),
+    "binomial (100, 0.03)": _counts(stats.binom(100, 0.03), lambda m: stats.binom(100, m / 100)),
+    "geometric (0.3)": _counts(stats.geom(0.3), lambda m: stats.geom(1.0 / m)),
+    "geometric (0.1)": _counts(stats.geom(0.1), lambda m: stats.geom(1.0 / m)),
+    "negative binomial (2, 0.3)": _counts(stats.nbinom(2, 0.3), lambda m: stats.nbinom(2, 2 / (2 + m))),
+    "negative binomial (0.5, 0.1)": _counts(stats.nbinom(0.5, 0.1), lambda m: stats.nbinom(0.5, 0.5 / (0.5 + m))),
+    "normal, rounded to 1": _normal(1.0),
+    "normal, rounded to 0.25": _normal(0.25),
+    "exponential, rounded to 1": _exponential(1.0),
+    "exponential, rounded to 0.5": _exponential(0.5),
     "gamma (2), rounded to 0.5": _rounded(stats.gamma(2.0), 0.5),
     "t, 4 d.f., rounded to 0.5": _rounded(stats.t(4), 0.5),
 }
@@ -122,9 +142,27 @@ def attainable(law: Law, risk: float) -> float:
     return float(beyond[beyond <= risk].max())
 
 
+def by_family(law: Law, n: int, samples: int, seed: int) -> Float:
+    """Realised ÷ attainable frequency at every risk of the level by the law's own family, its parameters estimated."""
+    assert law.fitted is not None
+    levels = law.step * np.arange(-200, 2000)[:, None]
+    beyond = law.fitted(law.draw(np.random.default_rng(seed), (n, samples)))(levels)
+    chosen = [levels[(beyond <= risk).argmax(axis=0), 0] for risk in RISKS]
+    return np.array([law.beyond(one).mean() / attainable(law, risk) for one, risk in zip(chosen, RISKS, strict=True)])
+
+
+def next_to(law: Law, risk: float) -> tuple[float, float]:
+    """The probability next to the risk that some level has, ÷ the risk, and the factor to the next lower one."""
+    beyond = law.beyond(law.step * np.arange(-200, 2000))
+    beyond = np.unique(beyond[beyond > 0.0])
+    nearest = int(np.argmin(np.abs(np.log(beyond / risk))))
+    return float(beyond[nearest] / risk), float(beyond[nearest] / beyond[max(nearest - 1, 0)])
+
+
 def plug_in(x: Float, _step: float) -> Float:
-    """The textbook's level from the largest tenth, (risks, samples)."""
-    return np.array([fit_tail(x, quantile=0.9, resolution=0.0).isf(risk, law="plug-in") for risk in RISKS])
+    """The textbook's level from the largest tenth, (risks, samples); none where there is no fit."""
+    fitted = fit_tail(x, quantile=0.9, resolution=0.0)
+    return np.nan_to_num([fitted.isf(risk, law="plug-in") for risk in RISKS], nan=np.inf)
 
 
 def tail(x: Float, _step: float) -> Float:
@@ -155,21 +193,33 @@ def saliency(x: Float, step: float) -> Float:
 
 
 def score(x: Float, step: float) -> Float:
-    """The column p of ``evtkit score --tail``, of tails by ``evtkit fit --save``, both as they come."""
+    """The column p of ``evtkit score --tail``, of tails by ``evtkit fit --save``, both as they come.
+
+    In a file there are values on both sides of each level that `Tail.isf` names: p must pass the risk between them.
+    """
+    levels = tail(x, step)
+    if step:
+        below = step * np.floor(levels / step + 1e-6)
+        above = below + step
+    else:
+        below, above = (levels + sign * 1e-6 * np.abs(levels) for sign in (-1.0, 1.0))
     with TemporaryDirectory() as folder:
         history, query, saved, scores = (Path(folder) / name for name in ("h.csv", "q.csv", "h.npz", "p.csv"))
         header = ",".join(f"c{i}" for i in range(x.shape[1]))
-
-        def log_p(values: Float) -> Float:
-            np.savetxt(query, values, delimiter=",", header=header, comments="", fmt="%.17g")
-            _run("score", query, "--tail", saved, "--output", scores)
-            with scores.open(encoding="utf-8") as file:
-                found = [float(row["log_p"]) for row in csv.DictReader(file)]
-            return np.array(found).reshape(values.shape)
-
-        np.savetxt(history, x, delimiter=",", header=header, comments="", fmt="%.17g")
+        for path, values in (
+            (history, x),
+            (query, np.where(np.isfinite(levels), [below, above], 0.0).reshape(-1, x.shape[1])),
+        ):
+            np.savetxt(path, values, delimiter=",", header=header, comments="", fmt="%.17g")
         _run("fit", history, "--save", saved)
-        return _where_p_falls(log_p, x, step)
+        _run("score", query, "--tail", saved, "--output", scores)
+        with scores.open(encoding="utf-8") as file:
+            p = np.exp([float(row["log_p"]) for row in csv.DictReader(file)]).reshape(2, *levels.shape)
+    risks = np.array(RISKS)[:, None]
+    wrong = np.isfinite(levels) & ~((p[0] > risks) & (p[1] <= risks * (1.0 + 1e-9)))
+    if np.any(wrong):
+        raise SystemExit(f"score: p passes the risk elsewhere in {np.count_nonzero(wrong)} of {wrong.size} cases")
+    return levels
 
 
 def _run(*arguments: object) -> None:
@@ -200,7 +250,7 @@ DOORS: dict[str, Callable[[Float, float], Float]] = {
     "plug-in": plug_in, "tail": tail, "tenth": tenth, "cleaned": cleaned, "saliency": saliency, "score": score,
 }  # fmt: skip
 SAMPLES = {"plug-in": (1000, 600, 150), "tail": (1000, 600, 150), "tenth": (1000, 600, 150),
-           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (100, 60, 20)}  # fmt: skip
+           "cleaned": (200, 100, 30), "saliency": (400, 200, 30), "score": (400, 200, 50)}  # fmt: skip
 
 
 def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float, Float, Float]:
@@ -269,7 +319,7 @@ def main() -> None:
     warnings.simplefilter("error")
     laws = LATTICES if options.lattices else {name: LAWS[name] for name in options.laws}
     for door in ["tail"] if options.lattices else options.doors:
-        rows = []
+        rows, out = [], []
         for name, law in laws.items():
             row = [name]
             for n, samples in zip(SIZES, SAMPLES[door], strict=True):
@@ -277,6 +327,8 @@ def main() -> None:
                 mean, error, missed = measure(law, door, n, count, seed=n)
                 row += [f"{m:.2f} ± {1.96 * e:.2f}" for m, e in zip(mean, error, strict=True)]
                 row += [f"{m:.2f}" for m in missed[1:2]]
+                if options.lattices:
+                    out += _out_of_band(name, law, n, count, mean)
             rows.append(row)
             print(f"{door:14s}", "  ".join(f"{cell:>14s}" for cell in row), flush=True)
         if options.tables:
@@ -285,6 +337,22 @@ def main() -> None:
                 header += [f"{n:,} at {risk:g}" for risk in RISKS] + [f"{n:,}, missed at 0.001"]
             slug = "lattices" if options.lattices else door.lower().replace("-", "_")
             _write(options.tables / f"doors-{slug}.csv", [header, *rows])
+            if options.lattices:
+                header = ["distribution", "observations", "risk", "ratio", "nearest ÷ risk", "factor", "own family"]
+                _write(options.tables / "doors-family.csv", [header, *out])
+
+
+def _out_of_band(name: str, law: Law, n: int, samples: int, ratio: Float) -> list[list[str]]:
+    """What there is to know of the cells that may be in the band, and are not."""
+    rows = []
+    for i, risk in enumerate(RISKS):
+        if n * risk < 0.99 or 0.5 <= ratio[i] <= 1.5 or law.fitted is None:
+            continue
+        nearest, factor = next_to(law, risk)
+        own = by_family(law, n, samples, seed=n)[i]
+        rows.append([name, f"{n:,}", f"{risk:g}", f"{ratio[i]:.2f}", f"{nearest:.2f}", f"{factor:.1f}", f"{own:.2f}"])
+        print("  ".join(f"{cell:>14s}" for cell in rows[-1]), flush=True)
+    return rows
 
 
 def _write(path: Path, rows: list[list[str]]) -> None:

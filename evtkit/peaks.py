@@ -16,7 +16,7 @@ from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
-from evtkit.threshold.rules import Thresholds, how_many, only_largest, ties_together
+from evtkit.threshold.rules import ALIKE, Thresholds, how_many, only_largest, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -133,12 +133,12 @@ def fit_tail(
     by_default = quantile is None and threshold is None and n_excess is None
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
-    wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if by_default else kept
+    wanted = _room(kept, n) if by_default else kept
     summary = _summary(columns, int(wanted.max()), sign, keep_sample, n_threads)
     if summary is None:  # not all is finite
         n = n - _missing(columns, missing)
         kept, levels = _kept(columns, n, sign, rule)
-        wanted = np.maximum(kept, np.minimum(looked_at(n) + 1, n)) if by_default else kept
+        wanted = _room(kept, n) if by_default else kept
         summary = _summary_of_present(columns, wanted, sign, keep_sample, n_threads)
     if by_default:
         if clean is None:
@@ -186,6 +186,11 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
             x = sign * channel[present]
             channel[present[isolated(x, quantile=FROM) | gross_outliers(x)]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
+
+
+def _room(kept: Int, n: Int) -> Int:
+    """How many of the largest are looked at by default: for ties at the threshold, and for what stands apart."""
+    return np.asarray(np.minimum(np.maximum(ALIKE * (kept - 1), looked_at(n)) + 1, n))
 
 
 def _leave_out(

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Predictive"]
 
 _FEWEST = 3  # excesses of a channel that has a law; of three or four, it is mostly the prior
-_UNSURE = 3.0  # of k^(−1/2) (n·p)^(−0.35): how much a probability is raised on a lattice; by benchmarks/doors.py
-_FADES = 0.35
-_MOST_SURE = 0.32  # the least for k^(−1/2) · _UNSURE: of many excesses, what the tail's form leaves open
-_MOST_UNSURE = 0.5
+_UNSURE = 1.8  # of k^(−1/2) (n·p)^(−0.25): how much a probability is raised on a lattice; by benchmarks/doors.py
+_FADES = 0.25
+_MOST_SURE = 0.3  # the least for k^(−1/2) · _UNSURE: of many excesses, what the tail's form leaves open
+_MOST_UNSURE = 0.4
 _HALVINGS = 48  # of a lattice's step, in search for a level
 _WORK = 64  # times a posterior or a level takes as long as a probability
 
@@ -39,13 +39,14 @@ class Predictive:
     """P(the next observation ≥ x) above a threshold u, for many channels: the law behind `evtkit.Tail.sf`.
 
     P = (N_u + 1)/(n + 1) · P(Y ≥ x − u), averaged over the posterior distribution of ξ and σ. A value that was rounded
-    stands for all from half a step δ below it, hence Y ≥ x − δ/2 − u, and the excesses are spread over their cells as
-    the fitted tail expects. Up to the threshold, ranks say more (`evtkit.Tail.logsf`).
+    stands for all from half a step δ below it, hence Y ≥ x − δ/2 − u. The likelihood counts excesses by cell; where
+    more than 32 cells have any, they are spread as the fitted tail expects. Up to the threshold, ranks say more
+    (`evtkit.Tail.logsf`).
 
     On a lattice a level moves by whole steps, over each of which P falls by a factor: where P at a value comes out just
     below a risk by chance, alarms are several times as frequent as stated; where just above, as many times rarer. The
-    former is made as rare as the latter is harmful: P is raised by a share of 3/√N_u (at least 0.32) times
-    (n·P)^(−0.35), at most by one half, and nowhere by more than half of what it falls in the step below. So fine
+    former is made as rare as the latter is harmful: P is raised by a share of 1.8/√N_u (at least 0.3) times
+    (n·P)^(−0.25), at most by 0.4, and nowhere by more than half of what it falls in the step below. So fine
     lattices are as none.
 
     Parameters
@@ -63,7 +64,7 @@ class Predictive:
         δ, with u in the middle between two points of the lattice; 0 for measurements, whose ties are spread over the
         least step between different excesses.
     xi, sigma : ndarray of float64, shape (channels,)
-        The fit, by which rounded excesses are spread.
+        The fit, by which rounded excesses are spread where they fall into many cells.
     n_threads : int, optional
         Default EVTKIT_NUM_THREADS or all processors.
 
@@ -97,7 +98,8 @@ class Predictive:
         *,
         n_threads: int | None = None,
     ) -> None:
-        from evtkit._kernels.predictive import COLUMNS, posteriors
+        from evtkit._kernels.posteriors import posteriors
+        from evtkit._kernels.predictive import COLUMNS
 
         channels, largest = len(tops), np.ascontiguousarray(tops)
         self.has_tail = fitted & (n_excess >= _FEWEST)

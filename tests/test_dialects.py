@@ -152,6 +152,8 @@ def test_with_other_options_it_is_refused_or_the_same(tmp_path_factory, table, d
         ("x,y\n1,1 234\n3,2 345\n", "thousands"),
         ("x,y\n1,5%\n3,7%\n", "digits, a sign"),
         ("x,y\n1,$5\n3,$7.50\n", "digits, a sign"),
+        ("x,y\n1,5.1 ms\n3,17 ms\n", "without the unit 'ms'"),
+        ("x,y\n1,5.1°C\n3,17.5°C\n", "without the unit '°C'"),
         ("x,y\n1,1.5D+03\n3,1.5D+04\n", "digits, a sign"),
         ("x;y\n1,5;2\n1;2,5\n", "--decimal ,$"),
         ("x;y\n1;2\n", "--separator ';'$"),

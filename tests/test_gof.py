@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import cramervonmises
 
-from evtkit import FitStatus, fit_gpd, gpd
+from evtkit import FitStatus, fit_gpd, fit_tail, gpd
 from evtkit.gof import goodness_of_fit
 from evtkit.gof import points as table
 
@@ -143,3 +143,12 @@ def test_where_there_is_no_fit_or_no_theory():
 def test_bad_input_raises(arguments, message):
     with pytest.raises(ValueError, match=message):
         goodness_of_fit(**arguments)
+
+
+@pytest.mark.parametrize("counts", [(77, 9), (55, 5), (40, 20, 4)])
+def test_a_fit_that_meets_every_cell_is_not_rejected(counts):
+    """Two parameters fit two cells, even where the tail ends within the last of them."""
+    x = np.repeat(np.arange(len(counts) + 1.0), (900, *counts))
+    tail = fit_tail(x, n_excess=sum(counts))
+    assert tail.goodness_of_fit().p_a2 > 0.05
+    assert not [line for line in tail.notes if "does not fit" in line]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evtkit import fit_gpd, fit_tail, gpd
+from evtkit._kernels import posteriors as many
 from evtkit._kernels import predictive as kernels
 
 
@@ -26,6 +27,43 @@ def test_it_is_the_integral_over_the_posterior(k, xi):
         assert np.exp(kernels.log_survival(level, nodes)[0]) == pytest.approx(
             expected, rel=0.04
         )  # the prior's three terms
+
+
+@pytest.mark.parametrize(
+    "counts", [[77, 9], [77, 9, 1], [50, 20, 8, 3, 1], [200, 30, 0, 0, 1], [5, 5, 5, 5], [12, 0, 3, 0, 0, 0, 1]]
+)
+def test_of_counted_cells_it_is_the_integral_too(counts):
+    filled = np.flatnonzero(counts)
+    shape, log_sigma = np.meshgrid(np.linspace(-8.0, 4.0, 601), np.linspace(-4.0, 4.0, 401))
+    scale, log_posterior = np.exp(log_sigma), -(np.maximum(shape / 0.6, 0.0) ** 2) / 2.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for j in filled:
+            log_posterior += counts[j] * np.log(gpd.sf(j, shape, scale) - gpd.sf(j + 1.0, shape, scale))
+    weight = np.exp(np.where(np.isnan(log_posterior), -np.inf, log_posterior) - np.nanmax(log_posterior))
+    nodes = np.empty((4, kernels.COLUMNS))
+    many.cell_posterior(filled + 1.0, np.array(counts, dtype=float)[filled], filled.size, nodes)
+    for level in (1.0, len(counts) - 1.0, len(counts), 3.0 * len(counts)):
+        expected = np.sum(weight * gpd.sf(level, shape, scale)) / weight.sum()
+        assert np.exp(kernels.log_survival(level, nodes)[0]) == pytest.approx(expected, rel=0.1, abs=0.0025)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([-0.5, 0.0, 0.5]))
+def test_narrow_cells_say_what_exact_values_say(seed, xi):
+    y = np.sort(gpd.rvs(xi, 1.0, size=20, rng=seed))
+    cells, counts = np.unique(np.floor(y / 1e-5) + 1.0, return_counts=True)
+    nodes = np.empty((4, kernels.COLUMNS))
+    many.cell_posterior(cells, counts.astype(float), len(counts), nodes)
+    exact = posterior_of(y)
+    for level in (0.5, 3.0, 20.0):
+        found, expected = kernels.log_survival(level / 1e-5, nodes)[0], kernels.log_survival(level, exact)[0]
+        assert found == pytest.approx(expected, rel=0.03, abs=0.1)
+
+
+@pytest.mark.parametrize("counts", [(613, 301, 77, 9), (300, 60, 4), (900, 80, 15, 5), (150, 38, 9, 2, 1)])
+def test_the_count_after_the_largest_is_not_impossible(counts):
+    """What is one step beyond the largest of n counts happens once in some n, whatever the law."""
+    x = np.repeat(np.arange(len(counts), dtype=float), counts)
+    assert 0.1 < len(x) * fit_tail(x).sf(float(len(counts))) < 3.0
 
 
 def posterior_of(y):

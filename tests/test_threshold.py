@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evtkit import fit_gpd, gpd
+from evtkit import fit_gpd, fit_tail, gpd
 from evtkit.threshold import mean_residual_life, parameter_stability, suggest_threshold
 
 
@@ -151,3 +151,12 @@ def test_bad_levels_raise():
         mean_residual_life([1.0, 2.0], level=1.0)
     with pytest.raises(ValueError, match=r"got 0\.0"):
         suggest_threshold([1.0, 2.0], fdr=0.0)
+
+
+def test_a_tail_has_two_different_excesses_where_it_can():
+    """Of 200 counts the largest twenty would be thirteen twos: the ones belong to the tail."""
+    tail = fit_tail(np.repeat([0.0, 1.0, 2.0], [138, 49, 13]))
+    assert int(tail.n_excess) == 62
+    assert 1e-3 < tail.sf(3.0) < 1e-2
+    most = fit_tail(np.repeat([0.0, 1.0, 2.0], [40, 147, 13]))  # the ones are the body
+    assert int(most.n_excess) == 13

@@ -227,7 +227,9 @@ def spread(y, n, step, xi, sigma):
         while stop < n and max(1.0, np.floor(y[stop] / step + 1.0)) == cell:
             stop += 1
         edge = (cell - 1.0) * step
-        scale = max(sigma + xi * edge, 0.25 * step)  # of what lies beyond the cell's lower edge
+        scale = sigma + xi * edge  # of what lies beyond the cell's lower edge
+        if not scale > 0.0:  # which another fit's end does not reach
+            scale = 0.25 * step
         share = -math.expm1(_log_survival(step, xi, scale)[0])
         for i in range(start, stop):
             log_s = math.log1p(-share * (i - start + 0.5) / (stop - start))

@@ -27,9 +27,8 @@ import numpy as np
 from numba import types
 
 from evtkit._kernels.bits import flat
-from evtkit._kernels.grouped import spread
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.sums import CHUNK, LANES, ROWS, sums
+from evtkit._kernels.sums import CHUNK, sums
 
 T, REACH, POWER, WEIGHT = 0, 1, 2, 3
 NODES = 64
@@ -42,7 +41,7 @@ _DEPTH = 25.0  # nodes reach to where the weight has fallen to e^−25 of its la
 _SHALLOW = 21.0  # the same, where they need not be looked for anew
 _LAST_RESORT = -745.0  # log weight, the logarithm of the least positive number
 _NEAR = 1e-12  # t is kept this far from 0, relative to 1/max y
-_STEEP = 8.0  # largest ξ looked at, in units of SPREAD
+STEEP = 8.0  # largest ξ looked at, in units of SPREAD
 
 _COLUMN = types.Array(types.float64, 1, "C", readonly=True)
 _TABLE = types.Array(types.float64, 2, "C", readonly=True)
@@ -92,7 +91,7 @@ def _window(z, k, nodes):
     for i in range(k):
         logs += math.log(y[i])
     # In u the weight is smooth. Towards the end of the support it falls off like e^u, and log t ≤ m − mean log z.
-    low, high = max(-math.log(k) - 1.2 * _DEPTH, -36.0), _STEEP * SPREAD - logs / k + 1.0
+    low, high = max(-math.log(k) - 1.2 * _DEPTH, -36.0), STEEP * SPREAD - logs / k + 1.0
     for _ in range(12):
         step, best = (high - low) / (_COARSE - 1), -np.inf
         for j in range(_COARSE):
@@ -253,46 +252,6 @@ def spread_ties(y, k, step):
         for i in range(start, stop):
             y[i] = base + step * (i - start + 0.5) / (stop - start)
         start = stop
-
-
-@kernel(
-    "void(float32[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
-    "float64[:, :, ::1])",
-    "void(float64[:, ::1], int64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], "
-    "float64[:, :, ::1])",
-)
-def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
-    """The posterior of every row of ascending values whose last `counts` lie above its threshold; none for 0 of them.
-
-    Excesses on a lattice are spread over their cells, and gaps are half a step of it: how far below a value what it
-    stands for begins. Without a lattice gaps are the least steps between different values from the threshold up, and
-    equal values are spread over the step below them. Taken as they are they would pass for a tail that ends.
-    """
-    width = largest.shape[1]
-    chunks = np.empty((max(1, (width + CHUNK - 1) // CHUNK), ROWS, LANES))
-    y = np.empty(width + 1)
-    for c in range(largest.shape[0]):
-        k = counts[c]
-        gaps[c] = 0.0
-        if k < 1:
-            continue
-        gap, before, total = np.inf, 0.0, 0.0
-        for i in range(k):
-            y[i] = np.float64(largest[c, width - k + i]) - thresholds[c]
-            if y[i] > before:
-                gap = min(gap, y[i] - before)
-            before = y[i]
-            total += y[i]
-        if steps[c] > 0.0:
-            gaps[c] = 0.5 * steps[c]
-            if sigma[c] > 0.0 and xi[c] > -1.0:
-                spread(y, k, steps[c], xi[c], sigma[c])
-            else:  # as evenly as an exponential
-                spread(y, k, steps[c], 0.0, total / k)
-        else:
-            gaps[c] = gap
-            spread_ties(y, k, gap)
-        posterior(y, k, chunks, nodes[c])
 
 
 @kernel(types.void(types.float64[:, :], _COLUMN, _COLUMN, _COLUMN, _TABLES, types.float64[:, :]))

@@ -8,10 +8,12 @@ as far as the other excesses allow it. They are taken as truncated at y\ :sub:`c
 or as censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
 (m + 1)² (j + 1)².
 
-A product below e⁻¹² is not enough. A mixture, a hundredth of it much wider than the rest, leaves such holes too, and is
-a law like another. So the hole must also be wider than a tail's (y\ :sub:`g` ≥ 5 y\ :sub:`c`), or be one that a falling
-density does not have: of all in (y\ :sub:`c`, e], at least as large a share would lie in the hole as the hole takes of
-the way to e. And only what is rare is left out, at most a fiftieth: more than that is a law of its own.
+A product below e⁻¹¹ is not enough. A mixture, a hundredth of it ten times as wide as the rest, leaves such holes too,
+and is a law like another. So the group must also lie farther out than such a part would (y\ :sub:`g` ≥ 5 y\ :sub:`c`,
+and half of the group ≥ 10 y\ :sub:`c`; less of rarer ones, to 5 of one in 10,000), or its hole be one that a falling
+density does not have: of all in (y\ :sub:`c`, e), where e is an excess of the group, at least as large a share would
+lie in the hole as the hole takes of the way to e. And only what is rare is left out, at most a fiftieth: more than that
+is a law of its own.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["count_gross", "gross_outliers", "if_falling", "looked_at"]
 
-_LOG_P = -12.0  # what a hole's product must lie below
+_LOG_P = -11.0  # what a hole's product must lie below
 _RARE = 0.02  # share of the observations that is left out at most
 _WIDER = 1.5  # how much farther out than the ordinary what stands apart begins
-_FAR = 5.0  # the same, where nothing else is asked
+_FAR = 5.0, 10.0  # the same, where nothing else is asked; half of a thousandth or more: a part may be as much wider
 _FALLING = 0.003  # how improbable a hole must be where the density falls, else
+_MANY = 10  # in a group; of more, so many times as improbable, for there are as many more holes to choose from
 _AS_CLEAR = 0.5  # a larger group is preferred whose log probability is at least this share of the best
 _INSIDE = 0.1  # of those beyond the ordinary, the share that may lie in the hole
 _FEWEST = 10  # ordinary excesses
@@ -53,8 +56,9 @@ _HUGE = 1e290
 def gross_outliers(x: ArrayLike) -> NDArray[np.bool_]:
     """The largest observations that stand so far apart from the others that no tail explains them.
 
-    Of clean samples of distributions with a tail index, the heaviest among them, fewer than one in a thousand lose an
-    observation (:doc:`/calibration` has figures); `isolated` finds more.
+    Of clean samples of distributions with a tail index one in a thousand loses an observation at most, of rounded ones
+    without a mean, and of mixtures of which a hundredth is ten times as wide as the rest, one in 200
+    (:doc:`/calibration` has figures); `isolated` finds more.
 
     Parameters
     ----------
@@ -123,7 +127,7 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
                 y = row[1:] - row[0]
             y = np.minimum(y[y > 0.0], np.finfo(np.float64).max)
             for _ in range(_PASSES):
-                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]))):
+                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]), int(n[c]))):
                     break
                 found[c] += more
                 y = y[: y.size - more]
@@ -161,18 +165,25 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
     return np.asarray(worth & far)
 
 
-def _group(y: Float, most: int) -> int:
-    """How many of ascending, positive excesses stand apart, at most so many; 0 if none does."""
+def _lie_far_out(y: Float, first: int, inside: int, n: int) -> bool:
+    """Whether those beyond a hole lie, and half of them much, farther out than a wider part of the same law would."""
+    near, far, middle = y[first - 1], y[first + inside], y[(first + inside + y.size - 1) // 2]
+    least, most = _FAR
+    much = np.clip(least * (1e4 * (y.size - first) / n) ** np.log10(most / least), least, most)
+    return bool(far >= least * near and middle >= much * near)
+
+
+def _group(y: Float, most: int, n: int) -> int:
+    """How many of ascending, positive excesses of n observations stand apart, at most so many; 0 if none does."""
     k = y.size
     holes = _holes(y, most)
     if not holes:
         return 0
-    log_p = _log_p(y, holes)
-    stand_out = [
-        (value, k - first - inside)
-        for value, (first, inside) in zip(log_p.tolist(), holes, strict=True)
-        if value < _LOG_P and (y[first + inside] >= _FAR * y[first - 1] or if_falling(y, first, inside) < _FALLING)
-    ]
+    stand_out = []
+    for value, (first, inside) in zip(_log_p(y, holes).tolist(), holes, strict=True):
+        chances = max(1.0, (k - first) / _MANY)
+        if value < _LOG_P and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * chances < _FALLING):
+            stand_out.append((value, k - first - inside))
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)
 
@@ -234,6 +245,6 @@ def if_falling(y: Float, first: int, inside: int) -> float:
     near, far = y[first - 1], y[first + inside]
     least = 1.0
     for end in (y[-1], y[(first + inside + y.size) // 2]):
-        among = int(np.count_nonzero(y <= end)) - first
+        among = int(np.count_nonzero(y <= end)) - first - 1  # the one at the end is there by choice
         least = min(least, float(bdtr(inside, among, min((far - near) / (end - near), 1.0 - 1e-9))))
     return least

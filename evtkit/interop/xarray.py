@@ -36,7 +36,7 @@ from evtkit.dated import Dates
 from evtkit.fit import FitStatus
 from evtkit.tail import Tail
 from evtkit.tail.labelled import VARIABLES, dataset
-from evtkit.threshold.rules import MOST, Thresholds, how_many
+from evtkit.threshold.rules import ALIKE, Thresholds, how_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -542,7 +542,7 @@ def _width(
         found = how_many(np.array([n]), 1, rule[0], None, rule[1], 2)
         assert not isinstance(found, Thresholds)
         by_default = rule[0] is None and rule[1] is None
-        return min(n, MOST * (int(found[0]) - 1) + 1) if by_default else int(found[0])
+        return min(n, ALIKE * (int(found[0]) - 1) + 1) if by_default else int(found[0])
     if data.chunks:
         raise ValueError(
             "keep must be a number, how many excesses a cell may have, or False, for a threshold and chunks"

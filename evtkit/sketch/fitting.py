@@ -9,7 +9,7 @@ import numpy as np
 from evtkit._moments import mean_and_variance, take_away
 from evtkit.cleaning.gross import count_gross, looked_at
 from evtkit.peaks import tail_from_largest
-from evtkit.threshold.rules import MOST, Thresholds, how_many, ties_together
+from evtkit.threshold.rules import ALIKE, Thresholds, how_many, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,8 +26,8 @@ def capacity_for(count: Int, quantile: float | None = None, n_excess: int | None
     """How many of the largest of so many observations to keep for a fit: of the channel that needs most."""
     found = how_many(count, len(count), quantile, None, n_excess, 2)
     assert not isinstance(found, Thresholds)
-    if quantile is None and n_excess is None:  # ties may double it, and what stands apart does so from more than that
-        found = np.maximum(MOST * found, np.minimum(looked_at(count) + 1, _LOOKED_AT))
+    if quantile is None and n_excess is None:  # ties need more, and what stands apart does so from more than that
+        found = np.maximum(ALIKE * found, np.minimum(looked_at(count) + 1, _LOOKED_AT))
     return max(2, int(found.max()))
 
 

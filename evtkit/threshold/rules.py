@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["MOST", "Thresholds", "default_excesses", "how_many", "only_largest", "ties_together"]
+__all__ = ["ALIKE", "Thresholds", "default_excesses", "how_many", "only_largest", "ties_together"]
 
-MOST = 2
-"""Times as many excesses as are asked for by default, at most, where values equal the threshold."""
+ALIKE = 5
+"""Times as many excesses as are asked for by default, at most, where the values beyond the threshold are all equal."""
+
+_MOST = 2  # the same, where they are not
 
 
 def default_excesses(n: int) -> int:
@@ -73,9 +75,9 @@ def how_many(
 def ties_together(largest: NDArray[Any], kept: Int) -> Int:
     """How many to keep where values equal the threshold: all of those are excesses, or none.
 
-    Whichever gives a number that is nearer, as a ratio, to the one asked for, and at most `MOST` times that. Of counts
-    and rounded data the largest hundred may be four values; without those that equal the threshold, a handful of
-    excesses could be left.
+    Whichever gives a number that is nearer, as a ratio, to the one asked for, and at most twice that (`ALIKE` times,
+    where those above are all equal). Of counts and rounded data the largest hundred may be four values; without
+    those that equal the threshold, a handful of excesses could be left.
 
     Parameters
     ----------
@@ -94,7 +96,10 @@ def ties_together(largest: NDArray[Any], kept: Int) -> Int:
         value = row[width - int(kept[channel])]
         above, at_least = int(np.count_nonzero(row > value)), int(np.count_nonzero(row >= value))
         below = width - at_least - 1
-        if below >= 0 and not np.isnan(row[below]) and at_least <= min(MOST * asked, asked * asked / (above or 1)):
+        most = min(_MOST * asked, asked * asked / (above or 1))
+        if above and row[width - above] == row[-1]:  # of equal excesses there is no tail
+            most = ALIKE * asked
+        if below >= 0 and not np.isnan(row[below]) and at_least <= most:
             out[channel] = at_least + 1
     return out
 

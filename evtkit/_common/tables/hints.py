@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["hint"]
 
 _LINES = 100  # are looked at
-_COMMENTS = ("#", "%", "//", ";", "!")
+_COMMENTS = ("#", "%", "//", ";", "!", "sep=")  # the last is a spreadsheet's word for its separator
 _SHOWN = {"\t": r"'\t'", " ": "space"}
 
 

@@ -24,6 +24,7 @@ _GROUPED = r"[0-9]{1,3}([,.'’\s_][0-9]{3})+([.,][0-9]+)?"
 _NEARLY = re.compile(
     rf"[+\-−–]?\s*[$€£¥]?\s*[+\-−–]?\s*({_GROUPED}|[0-9]+[.,]?[0-9]*|[.,][0-9]+)([eEdDqQ][+-]?[0-9]+)?\s*[%‰$€£¥]?"
 )
+_UNIT = re.compile(r"[+\-]?[0-9]+([.,][0-9]+)?\s+([A-Za-zµ°Ω/%²³]{1,6})|[+\-]?[0-9]+[.,][0-9]+([A-Za-zµ°Ω/%²³]{1,6})")
 
 
 class Numbers(NamedTuple):
@@ -62,6 +63,9 @@ def is_number(cell: str, decimal: str) -> bool:
 
 def oddity(cells: Sequence[str], decimal: str) -> str:
     """What to do about cells that look like numbers, each of them, and are none; empty if they do not."""
+    units = {(found[2] or found[3]) if (found := _UNIT.fullmatch(cell)) else "" for cell in cells}
+    if len(units) == 1 and (unit := units.pop()):
+        return f"write it without the unit {unit!r}"
     if not all(map(_NEARLY.fullmatch, cells)):
         return ""
     mark = "," if decimal == "." else "."
