@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from evtkit.saliency.adapting import BASE, HALF_BASE, Batch, Due, Profiler, finish, loss_weights, unit_totals
 from evtkit.saliency.batches import size_of
+from evtkit_keras.activations import unit_activations
 from evtkit_keras.capture import Call, Capture, HiddenError
 from evtkit_keras.input_saliency import input_slope
 from evtkit_keras.inputs import class_labels, placed
@@ -56,6 +57,8 @@ class KerasProfiler(Profiler):
     run_eagerly : bool
         Run without a graph.
     """
+
+    has_activations = True
 
     network: KerasNetwork
     loss: Loss | None
@@ -118,6 +121,15 @@ class KerasProfiler(Profiler):
         whole = self._filled(batch, None, "probabilities")[0]
         shares: NDArray[np.floating[Any]] = self._run_probabilities(whole.inputs).numpy()
         return shares[: batch.size]
+
+    def activations(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out, before its layer's activation."""
+        tracked = {name: self.network.variables[name] for name in self.plan.parameters}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            capture = Capture(self.network, tracked, tape)
+            with capture.following():
+                self.forward(batch.inputs)
+        return unit_activations(capture.calls, self.plan, batch.size).astype(self.dtype)
 
     def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
         """Take another loss, ``loss(y_true, y_pred) -> (batch,)``."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from evtkit.saliency.adapting import NOISE, SAMPLES, Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit_torch.activations import unit_activations
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
@@ -25,9 +26,11 @@ from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
 from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -73,6 +76,7 @@ class TorchProfiler(Profiler):
     """
 
     channel_axis = 1
+    has_activations = True
 
     loss: Loss | None
     output: str | int | None = None
@@ -152,6 +156,18 @@ class TorchProfiler(Profiler):
         if self.task == "values":
             return scores.numpy()
         return (scores.softmax(self._axis) if self.task == "classes" else scores.sigmoid()).numpy()
+
+    def activations(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out, without a gradient."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
+        return found.astype(self.dtype)
+
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample sees another unit changed."""
+        if not can_vary(self.model, self.plan.units, chosen):
+            return None
+        return varied(self.model, self.plan.units, chosen, factor)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""

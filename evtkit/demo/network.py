@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from evtkit.saliency.finding import Suspects
+    from evtkit.saliency.accused import Suspects
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
     from evtkit.saliency.repairs import Repair

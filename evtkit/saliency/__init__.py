@@ -16,11 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evtkit.saliency.accused import Suspects as Suspects
     from evtkit.saliency.batches import Batches as Batches
     from evtkit.saliency.batches import held_out_split as held_out_split
     from evtkit.saliency.calibration import calibrate as calibrate
     from evtkit.saliency.evaluation import evaluate as evaluate
-    from evtkit.saliency.finding import Suspects as Suspects
     from evtkit.saliency.finding import suspects as suspects
     from evtkit.saliency.protocol import SaliencyModel as SaliencyModel
     from evtkit.saliency.protocol import UnitGradient as UnitGradient
@@ -49,7 +49,7 @@ _DEFINED_IN = {
     "RepairCurves": "results",
     "RepairResults": "results",
     "SaliencyModel": "protocol",
-    "Suspects": "finding",
+    "Suspects": "accused",
     "UnitGradient": "protocol",
     "UnitRanking": "rankings",
     "UnitWatch": "watching",

@@ -22,6 +22,7 @@ from evtkit.saliency.mistakes import UsualMistakes, mixed
 from evtkit.saliency.ranks import agree, check_shares, path_of_rank, paths_of_others, ranks_of, share_of
 from evtkit.saliency.reference import NORMALIZE, Reference, normalized
 from evtkit.saliency.tasks import mistaken
+from evtkit.saliency.trials import rows_of
 from evtkit.sketch import TailSketch
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def calibrate(
         reference = Reference(
             whole.sketch.fit(quantile=quantile, method=method), model.units, quantile, which, normalize,
             model.reduction, n_seen=whole.taken, coverage=str(model.coverage),
-            mistakes=None if whole.mistakes is None else whole.mistakes.profiles,
+            **_usual(whole.mistakes, len(model.units)),
         )  # fmt: skip
     return cast("Reference", ranks.broadcast(reference, 0))
 
@@ -239,9 +240,12 @@ def _learn(
                     missed = _missed(model, x, y, size, wrong, needed=which == "correct")[:own][new]
                 state.whole = False
                 if state.mistakes is None:
-                    state.mistakes = UsualMistakes.none(len(model.units), profiles.dtype)
+                    width = len(model.units) * (3 if getattr(model, "has_activations", False) else 1)
+                    state.mistakes = UsualMistakes.none(width, profiles.dtype)
                 if missed is not None:
-                    state.mistakes.update(profiles, scaled, missed, numbers[new])
+                    more = partial(_activations, model, x, np.flatnonzero(new))
+                    told = state.mistakes.profiles.shape[1] > len(model.units)
+                    state.mistakes.update(profiles, scaled, missed, numbers[new], more if told else None)
                     scaled = scaled[~missed] if which == "correct" else scaled
                 if len(scaled):
                     if state.sketch is None:
@@ -383,6 +387,21 @@ def _profiles(model: SaliencyModel, x: Any, y: Any, size: int) -> NDArray[np.flo
     if profiles.shape != (size, len(model.units)):
         raise ValueError(f"profiles must have shape ({size}, {len(model.units)}), got {profiles.shape}")
     return profiles
+
+
+def _activations(model: Any, x: Any, places: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """Activations of some rows of a batch."""
+    return np.asarray(model.activations(rows_of(x, places[rows])))
+
+
+def _usual(kept: UsualMistakes | None, n_units: int) -> dict[str, NDArray[Any]]:
+    """Profiles and activations of the mistakes that were kept."""
+    if kept is None:
+        return {}
+    found = {"mistakes": kept.profiles[:, :n_units]}
+    if kept.profiles.shape[1] > n_units:
+        found["activations"] = kept.profiles[:, n_units:].reshape(-1, n_units, 2)
+    return found
 
 
 def _missed(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
-from html import escape
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.results import Result
-from evtkit._common.text import aligned
+from evtkit.saliency.accused import Suspects
 from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.reference import normalized
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.tasks import as_targets, mistaken_among
+from evtkit.saliency.tracing import astray
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
@@ -24,149 +25,15 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
-    from evtkit.saliency.units import Units
+    from evtkit.saliency.screening import Screen
 
-__all__ = ["Suspects", "suspects"]
+__all__ = ["suspects"]
 
 _MOST = 32  # mistakes on which units are tried
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
+_NEARLY_ALL = 0.7  # a share that puts a unit before those whose values go astray
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Suspects(Result):
-    """The units that may be behind some mistakes, most suspect first; made by `suspects`.
-
-    Arrays of shape (suspects,) are in the order of `order`.
-
-    Attributes
-    ----------
-    units : Units
-        All units of the network.
-    order : ndarray of int, shape (suspects,)
-        Positions in `units` of those that were looked at.
-    ranked : ndarray of int, shape (units,)
-        All units: these first, then the rest by mean impact.
-    named : ndarray of bool, shape (suspects,)
-        Where a unit stands out at the stated level, no unit before it explains that, and it takes away 60 % of the loss
-        or lacks.
-    lacks : ndarray of bool, shape (suspects,)
-        Where a unit is suspect for what it no longer does (it is silent), rather than for what it adds to the loss.
-    effect : ndarray of float64, shape (suspects,)
-        Share of the mistakes' loss that goes when the unit is removed or its sign is turned, whichever takes more.
-        Negative if either adds to it, NaN if the unit was not tried.
-    effect_low, effect_high : ndarray of float64, shape (suspects,)
-        95 % bootstrap band of the effect, over the mistakes that it was tried on.
-    factor : ndarray of float64, shape (suspects,)
-        What the effect is that of: 0 if the unit was removed, −1 if its sign was turned.
-    tried : ndarray of int, shape (suspects,)
-        On how many mistakes a unit was tried.
-    silence : ndarray of float64, shape (suspects,)
-        Geometric mean, over the mistakes, of the share of the usual mistakes for which the unit's saliency is smaller
-        in size: about 0.4 usually, near 0 for a unit that does nothing any more.
-    p_value : ndarray of float64, shape (suspects,)
-        Probability that any unit at all would stand out so far, either way, on as many usual mistakes of the network
-        that was calibrated. 0 for a unit all of whose weights are zero now, and were not then.
-    because : ndarray of int, shape (suspects,)
-        Position of the unit that explains this one, −1 if none does: it stands out far less once that one is changed.
-    p_none : float
-        Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
-        fault".
-    n_mistakes : int
-        How many mistakes there were.
-    level : float
-        Of `named`.
-
-    Examples
-    --------
-    See `suspects`.
-    """
-
-    units: Units
-    order: NDArray[np.intp]
-    ranked: NDArray[np.intp]
-    named: NDArray[np.bool_]
-    lacks: NDArray[np.bool_]
-    effect: Float
-    effect_low: Float
-    effect_high: Float
-    factor: Float
-    tried: NDArray[np.int64]
-    silence: Float
-    p_value: Float
-    because: NDArray[np.intp]
-    p_none: float
-    n_mistakes: int
-    level: float
-
-    @property
-    def found(self) -> NDArray[np.intp]:
-        """Positions of the units that are named, most suspect first; empty if there are none."""
-        return self.order[self.named]
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def top(self, k: int) -> NDArray[np.intp]:
-        """Positions of the first k units, of all."""
-        if not 1 <= k <= len(self.ranked):
-            raise ValueError(f"k must lie in [1, {len(self.ranked)}], got {k}")
-        return self.ranked[:k]
-
-    def __repr__(self) -> str:
-        head = f"Suspects of {len(self.units):,} units for {self.n_mistakes:,} mistakes"
-        return f"{head}: {self._verdict()}\n{self.table(5)}"
-
-    def _verdict(self) -> str:
-        names = ", ".join(map(str, self.units.names[self.found[:3]]))
-        more = f" and {len(self.found) - 3} more" if len(self.found) > 3 else ""
-        if names:
-            return f"{names}{more} (p = {self.p_none:.3g})"
-        return f"none at the {100 * self.level:g} % level (p = {self.p_none:.2g})"
-
-    def rows(self, k: int = 10) -> list[tuple[str, ...]]:
-        """The first k suspects as text, under their headings."""
-        out: list[tuple[str, ...]] = [("", "unit", "suspect for", "effect", "95 % band", "tried", "silence", "p")]
-        for i in range(min(k, len(self))):
-            name = str(self.units.names[self.order[i]])
-            why = "lacking" if self.lacks[i] else "sign" if self.factor[i] else "adding"
-            if self.because[i] >= 0:
-                why = f"follows {self.units.names[self.because[i]]}"
-            elif not self.named[i]:
-                why = "–"
-            known = not np.isnan(self.effect[i])
-            band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
-            effect = f"{100 * self.effect[i]:.0f} %" if known else ""
-            out.append((f"{i + 1}", name, why, effect, band, f"{self.tried[i]}", f"{self.silence[i]:.2g}",
-                        f"{self.p_value[i]:.3g}"))  # fmt: skip
-        return out
-
-    def table(self, k: int = 10) -> str:
-        """The first k suspects as text; the effect is the share of the loss that goes without the unit."""
-        return aligned(self.rows(k), "><<>>>>>")
-
-    def _table(self) -> dict[str, Any]:
-        """All suspects, one row each."""
-        return {
-            "unit": self.units.names[self.order],
-            "named": self.named,
-            "lacks": self.lacks,
-            "effect": self.effect,
-            "effect_low": self.effect_low,
-            "effect_high": self.effect_high,
-            "factor": self.factor,
-            "tried": self.tried,
-            "silence": self.silence,
-            "p_value": self.p_value,
-            "because": np.array([str(self.units.names[u]) if u >= 0 else "" for u in self.because], dtype=np.str_),
-        }
-
-    def _repr_html_(self) -> str:
-        head, *body = self.rows()
-        lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-        lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-        title = f"Suspects for {self.n_mistakes:,} mistakes: {self._verdict()}"
-        return f"<p>{escape(title)}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
+_AT_ONCE = 3  # units changed together, at the most
 
 
 def suspects(
@@ -189,6 +56,11 @@ def suspects(
       it shows nothing. Only Taylor saliency (the default of the adapters) tells that.
     - *Explaining*: a damaged unit makes others behind it loud, or silences them. What stands out no more once the first
       unit is changed follows from it, and comes after it.
+    - *Tracing*: values go astray at a damaged unit and behind it, never before it. What every unit puts out is held
+      against what it usually does; the unit farthest out in the first layer where any stands out comes first, unless
+      another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
+      them. Not for models without `activations`.
+    - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
     ----------
@@ -205,7 +77,8 @@ def suspects(
     level : float
         Share of the sets of mistakes of a sound network for which some unit may stand out. It is kept for mistakes like
         those of the calibration samples. Other samples make units stand out that are not at fault; such a unit is named
-        only if it takes away 60 % of the mistakes' loss, or has fallen all but silent.
+        only if it takes away 60 % of the mistakes' loss, has fallen all but silent, or puts out what lies five standard
+        deviations out, twice as far as any other unit of its layer or before.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
     wrong : callable, optional
@@ -224,10 +97,10 @@ def suspects(
     Notes
     -----
     p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
-    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units, and by two for
-    both tails, and so hold whatever depends on what. A unit follows from the first if −log p of it at least halves once
-    that one is changed. Trials cost about five predictions of each mistake, fewer where a unit
-    is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
+    others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of
+    tails (two of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the
+    first if −log p of it at least halves once that one is changed. Trials cost about nine predictions of each mistake,
+    fewer where a unit is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
 
     Examples
     --------
@@ -244,54 +117,182 @@ def suspects(
     """
     x, y = mistakes
     own, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size, wrong)
-    screen = screened(reference, profiles)
-    trials = Trials(model, *own, batch_size, _MOST)
-    strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
-    sure = int(np.count_nonzero(screen.p_loud <= level))
-    few = max(1, n_screen // 4)
-    some = np.concatenate([strong[:n_screen], loud[:few], silent[:few]])
-    if sure:  # something is plainly loud: the fault is among the first
-        some = np.concatenate([strong[: min(n_screen, max(few, sure))], loud[: min(n_screen, max(few, sure))]])
-    tried = trials.halved(list(dict.fromkeys(some.tolist())))
-    effects = {unit: (effect, factor) for unit, effect, factor in tried}
-    first, effect, factor = tried[0]
     usual = usual_mistakes(reference)
+    screen = screened(reference, profiles, _activations(model, reference, own[0], batch_size))
+    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     deep = np.log(len(usual) + 1.0)  # about as silent as the most silent usual mistake, in the mean of all
     quiet = (screen.p_silent <= level) & (screen.silent >= deep) & (model.reduction == "taylor")
-    emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     quiet |= emptied  # it has no weights any more, and it had some when the network was calibrated: no chance in that
-    lacking = [u for u in silent.tolist() if quiet[u]]
-    p_silent = np.where(emptied, 0.0, screen.p_silent)
-    p_of, because = np.where(quiet, p_silent, screen.p_loud), np.full(len(quiet), -1)
-    p_none = float(p_of.min())
-    out = p_of <= level
-    if effect >= _ENOUGH and np.any(np.delete(out, first)):
-        with changed(model, first, factor):
-            again = screened(reference, _profiles(model, reference, *own, batch_size))
-        after = np.where(quiet, again.p_silent, again.p_loud)
-        follows = out & ~emptied & (after > np.minimum(level, np.sqrt(p_of)))  # half of its surprise is gone
-        follows[first] = False
-        because[follows] = first
-        p_of[first] = min(p_of[first], p_of[follows].min(initial=1.0))  # what it explains speaks against it
-        lacking = [u for u in lacking if not follows[u]]
-    size = np.abs(usual).mean(axis=0)
-    deepest = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in lacking if u != first}
-    lacking = sorted(deepest, key=deepest.__getitem__)
-    adding = [unit for unit, *_ in tried if unit not in lacking]
-    begun = [first] if effect >= _ENOUGH and p_of[first] <= min([level, *(p_of[u] for u in lacking)]) else []
-    order = np.array([*begun, *lacking, *(u for u in adding if u not in begun)])
-    rest = strong[~np.isin(strong, order)]
-    bands = [trials.band(u, effects[u][1]) if u in effects else (np.nan, np.nan, 0) for u in order.tolist()]
-    low, high, number = (np.array(column) for column in zip(*bands, strict=True))
-    lacks = np.isin(order, lacking)
-    p = p_of[order]
-    effect_of = np.array([effects.get(u, (np.nan, 0.0)) for u in order.tolist()])
-    named = (p <= level) & (lacks | (effect_of[:, 0] >= _MOST_OF_IT)) & (because[order] < 0)
+    p_first = np.minimum(np.where(quiet, screen.p_silent, screen.p_loud), screen.p_odd)
+    p_first[emptied] = 0.0
+    chain = _Chain(model, reference, own, batch_size, level)
+    chain.extend(screen, p_first, quiet, emptied, n_screen)
+    order = np.array(chain.order)
+    strong = np.argsort(-screen.impact, kind="stable")
+    of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
+    takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
+    lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
+    sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
+    named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
     return Suspects(
-        model.units, order, np.concatenate([order, rest]), named, lacks,
-        effect_of[:, 0], low, high, effect_of[:, 1], number.astype(np.int64),
-        np.exp(-screen.silent[order]), p, because[order], p_none, len(profiles), level,
+        units=model.units, order=order, ranked=np.concatenate([order, strong[~np.isin(strong, order)]]), named=named,
+        lacks=lacks, effect=np.array([one.effect for one in of]), effect_low=np.array([one.band[0] for one in of]),
+        effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
+        given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
+        silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
+        p_none=float(p_first.min()), n_mistakes=len(profiles), level=level,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What came of the best change of a unit, its band and the unit that was changed already."""
+
+    effect: float
+    factor: float
+    band: tuple[float, float, int]
+    given: int = -1
+
+
+_UNTRIED = _Trial(np.nan, 0.0, (np.nan, np.nan, 0))
+
+
+class _Chain:
+    """Units changed one on top of the other, each because it leads what is left, and what they explain.
+
+    Attributes
+    ----------
+    units : list of int
+        Those changed; the first is the one that leads, whatever it takes away.
+    order : list of int
+        All that were looked at, most suspect first.
+    trials : dict of int to _Trial
+        Of all that were tried, in their order.
+    p_of : ndarray of float64, shape (all units,)
+        Of each unit, or of the most surprising that it explains.
+    because : ndarray of int, shape (all units,)
+        As `Suspects.because`.
+    """
+
+    def __init__(
+        self, model: SaliencyModel, reference: Reference, own: tuple[Any, Any], batch_size: int, level: float
+    ) -> None:  # fmt: skip
+        self._model, self._reference, self._own = model, reference, own
+        self._batch, self._level = batch_size, level
+        self._plain: list[int] = []
+        self.units: list[int] = []
+        self.order: list[int] = []
+        self.trials: dict[int, _Trial] = {}
+        self.p_of: Float = np.empty(0)
+        self.because = np.full(len(model.units), -1)
+
+    def extend(
+        self, screen: Screen, p_first: Float, quiet: NDArray[np.bool_], emptied: NDArray[np.bool_], n: int
+    ) -> None:
+        """Try units, change the one that leads, and ask again of what is left, while much is."""
+        self.p_of = p_first.copy()
+        level = self._level
+        out = (p_first <= level) & ~emptied
+        size = np.abs(usual_mistakes(self._reference)).mean(axis=0)
+        depth = {u: (not emptied[u], -round(screen.silent[u], 9), -size[u]) for u in np.flatnonzero(quiet).tolist()}
+        silent = sorted(depth, key=depth.__getitem__)
+        left, now = 1.0, screen
+        rounds: list[tuple[list[int], list[int], bool]] = []
+        with ExitStack() as stack:
+            for turn in range(_AT_ONCE):
+                trace = astray(now, self._model.units, level)
+                odd = [u for u in trace.order if u not in self.units]
+                few = max(1, n // 4)
+                some = list(dict.fromkeys([*odd[:few], *trace.before[:n], *_listed(now, n, level)]))
+                if trace.plain:  # it is clear where values go astray: little is left to try
+                    some = some[: 2 * few]
+                trials = Trials(self._model, *self._own, self._batch, _MOST)
+                tried = trials.halved([u for u in some if u not in self.units])
+                effects = {u: (e, f) for u, e, f in tried}
+                given = self.units[-1] if turn else -1
+                lacking = [u for u in silent if self.because[u] < 0 and u not in self.units]
+                astray_now = [*(u for u in lacking if emptied[u]), *odd, *lacking]
+                best, most = tried[0][0], tried[0][1]
+                p_now = np.minimum(now.p_loud, now.p_odd)
+                if odd:
+                    by_trial = most >= _NEARLY_ALL or (most >= _ENOUGH and trace.several and not trace.plain)
+                else:
+                    bar = min([level, *(self.p_of[u] for u in lacking)])
+                    by_trial = most >= _ENOUGH and (p_now if turn else self.p_of)[best] <= bar
+                by_trial &= not any(emptied[u] for u in astray_now[:1])
+                lead = best if by_trial or not astray_now else astray_now[0]
+                if trace.plain and odd and odd[0] == trace.order[0]:
+                    self._plain.append(odd[0])
+                effect, factor = effects.get(lead, (0.0, 0.0))
+                if turn and (effect < _ENOUGH or p_now[lead] > level):
+                    rounds.append(([], astray_now if trace.plain else [], False))
+                    break
+                kept = tried if not turn else [one for one in tried if one[0] == lead]
+                self.trials |= {u: _Trial(e, f, trials.band(u, f), given) for u, e, f in kept}
+                adding = [u for u, *_ in kept if u not in lacking]
+                rounds.append((adding, astray_now, by_trial))
+                self.units.append(lead)
+                if turn:
+                    self.p_of[lead], self.because[lead] = p_now[lead], -1
+                left *= 1.0 - effect
+                others = out.copy()
+                others[self.units] = False
+                if effect < _ENOUGH or not (others.any() or left >= _ENOUGH):
+                    break
+                stack.enter_context(changed(self._model, lead, factor))
+                now = screened(
+                    self._reference,
+                    _profiles(self._model, self._reference, *self._own, self._batch),
+                    _activations(self._model, self._reference, self._own[0], self._batch),
+                )
+                after = np.minimum(np.where(quiet, now.p_silent, now.p_loud), now.p_odd)
+                follows = others & (self.because < 0) & (after > np.minimum(level, np.sqrt(p_first)))  # half is gone
+                self.because[follows] = lead
+                self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))  # it speaks against the unit
+                if left < _ENOUGH:
+                    break
+        self.order = self._ordered(rounds)
+
+    def _ordered(self, rounds: list[tuple[list[int], list[int], bool]]) -> list[int]:
+        """Those changed, then by turns what trials and what traces put first, the last of these first."""
+        trials, traces = rounds[0][0], [u for _, trace, _ in reversed(rounds) for u in trace]
+        traces = [u for u in traces if self.because[u] < 0] + [u for u in traces if self.because[u] >= 0]
+        one, other = (traces, trials) if rounds[0][2] else (trials, traces)
+        turns = [u for pair in zip_longest(one, other) for u in pair if u is not None]
+        return list(dict.fromkeys([*self.units, *turns]))
+
+    def sure(self, lacking: bool) -> list[int]:
+        """Those that are named: up to the last that takes most of what those before it have left, and plain ones.
+
+        A part is enough for the first beside units that lack something: what those miss, no removal gives back.
+        """
+        last = 0
+        for i, unit in enumerate(self.units, 1):
+            most = _ENOUGH if lacking and i == 1 else _MOST_OF_IT
+            effect = self.trials.get(unit, _UNTRIED).effect
+            if effect >= most and self.p_of[unit] <= self._level:
+                last = i
+        return [*self.units[:last], *self._plain]
+
+
+def _listed(screen: Screen, n: int, level: float) -> list[int]:
+    """Units worth a trial: the strongest, and some of the loudest and of the most silent."""
+    strong, loud, silent = (np.argsort(-of, kind="stable") for of in (screen.impact, screen.loud, screen.silent))
+    few = max(1, n // 4)
+    sure = int(np.count_nonzero(screen.p_loud <= level))
+    if sure:  # something is plainly loud: the fault is among the first
+        some = [strong[: min(n, max(few, sure))], loud[: min(n, max(few, sure))]]
+    else:
+        some = [strong[:n], loud[:few], silent[:few]]
+    return list(dict.fromkeys(np.concatenate(some).tolist()))
+
+
+def _activations(model: SaliencyModel, reference: Reference, x: Any, batch_size: int) -> NDArray[Any] | None:
+    """Activations of some samples, if the reference has those of usual mistakes."""
+    if reference.activations is None or not getattr(model, "has_activations", False):
+        return None
+    tell: Any = getattr(model, "activations")  # noqa: B009 (not in the protocol: a model may do without)
+    return np.concatenate([np.asarray(tell(take(x, rows))) for rows in _parts(size_of(x), batch_size)])
 
 
 def _profiled(

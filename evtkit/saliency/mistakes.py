@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["KEPT", "UsualMistakes", "mixed"]
@@ -25,8 +27,8 @@ class UsualMistakes:
 
     Parameters
     ----------
-    profiles : ndarray, shape (m, units)
-        What is kept so far.
+    profiles : ndarray, shape (m, width)
+        What is kept so far: of each sample its profile and, if the network tells, its activations.
     key : ndarray of float64, shape (m,)
         Ascending: negative, and random, for mistakes; above 0, and the smaller the larger its saliency, for others.
 
@@ -46,16 +48,21 @@ class UsualMistakes:
         self.profiles, self.key = profiles, key
 
     @classmethod
-    def none(cls, n_units: int, dtype: Any = np.float64) -> UsualMistakes:
-        """Nothing kept yet."""
-        return cls(np.empty((0, n_units), dtype=dtype), np.empty(0))
+    def none(cls, width: int, dtype: Any = np.float64) -> UsualMistakes:
+        """Nothing kept yet; of so many values a sample."""
+        return cls(np.empty((0, width), dtype=dtype), np.empty(0))
 
     def wants(self, numbers: NDArray[np.int64]) -> bool:
         """Whether any of the samples of such numbers would be kept if it were a mistake."""
         return len(self.key) < KEPT or bool(np.any(_drawn(numbers) < self.key[-1]))
 
     def update(
-        self, profiles: NDArray[Any], kept_as: NDArray[Any], wrong: NDArray[np.bool_], numbers: NDArray[np.int64]
+        self,
+        profiles: NDArray[Any],
+        kept_as: NDArray[Any],
+        wrong: NDArray[np.bool_],
+        numbers: NDArray[np.int64],
+        more: Callable[[NDArray[np.intp]], NDArray[Any]] | None = None,
     ) -> None:
         """Take in a block.
 
@@ -67,10 +74,18 @@ class UsualMistakes:
             Which of them are mistakes.
         numbers : ndarray of int64, shape (rows,)
             Their numbers in the stream.
+        more : callable, optional
+            What else to keep of some of the rows: asked only for those that are kept.
         """
         with np.errstate(divide="ignore"):
             key = np.where(wrong, _drawn(numbers), 1.0 / np.abs(profiles).mean(axis=1, dtype=np.float64))
-        self._take(kept_as, key)
+        after = self._kept(np.concatenate([self.key, key]))
+        new = after[after >= len(self.key)] - len(self.key)
+        rows = kept_as[new]
+        if more is not None and len(new):
+            rows = np.hstack([rows, more(new).reshape(len(new), -1).astype(rows.dtype)])
+        if len(new):
+            self._take(rows, key[new])
 
     def merge(self, other: UsualMistakes) -> None:
         """Take in what was kept of other samples: the same is kept then as of all in one stream."""
@@ -78,11 +93,16 @@ class UsualMistakes:
 
     def _take(self, profiles: NDArray[Any], key: NDArray[np.float64]) -> None:
         key = np.concatenate([self.key, key])
-        order = np.argsort(key, kind="stable")
-        mistakes = int(np.count_nonzero(key < 0.0))
-        order = order[: min(KEPT, max(mistakes, _FEWEST))]
+        order = self._kept(key)
         self.profiles = np.concatenate([self.profiles, profiles])[order]
         self.key = key[order]
+
+    @staticmethod
+    def _kept(key: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Places of those that are kept, by their keys."""
+        order = np.argsort(key, kind="stable")
+        mistakes = int(np.count_nonzero(key < 0.0))
+        return order[: min(KEPT, max(mistakes, _FEWEST))]
 
 
 def _drawn(numbers: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -36,6 +36,9 @@ class SaliencyModel(Protocol):
     Inputs ``x`` are whatever the framework's model takes (arrays, tensors, tuples or dicts of them) with samples
     along axis 0; labels ``y`` are integers, one a sample, or whatever else the adapter or its loss takes. Everything
     returned is NumPy.
+
+    A model may also have ``has_activations``, true, and ``activations(x)``: the mean and mean size of what each unit
+    puts out over its positions, shape (batch, units, 2), or NaN. `calibrate` and `suspects` do without otherwise.
     """
 
     @property

@@ -65,6 +65,8 @@ class Reference:
     mistakes : ndarray, shape (m, units), or None
         Profiles, normalised likewise, of up to 128 calibration samples that the network gets wrong; where these are
         fewer than 32, the right ones with the largest saliency besides. `suspects` needs it.
+    activations : ndarray, shape (m, units, 2), or None
+        Mean and mean size of what the units put out for the same samples, if the network tells.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class Reference:
     n_seen: int = 0
     coverage: str = ""
     mistakes: NDArray[Any] | None = None
+    activations: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
@@ -97,6 +100,9 @@ class Reference:
             )
         if self.mistakes is not None and self.mistakes.shape[1:] != (len(self.units),):
             raise ValueError(f"mistakes must have shape (m, {len(self.units)}), got {self.mistakes.shape}")
+        shape = None if self.mistakes is None else (*self.mistakes.shape, 2)
+        if self.activations is not None and self.activations.shape != shape:
+            raise ValueError(f"activations must have shape {shape}, as mistakes have, got {self.activations.shape}")
         if self.n_seen < self.n_samples:
             object.__setattr__(self, "n_seen", self.n_samples)
 
@@ -197,9 +203,9 @@ class Reference:
                 arrays[f"tail.{part.name}"] = value
             elif value is not None:
                 words[part.name] = value
-        if self.mistakes is not None:
-            arrays["mistakes"] = self.mistakes
-        apart = ("tail", "units", "mistakes")
+        kept = {"mistakes": self.mistakes, "activations": self.activations}
+        arrays |= {name: array for name, array in kept.items() if array is not None}
+        apart = ("tail", "units", *kept)
         own = {part.name: getattr(self, part.name) for part in fields(self) if part.name not in apart}
         write_arrays(path, "Reference", arrays, own | {"tail": words})
 
@@ -211,8 +217,8 @@ class Reference:
             kind: {name.partition(".")[2]: a for name, a in arrays.items() if name.startswith(kind)}
             for kind in ("tail.", "units.")
         }
-        kept = arrays.get("mistakes")
-        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own, mistakes=kept)
+        own |= {name: arrays.get(name) for name in ("mistakes", "activations")}
+        return cls(Tail(**parts["tail."], **own.pop("tail")), Units(**parts["units."]), **own)
 
     def _profiles(self, profile: ArrayLike, name: str) -> NDArray[Any]:
         values = real_array(profile, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ _GROWTH = 1.5  # of a step's multiple of the gradient, as long as the loss falls
 _WEIGHTS = (1.0, 4.0)  # of the mean loss of the mistakes, and of the rehearsed samples
 _FEW, _ALL = 0.02, 5e-4  # length of the first step, relative to that of the weights that take it
 _BATCH = 64  # samples in one gradient
+_RATE, _ROUNDS = 0.01, 4  # of Adam's steps, relative to the mean size of the weights; so many for one look
+_HALVES = 5
 _HOPELESS = 5.0  # times the budget: a path that costs more is left
 
 
@@ -48,10 +51,12 @@ def repair(
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
     Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
-    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and steps
-    of all units, which is fine-tuning. Each step lowers the loss of the mistakes and of rehearsed samples together. Of
-    all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
-    correct as many; nothing further is tried once all are corrected for half of the budget.
+    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and
+    fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes and of rehearsed
+    samples together. If the end of one costs more than the budget, parts of the way to it are tried by halves: weights
+    between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of all that was
+    tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that correct as
+    many; nothing further is tried once all are corrected for half of the budget.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
     likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
@@ -137,7 +142,7 @@ def repair(
     search = _Search(model, own, kept, budget, batch_size, wrong)
     for name, some, start, first in plan:
         if not search.perfect:
-            search.follow(name, some, start, first, steps)
+            search.follow(name, some, start, first, steps, tuned=name == "all units" and candidates is None)
     return search.best(found)
 
 
@@ -160,8 +165,61 @@ class _Search:
         self.tried: list[Tried] = []
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
 
-    def follow(self, name: str, units: list[int], start: float | None, first: float, steps: int) -> None:
-        """Take steps of some units, from where they are or from their multiple by `start`, and look after each."""
+    def follow(
+        self, name: str, units: list[int], start: float | None, first: float, steps: int, tuned: bool = False
+    ) -> None:
+        """Take steps of some units, from where they are or from their multiple by `start`, and look after each.
+
+        If the end costs more than the budget, parts of the way there are looked at too.
+        """
+        end = self._tune(name, units, steps) if tuned else self._walk(name, units, start, first, steps)
+        if end:
+            self._part_of_the_way(name, units, end)
+
+    def _tune(self, name: str, units: list[int], steps: int) -> dict[str, Any]:
+        """Adam's steps (Kingma & Ba 2015), as in fine-tuning; returns the end if it costs more than the budget."""
+        model = self._model
+        weights = model.unit_norms(units)
+        rate = _RATE * float(np.linalg.norm(weights) / np.sqrt(max(1, model.units.size[units].sum())))
+        mean: dict[str, Any] = {}
+        square: dict[str, Any] = {}
+        lost = 0.0
+        with model.stepping(units) as step:
+            for number in range(1, _ROUNDS * steps + 1):
+                slopes = [model.gradient(*self._batch_of(part, number), units) for part in self._learnt]
+                if not all(hasattr(slope, "parameters") for slope in slopes):
+                    return {}
+                ways = {}
+                for key in slopes[0].parameters:  # type: ignore[attr-defined]
+                    g = sum(w * s.parameters[key] for w, s in zip(_WEIGHTS, slopes, strict=True))  # type: ignore[attr-defined]
+                    mean[key] = 0.9 * mean[key] + 0.1 * g if key in mean else 0.1 * g
+                    square[key] = 0.99 * square[key] + 0.01 * g * g if key in square else 0.01 * g * g
+                    ways[key] = (mean[key] / (1 - 0.9**number)) / ((square[key] / (1 - 0.99**number)) ** 0.5 + 1e-12)
+                step(replace(slopes[0], parameters=ways), rate)  # type: ignore[type-var]
+                if number % _ROUNDS == 0:
+                    lost = self._look(name, units, number)
+                    if self.perfect or (lost > _HOPELESS * self._budget and number > _ROUNDS * steps // 2):
+                        break
+            return model.export(self._outer) if lost > self._budget else {}
+
+    def _part_of_the_way(self, name: str, units: list[int], end: dict[str, Any]) -> None:
+        """Look at weights between those that the network has and those at the end (Wortsman et al. 2022), by halves."""
+        low, high = 0.0, 1.0
+        for number in range(1, _HALVES + 1):
+            part = 0.5 * (low + high)
+            delta = dict(end)
+            for key in [key for key in end if key.endswith(".after")]:
+                before = end[f"{key[:-6]}.before"]
+                delta[key] = before + part * (end[key] - before)
+            self._model.apply(delta)
+            try:
+                lost = self._look(f"{name}, part of the way", units, number, delta)
+            finally:
+                self._model.apply(delta, revert=True)
+            low, high = (part, high) if lost <= self._budget else (low, part)
+
+    def _walk(self, name: str, units: list[int], start: float | None, first: float, steps: int) -> dict[str, Any]:
+        """Steps along the gradient, longer and longer; returns the end if it costs more than the budget."""
         model = self._model
         with ExitStack() as stack:
             size = float(np.linalg.norm(model.unit_norms(units)))
@@ -170,15 +228,15 @@ class _Search:
                 stack.enter_context(model.scaled(units, start) if start else model.pruned(units))
                 self._look(name, units, 0)
                 if self.perfect:
-                    return
+                    return {}
             step = stack.enter_context(model.stepping(units))
-            multiple, loss = 0.0, self._loss()
+            multiple, loss, lost = 0.0, self._loss(), 0.0
             for number in range(1, steps + 1):
                 slopes = [model.gradient(*self._batch_of(part, number), units) for part in self._learnt]
                 lengths = [w * float(np.linalg.norm(g.norms)) for w, g in zip(_WEIGHTS, slopes, strict=True)]
                 longest = float(np.linalg.norm(lengths))
                 if not longest > 0.0:
-                    return
+                    break
                 multiple = multiple * _GROWTH if multiple else first * size / longest
                 for weight, slope in zip(_WEIGHTS, slopes, strict=True):
                     step(slope, weight * multiple)
@@ -191,7 +249,8 @@ class _Search:
                 loss = now
                 lost = self._look(name, units, number)
                 if self.perfect or (lost > _HOPELESS * self._budget and number > steps // 2):
-                    return
+                    break
+            return model.export(self._outer) if lost > self._budget and not self.perfect else {}
 
     @property
     def perfect(self) -> bool:
@@ -214,11 +273,11 @@ class _Search:
         corrected, lost = Share.of(right["own"]), Share.of(~right["kept"])
         return Repair(self._model.units, delta, tuple(self.tried), chosen, corrected, lost, self._budget, found)
 
-    def _look(self, name: str, units: list[int], number: int) -> float:
+    def _look(self, name: str, units: list[int], number: int, delta: dict[str, Any] | None = None) -> float:
         """Record the change in force; returns what it costs."""
         learnt, chosen = (float(self._right(self._own[part]).mean()) for part in ("learn", "choose"))
         lost = float(1.0 - self._right(self._kept["choose"]).mean())
-        delta = self._model.export(self._outer)
+        delta = self._model.export(self._outer) if delta is None else delta
         names = [key for key in delta if key.endswith(".after")]
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
         norm = float(np.sqrt(sum(float(np.square(gap).sum()) for gap in gaps)))

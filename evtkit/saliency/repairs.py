@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from evtkit.saliency.finding import Suspects
+    from evtkit.saliency.accused import Suspects
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.units import Units
 

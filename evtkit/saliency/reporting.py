@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evtkit.families import FamilyComparison
-    from evtkit.saliency.finding import Suspects
+    from evtkit.saliency.accused import Suspects
     from evtkit.saliency.rankings import UnitRanking
     from evtkit.saliency.reference import Reference
     from evtkit.saliency.repairs import Repair

@@ -22,11 +22,14 @@ __all__ = ["Screen", "screened", "surprises", "usual_mistakes"]
 _DRAWS = 20_000  # sets simulated for the null
 _FEW = 20  # with fewer of them beyond a value, the tail fitted to them says more
 _CHUNK = 1 << 22  # values at a time
+_SALIENCY_TAILS, _ACTIVATION_TAILS = 2, 4  # upper and lower; of the mean and of the mean size
+_LEAST = 1e-3  # of the median spread of activations: what varies less is measured by this
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """Both tails of every unit's saliency on a set of mistakes, among the usual mistakes of the network.
+    """Both tails of every unit's saliency on a set of mistakes, and of its activations, among the usual mistakes.
 
     Attributes
     ----------
@@ -35,24 +38,30 @@ class Screen:
     loud, silent : ndarray of float64, shape (units,)
         Mean over the mistakes of −log of the share of the usual mistakes for which the unit's saliency is larger, and
         of the share for which it is smaller in size. About 1 for mistakes like them.
-    p_loud, p_silent : ndarray of float64, shape (units,)
-        Probability that any unit at all would be as loud, or as silent, if these were usual mistakes too.
+    odd : ndarray of float64, shape (units,)
+        Mean over the mistakes of how many standard deviations what the unit puts out lies from its usual mean: its mean
+        or its mean size over positions, whichever lies farther. 0 where that is not known.
+    p_loud, p_silent, p_odd : ndarray of float64, shape (units,)
+        Probability that any unit at all would be as loud, as silent, or put out values that lie as far to either side,
+        if these were usual mistakes too.
     """
 
     impact: Float
     loud: Float
     silent: Float
+    odd: Float
     p_loud: Float
     p_silent: Float
+    p_odd: Float
 
 
-def screened(reference: Reference, profiles: NDArray[Any]) -> Screen:
-    """Hold the profiles of some mistakes against those of the network's usual ones.
+def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[Any] | None = None) -> Screen:
+    """Hold the profiles of some mistakes against those of the network's usual ones, and their activations likewise.
 
     If they are alike, the place of each among the usual ones is uniform, whatever the unit's distribution. That gives
     the law of the mean surprise of one unit, simulated once for a number of mistakes and of usual ones; beyond what was
-    simulated, by its own tail. The p-value is that, times the number of units and two tails (Bonferroni): it holds
-    whatever depends on what.
+    simulated, by its own tail. The p-value is that, times the number of units and of tails looked at (Bonferroni): it
+    holds whatever depends on what.
 
     Parameters
     ----------
@@ -60,18 +69,40 @@ def screened(reference: Reference, profiles: NDArray[Any]) -> Screen:
         With its usual mistakes.
     profiles : ndarray, shape (n, units)
         Normalised as the reference is.
+    activations : ndarray, shape (n, units, 2), optional
+        Of the same samples.
 
     Returns
     -------
     Screen
     """
-    step = max(1, _CHUNK // profiles.shape[1])
-    rows = [profiles[i : i + step] for i in range(0, len(profiles), step)]
-    impact = np.sum([reference.tail.rank(part, "impact").score.sum(axis=0) for part in rows], axis=0) / len(profiles)
+    n, n_units = profiles.shape
+    step = max(1, _CHUNK // n_units)
+    rows = [profiles[i : i + step] for i in range(0, n, step)]
+    impact = np.sum([reference.tail.rank(part, "impact").score.sum(axis=0) for part in rows], axis=0) / n
     usual = usual_mistakes(reference)
+    known = reference.activations if activations is not None else None
+    tails = _SALIENCY_TAILS + (0 if known is None else _ACTIVATION_TAILS)
     loud, silent = surprises(usual, profiles)
-    p = [_p_value(of, len(profiles), len(usual)) for of in (loud, silent)]
-    return Screen(impact, loud, silent, *p)
+    p = [_p_value(of, n, len(usual), tails) for of in (loud, silent)]
+    odd, p_odd = np.zeros(n_units), np.ones(n_units)
+    if known is not None and activations is not None:
+        odd = _distance(known, activations)
+        far = np.zeros(n_units)
+        for i in range(known.shape[2]):
+            for sign in (1.0, -1.0):
+                far = np.fmax(far, _surprise(sign * known[..., i], sign * activations[..., i]))
+        p_odd = _p_value(far, n, len(usual), tails)
+    return Screen(impact, loud, silent, odd, p[0], p[1], p_odd)
+
+
+def _distance(usual: NDArray[Any], values: NDArray[Any]) -> Float:
+    """`Screen.odd` of all units."""
+    mean, spread = usual.mean(axis=0, dtype=np.float64), usual.std(axis=0, dtype=np.float64)
+    least = _LEAST * np.nanmedian(spread) if np.isfinite(spread).any() else 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = np.abs(values - mean) / np.maximum(spread, max(float(least), np.finfo(float).tiny))
+    return np.asarray(np.nan_to_num(z, nan=0.0, posinf=_FARTHEST).clip(max=_FARTHEST).max(axis=2).mean(axis=0))
 
 
 def usual_mistakes(reference: Reference) -> NDArray[Any]:
@@ -90,24 +121,28 @@ def usual_mistakes(reference: Reference) -> NDArray[Any]:
 
 def surprises(usual: NDArray[Any], profiles: NDArray[Any]) -> tuple[Float, Float]:
     """`Screen.loud` and `Screen.silent` of all units."""
-    m = len(usual)
-    out = np.empty((2, usual.shape[1]))
-    for row, (of, values) in enumerate(((-usual, -profiles), (np.abs(usual), np.abs(profiles)))):
-        ordered = np.sort(of, axis=0).T.copy()
-        for j, column in enumerate(values.T):
-            # equal values count half; the values' own precision, so that what is equal stays so
-            below = np.searchsorted(ordered[j], column, "left") + np.searchsorted(ordered[j], column, "right")
-            out[row, j] = -np.log((0.5 * below + 0.5) / (m + 1.0)).mean()
-    return out[0], out[1]
+    return _surprise(-usual, -profiles), _surprise(np.abs(usual), np.abs(profiles))
 
 
-def _p_value(surprise: Float, n: int, m: int) -> Float:
-    """For any of the units, and either tail."""
+def _surprise(usual: NDArray[Any], values: NDArray[Any]) -> Float:
+    """Mean of −log of the share of the usual ones that are smaller; equal ones count half. NaN where one is NaN."""
+    total = np.zeros(usual.shape[1])
+    for row in values:
+        # in the values' own precision, so that what is equal stays so
+        below = np.count_nonzero(usual < row, axis=0) + 0.5 * np.count_nonzero(usual == row, axis=0)
+        total -= np.log((below + 0.5) / (len(usual) + 1.0))
+    unknown = np.isnan(usual).any(axis=0) | np.isnan(values).any(axis=0)
+    return np.where(unknown, np.nan, total / len(values))
+
+
+def _p_value(surprise: Float, n: int, m: int, tails: int) -> Float:
+    """For any of the units, and any of so many tails; 1 where the surprise is not known."""
     simulated, tail = _law(n, m)
+    surprise = np.nan_to_num(surprise, nan=0.0)
     beyond = len(simulated) - np.searchsorted(simulated, surprise - 1e-9, "left")
     log_p = np.log((1.0 + beyond) / (1.0 + len(simulated)))
     log_p = np.where(beyond < _FEW, np.minimum(tail.logsf(surprise), log_p), log_p)
-    return np.asarray(np.minimum(2.0 * len(surprise) * np.exp(log_p), 1.0), dtype=np.float64)
+    return np.asarray(np.minimum(tails * len(surprise) * np.exp(log_p), 1.0), dtype=np.float64)
 
 
 @lru_cache(maxsize=32)

@@ -24,16 +24,19 @@ _UNITS = {
 _CHECKPOINT = {
     "names": Array("U", "units"),
     "norms": Array("f8", "units", low=0.0),
-    "mistakes.profiles": Array("f4 f8", "kept units", optional=True),
+    "mistakes.profiles": Array("f4 f8", "kept width", nan=True, optional=True),
     "mistakes.key": Array("f8", "kept", low=-1.0, infinite=True, optional=True),
 }
-_MISTAKES = {"mistakes": Array("f4 f8", "kept units", optional=True)}
+_MISTAKES = {
+    "mistakes": Array("f4 f8", "kept units", optional=True),
+    "activations": Array("f4 f8", "kept units both", nan=True, optional=True),
+}
 
 
 def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     """Refuse what no Reference was saved as."""
-    check_arrays({name: array for name, array in arrays.items() if name == "mistakes"}, _MISTAKES)
-    parts = _split({name: array for name, array in arrays.items() if name != "mistakes"}, "tail.", "units.")
+    check_arrays({name: array for name, array in arrays.items() if name in _MISTAKES}, _MISTAKES)
+    parts = _split({name: array for name, array in arrays.items() if name not in _MISTAKES}, "tail.", "units.")
     units = check_arrays(parts["units."], _UNITS, "units.")["units"][0]
     keys(own, {"tail", "quantile", "which", "normalize", "reduction", "n_seen", "coverage"})
     check_tail(parts["tail."], own["tail"], "tail.")

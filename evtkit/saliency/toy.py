@@ -114,8 +114,16 @@ class _Network(Network):
 class _Profiler(Profiler):
     """A forward and a backward pass, written out."""
 
+    has_activations = True
+
     def logits(self, batch: Batch) -> Float:
         return self._forward(batch.inputs)[2]
+
+    def activations(self, batch: Batch) -> Float:
+        w, _, v = self.network.model.values()
+        x = np.asarray(batch.inputs)
+        values = np.hstack([x @ w.T, self._forward(x)[1] @ v.T])
+        return np.stack([values, np.abs(values)], axis=2)
 
     def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, Float]:
         x = np.asarray(batch.inputs)

@@ -26,6 +26,8 @@ FACTORS = (0.0, -1.0)
 _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 """The share of the mistakes that a round tries, and how many units go on to the next."""
 
+_TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
+
 
 class Trials:
     """The loss of some mistakes under changes of single units, each change and mistake tried at most once.
@@ -72,12 +74,40 @@ class Trials:
             self.passes += n - done
         return np.concatenate(parts)[:n]
 
-    def effect(self, unit: int, n: int) -> tuple[float, float]:
-        """The larger share of the first n mistakes' loss that a change of the unit takes away, and its factor."""
+    def prepare(self, units: list[int], factor: float, n: int) -> None:
+        """Try a change of many units on the first n mistakes, many in one batch where the model can do that."""
+        vary: Any = getattr(self._model, "varied", None)
+        by_done: dict[int, list[int]] = {}
+        for unit in units:
+            done = sum(map(len, self._after.get((unit, factor), [])))
+            if done < n:
+                by_done.setdefault(done, []).append(unit)
+        for done, some in by_done.items() if vary is not None else ():
+            rows = np.arange(done, n)
+            at_once = max(1, self._batch // len(rows))
+            for start in range(0, len(some), at_once):
+                own = some[start : start + at_once]
+                if len(own) < 2:
+                    continue
+                copies = np.tile(rows, len(own))
+                context = vary(np.repeat(own, len(rows)), factor)
+                if context is None:
+                    continue
+                with context as happened:
+                    x, y = rows_of(self._x, copies), rows_of(self._y, copies)
+                    found = losses(self._model, x, y, len(copies))
+                    if not happened():
+                        continue
+                self.passes += len(copies)
+                for unit, part in zip(own, found.reshape(len(own), -1), strict=True):
+                    self._after.setdefault((unit, factor), []).append(part)
+
+    def effect(self, unit: int, n: int, factors: tuple[float, ...] = FACTORS) -> tuple[float, float]:
+        """The largest share of the first n mistakes' loss that a change of the unit takes away, and its factor."""
         whole = max(float(self.before[:n].sum()), np.finfo(float).tiny)
-        shares = [1.0 - float(self.after(unit, factor, n).sum()) / whole for factor in FACTORS]
+        shares = [1.0 - float(self.after(unit, factor, n).sum()) / whole for factor in factors]
         best = int(np.argmax(shares))
-        return shares[best], FACTORS[best]
+        return shares[best], factors[best]
 
     def band(self, unit: int, factor: float, weights: int = 1000) -> tuple[float, float, int]:
         """95 % bootstrap band of a change's effect over the mistakes that it was tried on, and how many these are."""
@@ -99,7 +129,15 @@ class Trials:
         left, out = units, list[tuple[int, float, float]]()
         for share, keep in _ROUNDS:
             n = max(1, int(np.ceil(share * len(self.before))))
-            tried = sorted(((unit, *self.effect(unit, n)) for unit in left), key=lambda one: -one[1])
+            factors = FACTORS if out else FACTORS[:1]
+            for factor in factors:
+                self.prepare(left, factor, n)
+            tried = sorted(((unit, *self.effect(unit, n, factors)) for unit in left), key=lambda one: -one[1])
+            if not out:
+                turned = {unit for unit, *_ in tried[:_TURNED]}
+                self.prepare(sorted(turned), FACTORS[1], n)
+                both = [(one[0], *self.effect(one[0], n)) if one[0] in turned else one for one in tried]
+                tried = sorted(both, key=lambda one: -one[1])
             left = [unit for unit, *_ in tried[:keep]]
             out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
         return out

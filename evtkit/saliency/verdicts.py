@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from evtkit.reports.page import Part, Row, Section, Table, picture
 
 if TYPE_CHECKING:
-    from evtkit.saliency.finding import Suspects
+    from evtkit.saliency.accused import Suspects
     from evtkit.saliency.repairs import Repair
 
 __all__ = ["mended", "suspected"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import networks
 
-__all__ = ["SmallViT", "networks"]
+__all__ = ["SmallMobile", "SmallVGG", "SmallViT", "networks"]
 
 
 class Block(nn.Module):
@@ -46,3 +46,55 @@ class SmallViT(nn.Module):
         for number in range(1, self.depth + 1):
             x = self.get_submodule(f"block{number}")(x)
         return self.head(self.norm(x).mean(dim=1))
+
+
+class SmallVGG(nn.Sequential):
+    """Convolutions in a row without shortcuts (Simonyan & Zisserman 2015), with batch norms, for 32×32 images."""
+
+    def __init__(self, classes: int = 10, widths: tuple[int, ...] = (16, 32, 64)) -> None:
+        super().__init__()
+        inputs = 3
+        for stage, width in enumerate(widths, 1):
+            for number in (1, 2):
+                self.add_module(f"conv{stage}_{number}", nn.Conv2d(inputs, width, 3, padding=1, bias=False))
+                self.add_module(f"bn{stage}_{number}", nn.BatchNorm2d(width))
+                self.add_module(f"relu{stage}_{number}", nn.ReLU())
+                inputs = width
+            self.add_module(f"pool{stage}", nn.MaxPool2d(2))
+        self.add_module("mean", nn.AdaptiveAvgPool2d(1))
+        self.add_module("flat", nn.Flatten())
+        self.add_module("head", nn.Linear(inputs, classes))
+
+
+class Inverted(nn.Module):
+    """An inverted residual with ReLU6 (Sandler et al. 2018)."""
+
+    def __init__(self, inputs: int, width: int, stride: int, expansion: int = 4) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand, self.bn1 = nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner)
+        self.depthwise = nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.project, self.bn3 = nn.Conv2d(inner, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.shortcut = stride == 1 and inputs == width
+
+    def forward(self, x: Tensor) -> Tensor:
+        relu6 = nn.functional.relu6
+        y = self.bn3(self.project(relu6(self.bn2(self.depthwise(relu6(self.bn1(self.expand(x))))))))
+        return x + y if self.shortcut else y
+
+
+class SmallMobile(nn.Sequential):
+    """A small MobileNetV2 (Sandler et al. 2018) for 32×32 images: depthwise convolutions and ReLU6."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.add_module("stem", nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6()))
+        inputs = 16
+        for number, (width, stride) in enumerate(((16, 1), (24, 2), (24, 1), (32, 2), (32, 1)), 1):
+            self.add_module(f"block{number}", Inverted(inputs, width, stride))
+            inputs = width
+        self.add_module("last", nn.Sequential(nn.Conv2d(32, 96, 1, bias=False), nn.BatchNorm2d(96), nn.ReLU6()))
+        self.add_module("mean", nn.AdaptiveAvgPool2d(1))
+        self.add_module("flat", nn.Flatten())
+        self.add_module("head", nn.Linear(96, classes))

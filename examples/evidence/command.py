@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import torch
-from settings import NAMES, Setting
+from settings import FRESH, NAMES, Setting
 
 
 def parser(doc: str | None, shift: bool = False) -> argparse.ArgumentParser:
@@ -15,7 +15,7 @@ def parser(doc: str | None, shift: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=NAMES, required=True)
+    parser.add_argument("--setting", choices=(*NAMES, *FRESH), required=True)
     if shift:
         parser.add_argument("--shift", required=True, help="'own', or a shift of the setting's")
         parser.add_argument("--mistakes", type=int, default=40)

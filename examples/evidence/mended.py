@@ -1,21 +1,25 @@
 """Mended: `evtkit.saliency.repair` beside its peers, on planted faults and under a real shift, judged on unseen ones.
 
-    python examples/evidence/mended.py --data DIR --output DIR --setting cifar_resnet20 [--faults 40]
+    python examples/evidence/mended.py --data DIR --output DIR --setting cifar_resnet20 [--faults 40] [--shifts natural]
 
-Of each planted fault with at least 40 mistakes among 1,600 right samples, 20 are repaired and the others judge; of a
-shift 60 are repaired and 300 judge. 300 right samples are kept, 500 others judge what is lost. Peers get the same
-samples: gradient steps of all units (fine-tuning with early stopping), of one unit at random, of 25 at random, all
-sized as ours is; and one step of 1e-3 of the first 25 by mean impact, the published way, which nothing sizes.
+Of each planted fault with at least 60 mistakes among 1,600 right samples, 20 are repaired and up to 100 others judge;
+of a shift 60 are repaired and 300 judge, in several draws. 300 right samples are kept, 800 others judge what is lost.
+Peers get the same samples, split alike (see peers.py): fine-tuning of everything, of the last layer, of 25 filters at
+random, Arachne, and one step of 1e-3 of the first 25 filters by mean impact, the published way, which nothing sizes.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import causes
 import command
 import numpy as np
+import peers
+import torch
 from faults import damage, draw, weights_of
+from tables import band, write
 
 from evtkit.saliency import repair
 
@@ -26,32 +30,52 @@ if TYPE_CHECKING:
 
     from evtkit.saliency import Reference
 
-SEEN, FEWEST, KEPT, JUDGES = 20, 40, 300, 500
+SEEN, FEWEST, KEPT, JUDGES, BUDGET = 20, 60, 300, 800, 0.01
+WAYS = ("ours", "everything", "last layer", "random 25", "arachne", "published")
 
 
 def compared(setting: Setting, usual: Reference, own: Any, keep: Any, unseen: Any, others: Any) -> dict[str, Any]:
     """Shares corrected of unseen mistakes and lost of other samples, by our repair and by its peers."""
-    net = setting.nets["taylor"]
+    net, network = setting.nets["taylor"], setting.network
 
     def judged() -> list[float]:
-        return [float(np.mean(setting.predicted(x) == y)) for x, y in (unseen, others)]
+        return [peers.right(network, unseen), 1.0 - peers.right(network, others)]
 
-    ours = repair(net, usual, own, keep, batch_size=setting.batch)
-    fine = [one for one in ours.tried if one.candidate == "all units"]
+    ours = repair(net, usual, own, keep, budget=BUDGET, batch_size=setting.batch)
     out: dict[str, Any] = {"chosen": ours.tried[ours.chosen].candidate if ours.chosen >= 0 else "none"}
-    out |= {"steps": len(ours.tried), "fine": len(fine)}
-    order = np.random.default_rng(0).permutation(len(net.units)).tolist()
-    peers = {"all units": range(len(net.units)), "random 1": order[:1], "random 25": order[:25]}
-    found = {"ours": ours}
-    for name, units in peers.items():
-        found[name] = repair(net, usual, own, keep, units=(), candidates={name: units}, batch_size=setting.batch)
-    for name, one in found.items():
-        one.apply(net)
-        out[name] = judged()
-        one.revert(net)
+    ours.apply(net)
+    out["ours"] = judged()
+    ours.revert(net)
+    order = np.random.default_rng(0).permutation(np.flatnonzero(net.units.kind == "filters"))[:25]
+    ways = {
+        "everything": partial(peers.tuned, network, own, keep, BUDGET),
+        "last layer": partial(peers.tuned, network, own, keep, BUDGET, last(network)),
+        "random 25": partial(peers.tuned, network, own, keep, BUDGET, masks(setting, order)),
+        "arachne": partial(peers.arachne, network, own, keep),
+    }
+    for name, way in ways.items():
+        with peers.restored(network):
+            way()
+            out[name] = judged()
     ranking = usual.rank(net.profile(*own))
     with net.tuned(ranking.top(25), *own, step=1e-3):
         out["published"] = judged()
+    return out
+
+
+def last(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Masks of the last layer's weight and bias."""
+    name, layer = peers.last_layer(network)
+    return {f"{name}.{part}": torch.ones_like(p) for part, p in layer.named_parameters()}
+
+
+def masks(setting: Setting, units: np.ndarray) -> dict[str, torch.Tensor]:
+    """Masks of some filters."""
+    out: dict[str, torch.Tensor] = {}
+    for unit in units:
+        name = f"{setting.net.units.module[unit]}.weight"
+        weight = setting.network.get_parameter(name)
+        out.setdefault(name, torch.zeros_like(weight))[int(setting.net.units.index[unit])] = 1.0
     return out
 
 
@@ -73,30 +97,51 @@ def planted(setting: Setting, usual: Reference, faults: int, path: Path) -> None
                 bad, good = rng.permutation(pool[wrong]), pool[~wrong][:KEPT]
                 still = judges[setting.predicted(x[judges]) == y[judges]]
                 parts = (bad[:SEEN], good, bad[SEEN : SEEN + 100], still)
-                if len(good) == KEPT and len(still) >= 50:
+                if len(good) == KEPT and len(still) >= 100:
                     out |= compared(setting, usual, *((x[rows], y[rows]) for rows in parts))
         causes.append(path, out)
 
 
-def shifted(setting: Setting, usual: Reference, shift: str, path: Path) -> None:
-    if any(line.get("shift") == shift for line in causes.lines(path)):
-        return
+def shifted(setting: Setting, usual: Reference, shift: str, draws: int, path: Path) -> None:
     (x, y), (own, labels) = setting.mistakes(shift), setting.own
     right = setting.right()
-    kept, judges = right[:KEPT], right[KEPT : KEPT + JUDGES]
-    parts = ((x[:60], y[:60]), (own[kept], labels[kept]), (x[60:360], y[60:360]), (own[judges], labels[judges]))
-    causes.append(path, {"shift": shift} | compared(setting, usual, *parts))
+    done = {line["draw"] for line in causes.lines(path) if line.get("shift") == shift}
+    for number in set(range(draws)) - done:
+        rng = np.random.default_rng([7, number])
+        bad, good = rng.permutation(len(y)), rng.permutation(right)
+        kept, judges = good[:KEPT], good[KEPT : KEPT + JUDGES]
+        parts = (x[bad[:60]], y[bad[:60]]), (own[kept], labels[kept])
+        judging = (x[bad[60:360]], y[bad[60:360]]), (own[judges], labels[judges])
+        causes.append(path, {"shift": shift, "draw": number} | compared(setting, usual, *parts, *judging))
+
+
+def summary(setting: Setting, path: Path) -> None:
+    """Means with bands over faults or draws, and of the difference between ours and each peer."""
+    rows: list[tuple[Any, ...]] = []
+    lines = [line for line in causes.lines(path) if "ours" in line]
+    for what in dict.fromkeys(line.get("shift", "planted") for line in lines):
+        own = [line for line in lines if line.get("shift", "planted") == what]
+        for way in WAYS:
+            both = np.array([line[way] for line in own])
+            ahead = band(np.array([line["ours"][0] for line in own]) - both[:, 0])
+            rows.append((setting.name, what, len(own), way, *band(both[:, 0]), *band(both[:, 1]), *ahead))
+    ends = [f"{name}{end}" for name in ("corrected", "lost", "ours_ahead") for end in ("", "_low", "_high")]
+    write(path.with_suffix(".csv"), ("setting", "what", "n", "way", *ends), rows)
+    for row in rows:
+        print(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row), flush=True)
 
 
 if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("--faults", type=int, default=40)
-    parser.add_argument("--shifts", nargs="*", default=["natural"])
+    parser.add_argument("--shifts", nargs="*", default=[])
+    parser.add_argument("--draws", type=int, default=3, help="draws of samples under shift")
     parser.add_argument("--calibration", type=int, default=1500)
     options = command.parsed(parser)
     chosen = command.chosen(options)
     usual = causes.reference(chosen, options.calibration)
     target = chosen.output / "causes" / f"{chosen.name}-mended.jsonl"
     for shift in options.shifts:
-        shifted(chosen, usual, shift, target)
+        shifted(chosen, usual, shift, options.draws, target)
     planted(chosen, usual, options.faults, target)
+    summary(chosen, target)

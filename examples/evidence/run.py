@@ -38,7 +38,10 @@ FAULTS = {  # drawn, and right samples looked at
     "pacs_art_painting": (120, 1000), "pacs_cartoon": (70, 1000), "pacs_sketch": (60, 1000),
     "imagenet_resnet50": (40, 120), "imagenet_lite0": (120, 120),
 }  # fmt: skip
-CAUSES = {"cifar_resnet20": 70, "cifar_resnet56": 60}  # faults drawn for suspects and for their repair
+CAUSES = {  # faults drawn for suspects, and the shift under which their repair is compared
+    "cifar_resnet20": (70, "natural"), "cifar_resnet56": (60, "natural"), "fashion_mobile": (60, "contrast"),
+    "fashion_vgg": (60, "contrast"), "fashion_vit": (60, ""),
+}  # fmt: skip
 
 
 def steps() -> list[list[str]]:
@@ -54,8 +57,11 @@ def steps() -> list[list[str]]:
         numbers = ["--mistakes", str(mistakes), "--held-out", str(held_out)]
         lines.append(["few.py", "--setting", name, "--shift", shift, *numbers])
     lines += [["found.py", "--setting", name] for name in NAMES]
-    lines += [["causes.py", "--setting", name, "--faults", str(n)] for name, n in CAUSES.items()]
-    lines += [["mended.py", "--setting", name, "--faults", str(n)] for name, n in CAUSES.items()]
+    for name, (drawn, shift) in CAUSES.items():
+        lines.append(["causes.py", "--setting", name, "--faults", str(drawn)])
+        lines.append(["causes.py", "--setting", name, "--faults", str(drawn // 2), "--at-once", "2"])
+        if shift:
+            lines.append(["mended.py", "--setting", name, "--faults", str(drawn // 2), "--shifts", shift])
     for name in NAMES:
         lines += [["tails.py", "--setting", name], ["stability.py", "--setting", name]]
     return [*lines, ["accuracy.py"], ["sequence.py"], ["scaling.py"]]

@@ -6,9 +6,10 @@ Every set is a pair (x, y) as the network takes it: x a float32 tensor (n, 3, he
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +17,11 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 Images = np.ndarray  # uint8, (n, height, width, 3)
 Pair = tuple[Tensor, np.ndarray]
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 CORRUPTIONS = ("jpeg", "noise", "blur", "contrast")
 
 
@@ -49,6 +48,19 @@ def mnist(data: Path) -> dict[str, Pair]:
         "mnist_m": (colour["x"][2500:], colour["y"][2500:]),
     }  # fmt: skip
     return {name: (digits(x), y.astype(np.int64)) for name, (x, y) in pairs.items()}
+
+
+def fashion(part: str) -> tuple[Images, np.ndarray]:
+    """Fashion-MNIST (Xiao et al. 2017), "train" or "t10k", in three equal channels with a margin: 32×32 pixels."""
+    with gzip.open(FASHION / f"{part}-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    with gzip.open(FASHION / f"{part}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[..., None].repeat(3, axis=3), labels
+
+
+def standardise_fashion(images: Images) -> Tensor:
+    return ((torch.from_numpy(images).float() / 255 - 0.286) / 0.353).permute(0, 3, 1, 2).contiguous()
 
 
 def pacs(data: Path) -> dict[str, tuple[Images, np.ndarray]]:

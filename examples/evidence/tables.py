@@ -31,6 +31,8 @@ def read(path: Path) -> list[dict[str, str]]:
 def band(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:
     """Mean, and the ends of its 95 % bootstrap band."""
     values = np.asarray(values, dtype=float)
+    if not len(values):
+        return np.nan, np.nan, np.nan
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
     return float(values.mean()), float(low), float(high)

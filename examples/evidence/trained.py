@@ -9,6 +9,9 @@ mnist_vit       a small vision transformer on MNIST: 4 blocks of 4 heads, width 
 pacs_<domain>   ResNet-18 of half the width on the other three domains of PACS at 64×64, four fifths of each: SGD with a
                 one-cycle step up to 0.1, momentum 0.9, weight decay 5e-4, flips and shifts, 20 epochs. Without
                 photographs to train on it diverged, so that domain is not left out
+fashion_<kind>  on 20,000 images of Fashion-MNIST, Adam with a one-cycle step up to 3e-3, batch 128, 3 epochs:
+                convolutions in a row (vgg), depthwise ones with ReLU6 (mobile), and a transformer of 3 blocks of 3
+                heads (vit)
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import samples
 import torch
-from architectures import SmallViT, networks
+from architectures import SmallMobile, SmallVGG, SmallViT, networks
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Batch = tuple[Tensor, Tensor]
-NAMES = ("mnist_resnet18", "mnist_vit", "pacs_art_painting", "pacs_cartoon", "pacs_sketch")
+NAMES = (
+    "mnist_resnet18", "mnist_vit", "pacs_art_painting", "pacs_cartoon", "pacs_sketch", "fashion_vgg", "fashion_mobile",
+    "fashion_vit",
+)  # fmt: skip
 
 
 def pacs_split(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +50,10 @@ def architecture(name: str) -> nn.Module:
         return SmallViT()
     if name.startswith("pacs_"):
         return networks.resnet18(7, small=False, width=32)
+    if name.startswith("fashion_"):
+        torch.manual_seed(1)
+        kinds = {"vgg": SmallVGG, "mobile": SmallMobile, "vit": lambda: SmallViT(width=48, depth=3, heads=3)}
+        return kinds[name.removeprefix("fashion_")]()
     raise ValueError(f"got {name!r}, wanted one of {NAMES}")
 
 
@@ -65,18 +75,25 @@ def _train(name: str, network: nn.Module, data: Path, path: Path) -> None:
         x = samples.standardise_pacs(np.concatenate([x for x, _ in sets]))
         y = torch.from_numpy(np.concatenate([y for _, y in sets]))
         epochs, size, change = 20, 128, shifted_and_flipped
+    elif name.startswith("fashion_"):
+        images, labels = samples.fashion("train")
+        x, y = samples.standardise_fashion(images[:20_000]), torch.from_numpy(labels[:20_000])
+        epochs, size, change = 3, 128, None
     else:
         x, labels = samples.mnist(data)["train"]
         y, size, change = torch.from_numpy(labels), 256, None
         epochs = 10 if name == "mnist_resnet18" else 2
-    if name == "mnist_vit":
-        optimiser: torch.optim.Optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    total = epochs * -(-len(y) // size)
+    schedule = None
+    if name.startswith("fashion_"):
+        optimiser: torch.optim.Optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=total)
+    elif name == "mnist_vit":
+        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     else:
         decay, step = (5e-4, 0.1) if name.startswith("pacs_") else (0.0, 1e-3)
         optimiser = torch.optim.SGD(network.parameters(), lr=step, momentum=0.9, weight_decay=decay)
-    schedule = None
     if name.startswith("pacs_"):
-        total = epochs * -(-len(y) // size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, total_steps=total)
     run(network, optimiser, schedule, lambda epoch: batches(x, y, size, epoch, change), epochs, path)
 

@@ -116,8 +116,9 @@ def test_saved_and_loaded_is_equal_and_executes_nothing(tmp_path, reference):
             assert np.array_equal(a, b, equal_nan=True)
         else:
             assert a == b
-    own = [part.name for part in fields(Reference) if part.name not in ("tail", "units", "mistakes")]
+    own = [part.name for part in fields(Reference) if part.name not in ("tail", "units", "mistakes", "activations")]
     assert np.array_equal(reference.mistakes, loaded.mistakes)
+    assert np.array_equal(reference.activations, loaded.activations)
     assert [getattr(reference, name) for name in own] == [getattr(loaded, name) for name in own]
     assert repr(reference) == repr(loaded)
     with np.load(path, allow_pickle=False) as archive:

@@ -19,6 +19,7 @@ from evtkit.saliency.units import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -182,6 +183,46 @@ class NetworkModel:
     def losses(self, x: Any, y: Any = None) -> NDArray[np.floating[Any]]:
         """Loss of each sample, shape (batch,), in inference mode; `x` and `y` as in `profile`."""
         return self._run(lambda part, own, before: self.profiler.sample_losses(part, own), *self._batch(x, y))
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether `activations` says anything."""
+        return self.profiler.has_activations
+
+    def activations(self, x: Any) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out for a sample over its positions, in inference mode.
+
+        Parameters
+        ----------
+        x : array, tensor, or tuple, list or dict of them
+            As in `profile`.
+
+        Returns
+        -------
+        ndarray, shape (batch, units, 2)
+            Before any activation function. NaN for a unit that has no output of its own, such as a head.
+        """
+        return self._run(lambda part, own, before: self.profiler.activations(part), self.profiler.batch(x))
+
+    def varied(self, units: ArrayLike, factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample of the next batch sees the weights of a unit of its own multiplied by a factor.
+
+        Many trials of single units go into one batch so.
+
+        Parameters
+        ----------
+        units : array-like of int, shape (batch,)
+            Position of each sample's unit.
+        factor : float
+            0 removes the unit, −1 turns its sign.
+
+        Returns
+        -------
+        context manager or None
+            It gives a function that says afterwards whether that has happened; what was computed does not count
+            otherwise. None if the adapter cannot do that for these units, which `scaled` and `pruned` can, one by one.
+        """
+        return self.profiler.varied(np.asarray(units, dtype=np.intp), factor)
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""

@@ -68,6 +68,8 @@ class Profiler(ABC):
     """
 
     channel_axis: ClassVar[int] = -1
+    has_activations: ClassVar[bool] = False
+    """Whether `activations` says anything."""
 
     network: Network
     plan: Plan
@@ -95,6 +97,20 @@ class Profiler(ABC):
         """Profile of a batch that fits in memory, shape (batch, units); here one sample at a time."""
         self.used.update(self.plan.parameters)
         return np.stack([self.alone(*one) for one in batch.parts(1, target)]).astype(self.dtype)
+
+    def activations(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """Mean and mean size of what each unit puts out over its positions, shape (batch, units, 2).
+
+        NaN for a unit that has no output of its own. Before any activation function that the layer itself applies.
+        """
+        return np.full((batch.size, len(self.plan.units), 2), np.nan, dtype=self.dtype)
+
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which the i-th sample of the next batch sees the weights of unit ``chosen[i]`` multiplied.
+
+        It gives a function that says afterwards whether that has happened. None if it is not possible for these units.
+        """
+        return None
 
     def quieten(self, profile: NDArray[np.floating[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Put 0 for sums of the last profile that have cancelled to rounding: else chance would rank them.
