@@ -10,6 +10,7 @@ from evtkit_torch import Block, TorchModel, register
 from oracles import assert_profile_exact, cross_entropy, loop_gradients, reduce
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 X = torch.randn(4, 2, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -403,3 +404,30 @@ def test_10_a_wrong_rule_is_found_by_the_probe():
         got = TorchModel(model.double().eval(), units="wrong").profile(X, Y)
     slopes = torch.stack([g["second.weight"] for g in loop_gradients(model, X, Y)])
     np.testing.assert_allclose(got, (slopes * model.second.weight).detach(), rtol=1e-10)
+
+
+class TenBits(TorchDispatchMode):
+    """Convolutions of numbers with ten bits, as a GPU takes them by default (TF32)."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        convolution, backward = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
+        rounded = {convolution: 2, backward: 3}.get(func, 0)
+        args = (*(self.rounded(x) for x in args[:rounded]), *args[rounded:])
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def rounded(x):
+        if x.dtype != torch.float32:
+            return x
+        return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_rounding_that_a_deep_network_magnifies_is_told_and_no_mistake():
+    blocks = [(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(80)]
+    for convolution, *_ in blocks:
+        nn.init.kaiming_normal_(convolution.weight)
+    layers = [layer for block in blocks for layer in block]
+    net = TorchModel(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 36, 3)).eval())
+    with TenBits(), pytest.warns(UserWarning, match="rounding alone changes profiles by more than 5%"):
+        net.profile(torch.randn(4, 8, 6, 6), torch.arange(4) % 3)
+    assert not net.coverage.slow
