@@ -220,6 +220,7 @@ def test_the_rate_is_the_share_and_follows_its_covariate():
     assert slope[1] > 1.0
 
 
+@pytest.mark.slow
 def test_seasonal_levels_keep_their_rate_in_every_season():
     rng = np.random.default_rng(13)
     hour = np.arange(24 * 400) % 24
@@ -312,6 +313,7 @@ def test_a_trend_of_something_else_is_refused(options, message):
         covariates.trend_test([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], **options)
 
 
+@pytest.mark.slow
 def test_cyclic_splines_close_the_circle():
     """Midnight is one moment, whether it ends a day or begins one; new rows have the knots of the old ones."""
     hour = np.arange(24.0 * 60) % 24

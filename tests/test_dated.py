@@ -275,6 +275,7 @@ def test_rain_has_the_hundred_year_level_of_the_book(rain):
     assert tail.excesses_per_year == pytest.approx(152 / 48, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_dates_need_no_library():
     code = (
         "import sys, numpy as np, evtkit; days = np.arange('1990-01-01', '1991-01-01', dtype='M8[D]');"

@@ -72,6 +72,7 @@ def test_likelihood_is_never_below_brute_force(count, least, most):
             assert np.ptp(y) == 0.0
 
 
+@pytest.mark.slow
 def test_likelihood_is_never_below_scipys():
     samples = [y for y in random_samples(2_000, seed=8) if 1e-3 < y.mean() < 1e3 and np.ptp(y) > 0][:150]
     compared = 0

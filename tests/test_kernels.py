@@ -48,6 +48,7 @@ for name, use in uses.items():
 """
 
 
+@pytest.mark.slow
 def test_kernels_free_what_they_make():
     environment = os.environ | {"NUMBA_NRT_STATS": "1", "EVTKIT_QUIET": "1"}
     done = subprocess.run([sys.executable, "-c", USES], env=environment, capture_output=True, text=True, timeout=500)

@@ -26,6 +26,7 @@ def alarms(seasonal, x, t, n):
     return seasonal.fit(x[:n], t[:n]).update(x[n:], t[n:]) == ANOMALY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", ["gamma", "a job at two every night"])
 def test_every_quarter_of_the_day_has_alarms_at_the_risk(law):
     """Over eight calibrations of four weeks: a single one may well be off by a half."""
