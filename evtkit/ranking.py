@@ -9,7 +9,7 @@ import numpy as np
 
 from evtkit import gpd
 from evtkit._common.results import Result
-from evtkit._common.text import aligned, probability
+from evtkit._common.text import aligned, counted, probability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +153,7 @@ class Ranking(Result):
 
     def __repr__(self) -> str:
         size, unfitted = self.order.shape[-1], int(np.count_nonzero(~self.fitted))
-        head = f"Ranking by {self.by} of {size} channels"
+        head = f"Ranking by {self.by} of {counted(size, 'channel')}"
         if self.order.ndim > 1:
             return f"{head} for {self.order.shape[0]} queries, {unfitted} channels without a fitted tail"
         shown = min(5, size)

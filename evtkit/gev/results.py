@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from scipy.special import exprel, ndtri
@@ -118,6 +118,12 @@ class GevFit(Result):
             return np.asarray(
                 np.where(self.xi < 0.0, self.mu - self.sigma / self.xi, np.where(np.isnan(self.xi), np.nan, np.inf))
             )
+
+    @overload
+    def return_level(self, period: ArrayLike) -> Float: ...
+
+    @overload
+    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def return_level(
         self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"

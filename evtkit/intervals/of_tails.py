@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from scipy.special import exprel
@@ -121,6 +121,12 @@ class Inference(Protocol):
             low, high = rate * np.exp(lower), rate * np.exp(upper)
         return Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
 
+    @overload
+    def expected_shortfall(self, p: ArrayLike) -> Float: ...
+
+    @overload
+    def expected_shortfall(self, p: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+
     def expected_shortfall(
         self, p: ArrayLike, *, interval: float | None = None, method: str = "bartlett"
     ) -> Float | Interval:
@@ -174,6 +180,12 @@ class Inference(Protocol):
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, SHORTFALL, w, interval, method)
         return self._placed(reach, lower, upper, interval, method)
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike) -> Float: ...
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def mean_excess_beyond(
         self, x: ArrayLike, *, interval: float | None = None, method: str = "bartlett"

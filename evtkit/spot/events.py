@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from evtkit._common.text import counted
 from evtkit.spot.labels import ANOMALY
 from evtkit.spot.rows import RowBudget
 from evtkit.spot.stored import check_events
@@ -100,7 +101,7 @@ class Event:
 
     def __repr__(self) -> str:
         state = ("moved" if self.has_moved else "over") if self.is_over else "going on"
-        return (f"Event({', '.join(self.channels)}: rows {self.start} to {self.end}, {self.alarms:,} alarms, "
+        return (f"Event({', '.join(self.channels)}: rows {self.start} to {self.end}, {counted(self.alarms, 'alarm')}, "
                 f"peak {self.peak.value:.6g}, p {self.peak.probability:.2g}; {state})")  # fmt: skip
 
 
@@ -174,7 +175,7 @@ class Events:
     >>> x[300:320] = 9.0
     >>> for event in events.feed(x, spot.trace(x, alarms_only=True)):
     ...     print(event)
-    Event(0: rows 300 to 300, 1 alarms, peak 9, p ...; going on)
+    Event(0: rows 300 to 300, 1 alarm, peak 9, p ...; going on)
     Event(0: rows 300 to 319, 20 alarms, peak 9, p ...; over)
     """
 

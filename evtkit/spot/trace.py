@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.results import Result
+from evtkit._common.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,4 +63,5 @@ class Trace(Result):
 
     def _head(self) -> str:
         """How many alarms there were."""
-        return f"Trace({len(self.label):,} observations, {np.count_nonzero(self.label == 2):,} alarms)"
+        alarms = int(np.count_nonzero(self.label == 2))
+        return f"Trace({counted(len(self.label), 'observation')}, {counted(alarms, 'alarm')})"
