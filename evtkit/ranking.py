@@ -63,6 +63,25 @@ class Ranking(Result):
         The score's name.
     names : ndarray of str, shape (channels,), or None
         Names of the channels.
+
+    See Also
+    --------
+    Tail.rank : makes it.
+    evtkit.plot.ranking : the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> usual = np.random.default_rng(0).gamma(2.0, size=(2000, 3))
+    >>> ranking = fit_tail(usual, quantile=0.9).rank([2.0, 15.0, 9.0], names=["a", "b", "c"])
+    >>> print(ranking.table())
+       channel  value    pot  P(X ≥ x)
+    1  b           15  11.92  6.63e-06
+    2  c            9  6.644    0.0013
+    3  a            2   -inf     0.419  ≤ u
+    >>> ranking.top(1), ranking.select(fdr=0.05)
+    (array([1]), array([1, 2]))
     """
 
     order: NDArray[np.int64]

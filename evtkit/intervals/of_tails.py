@@ -31,6 +31,20 @@ class Inference(Protocol):
 
     Limits need a maximum-likelihood fit. Their default method is ``"bartlett"``: profile likelihood, corrected where a
     channel has fewer than 100 excesses and the same as ``"profile"`` from there on (:doc:`/intervals`).
+
+    See Also
+    --------
+    evtkit.Tail.sf : probabilities of the next observation, with no interval to mind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> tail.xi_interval()
+    Interval(0.2498, 95 % bartlett limits 0.151 … 0.3684)
+    >>> tail.endpoint_interval().upper
+    array(inf)
     """
 
     threshold: Float

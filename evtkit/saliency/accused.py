@@ -73,6 +73,23 @@ class Suspects(Result):
     Examples
     --------
     See `suspects`.
+
+    See Also
+    --------
+    suspects : makes it.
+    UnitRanking : a ranking that tests nothing.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, suspects
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> x, y = samples(3000, noise=0.05)
+    >>> net = Toy(hidden=8)
+    >>> reference = calibrate(net, Batches(x[:2000], y[:2000]), progress=False)
+    >>> net.rows[5][:] *= -4.0
+    >>> found = suspects(net, reference, (x[2000:2100], y[2000:2100]))
+    >>> print(found.units.names[found.top(1)])
+    ['layer1.conv[5]']
     """
 
     units: Units

@@ -31,7 +31,19 @@ _OPTIONS = ("risk", "side", "quiet", "cooldown", "need", "within", "memory")
 
 
 class Alarm(NamedTuple):
-    """A value beyond the alarm level."""
+    """A value beyond the alarm level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> peak = spot.events(x[1500:])[-1].peak
+    >>> peak.row, peak.value, peak.side
+    (500, 9.0, 'upper')
+    """
 
     row: int
     """The observation's number, the first one after the calibration being 0 unless `Events` was told otherwise."""
@@ -64,6 +76,24 @@ class Event:
     has_moved : bool
         When it was over, a stream was not back where its levels were when it began: it has moved, or the detector
         follows it.
+
+    See Also
+    --------
+    evtkit.Spot.events : tells them.
+    Events : with choices of your own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> told = spot.events(x[1500:])
+    >>> told[-1]
+    Event(0: rows 500 to 504, 5 alarms, peak 9, p 1.2e-08; over)
+    >>> told[-1].peak.row, told[-1].rows, told[-1].is_over
+    (500, 5, True)
     """
 
     first: Alarm
