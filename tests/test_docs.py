@@ -86,7 +86,7 @@ MODULES = (
     "evtkit_torch", "evtkit_keras",
 )  # fmt: skip
 WITHOUT_EXAMPLE = {  # what frameworks and tests are written against, and strategies, which the module's page explains
-    "SaliencyModel", "UnitGradient", "TorchUnitGradient", "KerasUnitGradient", "Use", "Diagonal", "LawResult",
+    "Block", "SaliencyModel", "UnitGradient", "TorchUnitGradient", "KerasUnitGradient", "Use", "Diagonal", "LawResult",
     "Ranks", "Samples", "Steadiness", "register_heads", "METHODS", "bounded_tails", "heavy_tails", "mixed_scales",
     "near_boundary", "near_exponential", "ragged", "rescaled", "rounded", "samples", "tied", "two_points",
 }  # fmt: skip
