@@ -72,7 +72,7 @@ class MeanResidualLife(Result):
     >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
     >>> life = threshold.mean_residual_life(x, [1.0, 2.0])
     >>> print(life.summary())
-    MeanResidualLife(level=0.95)
+    MeanResidualLife(level=0.95, 2 rows)
     threshold  mean_excess    lower   upper  n_excess
             1      0.91822  0.80797  1.0285       365
             2        1.044  0.81342  1.2745       116
