@@ -153,7 +153,7 @@ def fit_tail(
     largest, sample, (mean, variance) = summary
     if levels is None:
         at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
-        levels = np.take_along_axis(largest, at[:, None], axis=1)[:, 0].astype(np.float64)
+        levels = largest[np.arange(len(largest)), at].astype(np.float64)
     return tail_from_largest(
         largest, levels, n, sign * mean, variance, sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
