@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.results import Result
 from evtkit._common.zones import zone_of
 from evtkit.dated.rhythm import DAY, MONTHS, WEEKDAYS, Rhythm, rhythm
 
@@ -30,9 +31,9 @@ _LISTED = 3
 _CHANGES = ((2, 3, 4), (8, 9, 10))  # March to May, September to November: months in which clocks change, from 0
 
 
-@dataclass(frozen=True, eq=False)
-class Dates:
-    """When the observations of a series were made.
+@dataclass(frozen=True, eq=False, repr=False)
+class Dates(Result):
+    """When the observations of a series were made. Its table has the gaps, the longest first.
 
     Attributes
     ----------
@@ -147,6 +148,18 @@ class Dates:
             hours, place = np.unique(self.time[changing].astype("M8[h]"), return_inverse=True)
             ahead[changing] = offsets(hours)[place]
         return np.asarray(self.time + ahead)
+
+    def _table(self) -> dict[str, Any]:
+        """Gaps: the last observation before, the first one after, and how many are absent."""
+        gaps = self.gaps
+        ends = {name: np.array([gap[i] for gap in gaps], dtype="M8[us]") for i, name in enumerate(("before", "after"))}
+        return ends | {"absent": np.array([gap[2] for gap in gaps], dtype=np.int64)}
+
+    def _notes(self) -> tuple[str, ...]:
+        return self.remarks
+
+    def __repr__(self) -> str:
+        return f"Dates({self.description})" if len(self.time) else "Dates(none)"
 
     # -- in words ------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import chdtrc, ndtri, xlog1py, xlogy
@@ -165,6 +165,12 @@ class KGapsChoice(Result):
     p_value: Float
     chosen_threshold: float
     chosen_k: int
+
+    def _table(self) -> dict[str, Any]:
+        """A row a threshold and run length."""
+        shape = self.theta.shape
+        table = {"threshold": np.repeat(self.threshold, shape[1]), "k": np.tile(self.k, shape[0])}
+        return table | {name: getattr(self, name).ravel() for name in ("theta", "lower", "upper", "p_value")}
 
     def __repr__(self) -> str:
         if self.chosen_k < 0:

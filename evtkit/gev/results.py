@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import exprel, ndtri
@@ -180,9 +180,9 @@ class GevFit(Result):
         if method == "delta":
             by_xi = self.sigma * slope_by_xi(self.xi, g)
             gradient = np.stack([by_xi, np.ones_like(by_xi), g * exprel(self.xi * g)], axis=-1)
-            return self._delta(level, gradient, interval)
+            return replace(self._delta(level, gradient, interval), asked=("period", m))
         low, high = self._limits(_LEVEL, g, interval, method)
-        return Interval(level, low, high, interval, method, self.status)
+        return Interval(level, low, high, interval, method, self.status, asked=("period", m))
 
     def xi_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the shape ξ."""
@@ -231,7 +231,14 @@ class GevFit(Result):
             w = np.maximum(self.xi * s, -1.0)
             g = np.where(np.abs(w) < 1e-12, s, np.log1p(w) / np.where(self.xi == 0.0, 1.0, self.xi))
             estimate, lower, upper = (-np.expm1(-np.exp(-v)) for v in (g, high, low))
-        return Interval(estimate, lower, upper, level, method, self.status)
+        return Interval(estimate, lower, upper, level, method, self.status, asked=("x", values))
+
+    def _table(self) -> dict[str, Any]:
+        """Standard errors stand beside the estimates."""
+        return {
+            name: np.ravel(getattr(self, name))
+            for name in ("xi", "se_xi", "mu", "se_mu", "sigma", "se_sigma", "loglik", "n", "status")
+        }
 
     def __repr__(self) -> str:
         head = "GevFit" if self.method == "mle" else f"GevFit[{self.method}]"
