@@ -41,6 +41,19 @@ class Interval(Result):
         Of the channels.
     asked : (str, ndarray), or None
         What was asked for, such as "period" and the periods; it broadcasts with the estimates.
+
+    See Also
+    --------
+    evtkit.Tail.return_level : makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> level = tail.return_level([100, 10_000], interval=0.95)
+    >>> level.estimate.round(1), level.lower.round(1), level.upper.round(1)
+    (array([ 3.6, 14. ]), array([ 3.5, 10.9]), array([ 3.8, 20. ]))
     """
 
     estimate: Float
