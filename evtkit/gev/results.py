@@ -95,7 +95,7 @@ class GevFit(Result):
     >>> fit
     GevFit(xi=0.1635 ± 0.08, mu=19.5048 ± 0.63, sigma=5.078 ± 0.49, loglik=-263.538899, n=80, status=OK)
     >>> fit.return_level(100, interval=0.95)
-    Interval(54.34, 95 % profile limits 43.91 … 80.04)
+    Interval(54.34, 95 % bartlett limits 43.91 … 80.04)
     """
 
     xi: Float
