@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import networks
 from evtkit_torch import TorchModel
+from odd_networks import ODD
 
 from evtkit.saliency.adapting import reduce_gradient
 
@@ -298,18 +299,26 @@ def transformer(name: str, options: dict[str, Any], text: bool) -> Built | None:
     return made(settings), {"input_ids": x}
 
 
+def scores(output: Any) -> Tensor:
+    """The scores among what a network returns: its first output, or that of their name."""
+    if isinstance(output, dict):
+        return output["logits"]
+    output = getattr(output, "logits", output)
+    return output[0] if isinstance(output, tuple) else output
+
+
 def loop(net: TorchModel, x: Any, y: Tensor) -> dict[str, np.ndarray]:
     """Every reduction from ordinary gradients of one sample at a time."""
     model, plan = deepcopy(net.model), net.profiler.plan  # LeViT keeps what it has computed, with its graph
     rows: dict[str, list[np.ndarray]] = {how: [] for how in ("taylor", "mean-abs", "l2")}
-    named = {name: model.get_parameter(name) for name in plan.parameters}
+    named = {name: model.get_parameter(name).requires_grad_(True) for name in plan.parameters}
     weights = {name: p.detach().numpy() for name, p in named.items()}
     for i in range(N):
         # Twice, and the mean: PyTorch's kernel for batch norms in evaluation misreads some gradients of one sample alone.
         twice = [i, i]
         one = {key: value[twice] for key, value in x.items()} if isinstance(x, dict) else x[twice]
         output = model(**one) if isinstance(one, dict) else model(one)
-        loss = functional.cross_entropy(getattr(output, "logits", output), y[twice])
+        loss = functional.cross_entropy(scores(output), y[twice])
         found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         slopes = {
             name: np.zeros(p.shape) if g is None else g.to_dense().numpy()
@@ -326,9 +335,11 @@ def examine(name: str, model: nn.Module, x: Any) -> str:
     x = {k: v.double() if v.is_floating_point() else v for k, v in x.items()} if isinstance(x, dict) else (
         x.double() if x.is_floating_point() else x)  # fmt: skip
     y = torch.arange(N) % CLASSES
+    with torch.no_grad():  # some layers want to see an input first
+        several = type(model(**x) if isinstance(x, dict) else model(x)) is tuple
     worst, slow, net = 0.0, 0, None
     for how in ("taylor", "mean-abs", "l2"):
-        net = TorchModel(model, units=KINDS, reduction=how)
+        net = TorchModel(model, units=KINDS, reduction=how, output=0 if several else None)
         if how == "taylor":
             try:
                 want = loop(net, x, y)
@@ -350,7 +361,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    cases: dict[str, Callable[[], Built | None]] = dict(PLAIN)
+    cases: dict[str, Callable[[], Built | None]] = PLAIN | ODD
     for text, family in ((True, TEXTS), (False, PICTURES)):
         for name, small in family.items():
             cases[f"{name} (transformers)"] = lambda name=name, small=small, text=text: transformer(name, small, text)

@@ -25,7 +25,16 @@ from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
-from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.state import (
+    Parts,
+    RefusedError,
+    SoundBatchNorms,
+    check_no_mixing,
+    eager,
+    evaluation,
+    every_parameter,
+    frozen,
+)
 from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
@@ -114,7 +123,7 @@ class TorchProfiler(Profiler):
 
     @property
     def _some_parameter(self) -> Tensor:
-        return next(self.model.parameters())
+        return next(every_parameter(self.model))
 
     def is_tensor(self, x: Any) -> bool:
         """Whether something is a tensor."""
@@ -378,7 +387,7 @@ class TorchProfiler(Profiler):
     @property
     def narrowest(self) -> torch.dtype:
         """The dtype with the fewest bits that gradients are computed in; bfloat16 stands for TF32, too."""
-        dtypes = [p.dtype for p in self.model.parameters()] + ([self.autocast] if self.autocast else [])
+        dtypes = [p.dtype for p in every_parameter(self.model)] + ([self.autocast] if self.autocast else [])
         device = self._some_parameter.device.type
         if torch.is_autocast_enabled(device):
             dtypes.append(torch.get_autocast_dtype(device))

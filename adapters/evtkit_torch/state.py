@@ -20,8 +20,10 @@ __all__ = [
     "RefusedError",
     "SoundBatchNorms",
     "check_no_mixing",
+    "direct_parameters",
     "eager",
     "evaluation",
+    "every_parameter",
     "frozen",
     "quick_batch_norm",
     "sound_batch_norm",
@@ -33,8 +35,23 @@ class RefusedError(RuntimeError):
     """What no other way would make right."""
 
 
+def direct_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's own parameters, without those of modules inside it.
+
+    They are those of its table: a network may list others in `parameters` and `named_parameters`, for its optimiser.
+    """
+    return {name: parameter for name, parameter in module._parameters.items() if parameter is not None}
+
+
+def every_parameter(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of every module, one after the other."""
+    return (parameter for module in model.modules() for parameter in direct_parameters(module).values())
+
+
 class Parts:
     """A network's modules, parameters and buffers, listed once: to walk through the network costs much for one batch.
+
+    What counts is what its modules hold, whatever the network's own `named_parameters` makes of it.
 
     Parameters
     ----------
@@ -50,8 +67,8 @@ class Parts:
         seen = set()
         for prefix, module in named:
             dot = prefix + "." if prefix else ""
-            for name, parameter in module._parameters.items():
-                if parameter is not None and id(parameter) not in seen:
+            for name, parameter in direct_parameters(module).items():
+                if id(parameter) not in seen:
                     seen.add(id(parameter))
                     self._parameters[dot + name] = parameter
             self._buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
@@ -111,7 +128,8 @@ def evaluation(model: nn.Module | Parts) -> Iterator[None]:
 @contextmanager
 def frozen(model: nn.Module | Parts, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
     """No parameter asks for a gradient, except those given; each parameter's own flag and gradient afterwards."""
-    states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    among = every_parameter(model) if isinstance(model, nn.Module) else model.parameters()
+    states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in among]
     thawed = {id(parameter) for parameter in thaw}
     try:
         for parameter, flag, gradient in states:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from evtkit_torch.state import direct_parameters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -27,7 +29,7 @@ def can_vary(model: nn.Module, units: Units, chosen: NDArray[np.intp]) -> bool:
     modules = dict(model.named_modules())
     owners: dict[int, int] = {}
     for module in modules.values():
-        for parameter in module.parameters(recurse=False):
+        for parameter in direct_parameters(module).values():
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     for name in dict.fromkeys(units.module[chosen].tolist()):
         layer = modules.get(name)
