@@ -140,6 +140,11 @@ class Capture(TorchFunctionMode):
         """Tracked parameters that have entered an operation."""
         return {name for name, calls in self._expected.items() if calls} | set(self.foreign)
 
+    @property
+    def uses(self) -> Mapping[str, int]:
+        """How many operations each tracked parameter has entered."""
+        return self._expected
+
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
         if getattr(func, "__name__", "") in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:

@@ -38,7 +38,7 @@ from evtkit_torch.state import (
 from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -104,6 +104,7 @@ class TorchProfiler(Profiler):
         self._counts: Tensor | None = None
         self._quiet: NDArray[np.bool_] | None = None
         self._pinned: Tensor | None = None
+        self._uses: dict[str, int] = {}
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
         """The units that lanes belong to, as a slice, and which lane is in which of them unless it is one each."""
@@ -172,11 +173,21 @@ class TorchProfiler(Profiler):
             found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
         return found.astype(self.dtype)
 
-    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
-        """Context in which each sample sees another unit changed."""
-        if not can_vary(self.model, self.plan.units, chosen):
+    def varied(
+        self,
+        chosen: Sequence[NDArray[np.intp]],
+        factors: NDArray[np.float64],
+        gradient: Mapping[str, Any] | None = None,
+    ) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample sees other units changed."""
+        if self.narrowest not in (torch.float32, torch.float64) and not self._takes_liberties:
+            return None  # a weight that is changed is rounded, a sum is not
+        found = np.unique(np.concatenate(chosen))
+        held = {lanes.parameter for unit in found.tolist() for lanes, _ in self.plan.pieces[unit]}
+        elsewhere = any(name in self.slow or self._uses.get(name, 1) > 1 for name in held)
+        if elsewhere or not can_vary(self.model, self.plan.units, found):
             return None
-        return varied(self.model, self.plan.units, chosen, factor)
+        return varied(self.model, self.plan.units, chosen, factors, gradient)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""
@@ -346,6 +357,7 @@ class TorchProfiler(Profiler):
             for weight, scales in capture.followers.items():
                 self.followers.setdefault(weight, set()).update(scales)
             self.used |= capture.used
+            self._uses |= capture.uses
             if reducer.again:
                 return None
         sums, *sizes = reducer.totals()
