@@ -28,6 +28,7 @@ __all__ = [
     "quick_batch_norm",
     "sound_batch_norm",
     "unwrap",
+    "walked",
 ]
 
 
@@ -45,7 +46,25 @@ def direct_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def every_parameter(model: nn.Module) -> Iterator[nn.Parameter]:
     """Parameters of every module, one after the other."""
-    return (parameter for module in model.modules() for parameter in direct_parameters(module).values())
+    return (parameter for _, module in walked(model) for parameter in direct_parameters(module).values())
+
+
+def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every module once, by its first name, as `nn.Module.named_modules`, which hands each through all above it."""
+    if type(model).named_modules is not nn.Module.named_modules:
+        return list(model.named_modules())
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    waiting: list[tuple[str, nn.Module]] = [("", model)]
+    while waiting:
+        name, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.append((name, module))
+        dot = name + "." if name else ""
+        waiting += [(dot + own, part) for own, part in reversed(module._modules.items()) if part is not None]
+    return found
 
 
 class Parts:
@@ -60,15 +79,15 @@ class Parts:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = list(model.named_modules())
+        named = walked(model)
         self._modules = [module for _, module in named]
         self._parameters: dict[str, nn.Parameter] = {}
         self._buffers: list[Tensor] = []
         seen = set()
         for prefix, module in named:
             dot = prefix + "." if prefix else ""
-            for name, parameter in direct_parameters(module).items():
-                if id(parameter) not in seen:
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
                     seen.add(id(parameter))
                     self._parameters[dot + name] = parameter
             self._buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
@@ -98,7 +117,7 @@ def check_no_mixing(model: nn.Module) -> None:
     ValueError
         If one is in training mode, or keeps no running statistics.
     """
-    for name, module in model.named_modules():
+    for name, module in walked(model):
         if isinstance(module, _BatchNorm):
             if module.training:
                 raise ValueError(
