@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import size_of
+from evtkit.saliency.batches import labels_of, size_of, take
 from evtkit.saliency.finding import suspects
+from evtkit.saliency.readouts import Seen, best_refits
 from evtkit.saliency.repairs import Repair, Share, Tried
-from evtkit.saliency.tasks import as_targets, losses, mistaken_among
+from evtkit.saliency.tasks import as_targets, is_plain, losses, mistaken_among
 from evtkit.saliency.trials import rows_of
 
 if TYPE_CHECKING:
@@ -141,8 +142,11 @@ def repair(
     plan += [(name, [int(u) for u in some], None, _ALL if len(some) > 25 else _FEW) for name, some in others.items()]
     search = _Search(model, own, kept, budget, batch_size, wrong)
     for name, some, start, first in plan:
+        tuned = name == "all units" and candidates is None
+        if tuned and not search.perfect:
+            search.refit()
         if not search.perfect:
-            search.follow(name, some, start, first, steps, tuned=name == "all units" and candidates is None)
+            search.follow(name, some, start, first, steps, tuned)
     return search.best(found)
 
 
@@ -175,6 +179,21 @@ class _Search:
         end = self._tune(name, units, steps) if tuned else self._walk(name, units, start, first, steps)
         if end:
             self._part_of_the_way(name, units, end)
+
+    def refit(self) -> None:
+        """Fit the last layer anew, where it is a linear one that the model tells of, and look at the best fits."""
+        last: Any = None
+        seen: dict[str, list[Seen]] = {"own": [], "kept": []}
+        for name, parts in (("own", self._own), ("kept", self._kept)):
+            for x, y in (parts["learn"], parts["choose"]):
+                last = _last_layer(self._model, x, y, self._batch)
+                if last is None:
+                    return
+                seen[name].append(Seen.of(last.features, last.scores, labels_of(y), last.bias is not None))
+        model: Any = self._model
+        for number, step in enumerate(best_refits(seen["own"], seen["kept"], self._budget), 1):
+            with model.shifted(last.changes(model.profiler.network, step)):
+                self._look("last layer", list(range(len(step))), number)
 
     def _tune(self, name: str, units: list[int], steps: int) -> dict[str, Any]:
         """Adam's steps (Kingma & Ba 2015), as in fine-tuning; returns the end if it costs more than the budget."""
@@ -305,6 +324,19 @@ class _Search:
 
     def _right(self, part: tuple[Any, Any]) -> NDArray[np.bool_]:
         return ~mistaken_among(self._model, *part, self._how, self._batch)
+
+
+def _last_layer(model: SaliencyModel, x: Any, y: Any, batch_size: int) -> Any:
+    """What `NetworkModel.last_layer` says of some samples, if it is such a model and y are classes."""
+    tell: Any = getattr(model, "last_layer", None)
+    if tell is None or not is_plain(model) or np.ndim(y) != 1:
+        return None
+    starts = range(0, size_of(y), batch_size)
+    parts = [tell(take(x, slice(start, min(start + batch_size, size_of(y))))) for start in starts]
+    if any(part is None for part in parts):
+        return None
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "scores")}
+    return replace(parts[0], **joined)
 
 
 def _chosen(
