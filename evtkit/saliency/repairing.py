@@ -1,4 +1,4 @@
-"""Repairing: small steps of the units at fault, or of all, sized on samples that are in no loss, judged on others."""
+"""Repairing: the units at fault, the last layer or all, changed a little, sized on samples in no loss, judged on others."""
 
 from __future__ import annotations
 
@@ -52,12 +52,17 @@ def repair(
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
     Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
-    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and
-    fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes and of rehearsed
-    samples together. If the end of one costs more than the budget, parts of the way to it are tried by halves: weights
-    between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of all that was
-    tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that correct as
-    many; nothing further is tried once all are corrected for half of the budget.
+    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; the last
+    layer fitted anew; and fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes
+    and of rehearsed samples together. If the end of one costs more than the budget, parts of the way to it are tried by
+    halves: weights between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of
+    all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
+    correct as many; nothing further is tried once all are corrected for half of the budget.
+
+    The last layer is fitted with a brake: the mean square of what its change does to the scores of rehearsed samples.
+    So it moves along what the mistakes differ in and right samples hardly do, as in Bau et al. (2020). Several fits and
+    parts of the way to each are compared by their margins, which takes next to no time. For classes, by the default
+    loss, of models that tell of a last layer that is linear and puts out the scores; it need not have units.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
     likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
@@ -79,7 +84,7 @@ def repair(
     units : array-like, optional
         The units at fault, as in `Units.resolve`, if they are known. By default found. Empty: only `candidates`.
     candidates : mapping of str to sequence of int, optional
-        Sets of units that take gradient steps, by name, instead of all units.
+        Sets of units that take gradient steps, by name, instead of the last layer and of all units.
     steps : int
         Gradient steps of each candidate, longer and longer as long as the loss falls.
     batch_size : int
