@@ -1,4 +1,4 @@
-"""Repairing: the units at fault, the last layer or all, changed a little, sized on samples in no loss, judged on others."""
+"""Repairing: units at fault, the last layer or all are changed, sized on samples in no loss, judged on others."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def repair(
 
     Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
     from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; the last
-    layer fitted anew; and fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes
-    and of rehearsed samples together. If the end of one costs more than the budget, parts of the way to it are tried by
-    halves: weights between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of
-    all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that
-    correct as many; nothing further is tried once all are corrected for half of the budget.
+    layer fitted anew; and fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the
+    mistakes and of rehearsed samples together. If the end of one costs more than the budget, parts of the way to it are
+    tried by halves: weights between those before and after fine-tuning keep more of what was right (Wortsman et al.
+    2022). Of all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of
+    two that correct as many; nothing further is tried once all are corrected for half of the budget.
 
     The last layer is fitted with a brake: the mean square of what its change does to the scores of rehearsed samples.
     So it moves along what the mistakes differ in and right samples hardly do, as in Bau et al. (2020). Several fits and

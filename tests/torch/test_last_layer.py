@@ -1,4 +1,4 @@
-"""The last layer is the linear one that puts out the scores, and a change of it is what was asked for; or it is none."""
+"""The last layer is the linear one that puts out the scores, or there is none; changes of it are what was asked for."""
 
 import numpy as np
 import pytest
