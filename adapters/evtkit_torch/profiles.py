@@ -35,6 +35,7 @@ from evtkit_torch.last import last_layer
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
+from evtkit_torch.replaying import Record, recorded
 from evtkit_torch.rows import base_of
 from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 from evtkit_torch.varying import can_vary, varied
@@ -181,11 +182,17 @@ class TorchProfiler(Profiler):
                 self.model, lambda: scores_of(self.forward(batch), self.task)[0], self.network.arrays.numpy
             )
 
-    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
+    def recorded(self) -> AbstractContextManager[Record]:
+        """Context in which what layers put out is kept."""
+        return recorded(self.model)
+
+    def varied(
+        self, chosen: NDArray[np.intp], factor: float, record: Any = None, rows: Any = None
+    ) -> AbstractContextManager[Callable[[], bool]] | None:
         """Context in which each sample sees another unit changed."""
         if not can_vary(self.model, self.plan.units, chosen):
             return None
-        return varied(self.model, self.plan.units, chosen, factor)
+        return varied(self.model, self.plan.units, chosen, factor, record, rows)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,13 +54,16 @@ class Trials:
 
     def __init__(self, model: SaliencyModel, x: Any, y: Any, batch_size: int, most: int) -> None:
         self._model, self._batch = model, batch_size
-        loss = losses(model, x, y, batch_size)
+        keep: Any = getattr(model, "recorded", nullcontext)
+        with keep() as record:
+            loss = losses(model, x, y, batch_size)
+        self._record = record
         order = np.argsort(-loss, kind="stable")
         some = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
         # a round tries the first few: by turns from all parts of the range, and the same whatever the samples' order
         some = some[np.argsort(np.arange(1, len(some) + 1) * 0.6180339887 % 1.0, kind="stable")]
         self.before: Float = loss[some]
-        self._x, self._y = rows_of(x, some), rows_of(y, some)
+        self._x, self._y, self._some = rows_of(x, some), rows_of(y, some), some
         self._after: dict[tuple[int, float], list[Float]] = {}
         self.passes = size_of(x)
 
@@ -85,12 +89,13 @@ class Trials:
         for done, some in by_done.items() if vary is not None else ():
             rows = np.arange(done, n)
             at_once = max(1, self._batch // len(rows))
+            deep = sorted(some)  # together with others as deep, for what lies before all of a batch is kept
             for start in range(0, len(some), at_once):
-                own = some[start : start + at_once]
+                own = deep[start : start + at_once]
                 if len(own) < 2:
                     continue
                 copies = np.tile(rows, len(own))
-                context = vary(np.repeat(own, len(rows)), factor)
+                context = vary(np.repeat(own, len(rows)), factor, self._record, self._some[copies])
                 if context is None:
                     continue
                 with context as happened:
