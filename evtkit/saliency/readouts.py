@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.tasks import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,8 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evtkit._common.types import Float
+    from evtkit.saliency.adapting import LastLayer
 
-__all__ = ["Seen", "best_refits", "refits"]
+__all__ = ["Seen", "as_seen", "best_refits", "refits"]
 
 _RIDGES = (0.002, 0.02)  # of the mean square of features, added to each direction's own
 _BRAKES = (0.01, 0.04, 0.16)  # on the mean squared change of the scores of right samples
@@ -22,7 +26,7 @@ _RIGHT = 2.0  # weight of the right samples' loss; that of the mistakes is 1
 _PARTS = 20  # of the way to each end
 _ITERATIONS = 100
 _MOST = (200, 400)  # mistakes and right samples in a fit
-_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times what may be lost: a point of the frontier for each
+_BUDGETS = (0.25, 0.5, 0.75, 2.0, 4.0)  # times what may be lost, a point of the frontier each: below 1 it may be taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,21 @@ class Seen:
         return Seen(self.features[rows], self.scores[rows], self.labels[rows])
 
 
-def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -> list[Float]:
-    """The changes of the last layer that correct most, for a quarter of a budget up to four times as much.
+def as_seen(model: Any, x: Any, y: Any, batch_size: int) -> tuple[LastLayer, Seen] | None:
+    """The last layer and some samples as it sees them; None unless they are classes and the model tells of one."""
+    tell = getattr(model, "last_layer", None)
+    if tell is None or not is_plain(model) or np.ndim(y) != 1:
+        return None
+    n = size_of(y)
+    parts = [tell(take(x, slice(start, min(start + batch_size, n)))) for start in range(0, n, batch_size)]
+    if not parts or any(part is None for part in parts):
+        return None
+    features, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "scores"))
+    return parts[0], Seen.of(features, scores, labels_of(y), parts[0].bias is not None)
+
+
+def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -> list[tuple[Float, bool]]:
+    """The changes of the last layer that correct most, for a quarter of a budget up to four times the budget.
 
     Parameters
     ----------
@@ -81,29 +98,32 @@ def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -
 
     Returns
     -------
-    list of ndarray, shape (classes, features + 1)
-        At most one for each budget, each once.
+    list of (ndarray of shape (classes, features + 1), bool)
+        At most one for each budget, each once, and whether it is for no more than the budget itself.
 
     Notes
     -----
-    Of few right samples the share lost is a coarse number, the least of many tried too low. It is averaged with a
-    smoother one: the share of all pairs of a sample's margin with another's loss of margin that fall below 0, which is
-    the same number in the mean if the two do not depend on each other.
+    Of few right samples the share lost is a coarse number, and the least of many tried is too low. So it is averaged
+    with a smoother one, the share of all pairs of a sample's margin with another's loss of margin that fall below 0,
+    which is the same number in the mean if the two do not depend on each other. That must be at most three quarters of
+    the budget, and the share itself at most all of it: chosen so, others than those that size lose about the budget.
     """
     sized = kept[1]
     before = sized.margins()
-    tried: list[tuple[float, float, float, Float]] = []
+    tried: list[tuple[float, float, float, Float, float]] = []
     for step in refits(mistakes[0], kept[0]):
         after = sized.margins(step)
-        lost = 0.5 * (float(np.mean(after < 0.0)) + _pairs_below(before, after - before))
+        counted = float(np.mean(after < 0.0))
+        lost = 0.5 * (counted + _pairs_below(before, after - before))
         shares = (float(np.mean(part.margins(step) > 0.0)) for part in mistakes)
-        tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), step))
-    found: dict[int, Float] = {}
+        tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), step, counted))
+    found: dict[int, tuple[Float, bool]] = {}
     for multiple in _BUDGETS:
-        inside = [one for one in tried if one[1] <= multiple * budget and one[0] > 0.0]
+        most = multiple * budget
+        inside = [one for one in tried if one[0] > 0.0 and one[1] <= most and (multiple > 1.0 or one[4] <= budget)]
         if inside:
             best = max(inside, key=lambda one: (one[0], -one[1], -one[2]))
-            found[id(best)] = best[3]
+            found.setdefault(id(best), (best[3], multiple <= 1.0))
     return list(found.values())
 
 

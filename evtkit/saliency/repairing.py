@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.batches import size_of
 from evtkit.saliency.finding import suspects
-from evtkit.saliency.readouts import Seen, best_refits
+from evtkit.saliency.readouts import as_seen, best_refits
 from evtkit.saliency.repairs import Repair, Share, Tried
-from evtkit.saliency.tasks import as_targets, is_plain, losses, mistaken_among
+from evtkit.saliency.tasks import as_targets, losses, mistaken_among
 from evtkit.saliency.trials import rows_of
 
 if TYPE_CHECKING:
@@ -187,18 +187,15 @@ class _Search:
 
     def refit(self) -> None:
         """Fit the last layer anew, where it is a linear one that the model tells of, and look at the best fits."""
-        last: Any = None
-        seen: dict[str, list[Seen]] = {"own": [], "kept": []}
-        for name, parts in (("own", self._own), ("kept", self._kept)):
-            for x, y in (parts["learn"], parts["choose"]):
-                last = _last_layer(self._model, x, y, self._batch)
-                if last is None:
-                    return
-                seen[name].append(Seen.of(last.features, last.scores, labels_of(y), last.bias is not None))
         model: Any = self._model
-        for number, step in enumerate(best_refits(seen["own"], seen["kept"], self._budget), 1):
-            with model.shifted(last.changes(model.profiler.network, step)):
-                self._look("last layer", list(range(len(step))), number)
+        samples = [parts[part] for parts in (self._own, self._kept) for part in ("learn", "choose")]
+        told = [as_seen(model, *part, self._batch) for part in samples]
+        if any(one is None for one in told):
+            return
+        seen = [one[1] for one in told if one is not None]
+        for number, (step, fits) in enumerate(best_refits(seen[:2], seen[2:], self._budget), 1):
+            with model.shifted(told[0][0].changes(model.profiler.network, step)):  # type: ignore[index]
+                self._look("last layer", list(range(len(step))), number, fits=fits)
 
     def _tune(self, name: str, units: list[int], steps: int) -> dict[str, Any]:
         """Adam's steps (Kingma & Ba 2015), as in fine-tuning; returns the end if it costs more than the budget."""
@@ -297,10 +294,12 @@ class _Search:
         corrected, lost = Share.of(right["own"]), Share.of(~right["kept"])
         return Repair(self._model.units, delta, tuple(self.tried), chosen, corrected, lost, self._budget, found)
 
-    def _look(self, name: str, units: list[int], number: int, delta: dict[str, Any] | None = None) -> float:
-        """Record the change in force; returns what it costs."""
+    def _look(
+        self, name: str, units: list[int], number: int, delta: dict[str, Any] | None = None, fits: bool = True
+    ) -> float:
+        """Record the change in force, which may be taken if it fits; returns what it costs."""
         learnt, chosen = (float(self._right(self._own[part]).mean()) for part in ("learn", "choose"))
-        lost = float(1.0 - self._right(self._kept["choose"]).mean())
+        lost = float(np.mean(~self._right(self._kept["choose"])))
         delta = self._model.export(self._outer) if delta is None else delta
         names = [key for key in delta if key.endswith(".after")]
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
@@ -310,7 +309,7 @@ class _Search:
         # half of the weight to the mistakes that were in no loss, for what carries over; but they are few
         score = (0.5 * learnt + 0.5 * chosen) if n["choose"] >= 5 else (n["learn"] * learnt + chosen) / (n["learn"] + 1)
         key = (score, -lost, -norm)
-        if lost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
+        if fits and lost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
             self._best = key, len(self.tried) - 1, delta
         return lost
 
@@ -329,19 +328,6 @@ class _Search:
 
     def _right(self, part: tuple[Any, Any]) -> NDArray[np.bool_]:
         return ~mistaken_among(self._model, *part, self._how, self._batch)
-
-
-def _last_layer(model: SaliencyModel, x: Any, y: Any, batch_size: int) -> Any:
-    """What `NetworkModel.last_layer` says of some samples, if it is such a model and y are classes."""
-    tell: Any = getattr(model, "last_layer", None)
-    if tell is None or not is_plain(model) or np.ndim(y) != 1:
-        return None
-    starts = range(0, size_of(y), batch_size)
-    parts = [tell(take(x, slice(start, min(start + batch_size, size_of(y))))) for start in starts]
-    if any(part is None for part in parts):
-        return None
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "scores")}
-    return replace(parts[0], **joined)
 
 
 def _chosen(

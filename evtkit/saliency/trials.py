@@ -27,6 +27,8 @@ FACTORS = (0.0, -1.0)
 _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 """The share of the mistakes that a round tries, and how many units go on to the next."""
 
+_DEEP = 16  # samples in a batch where what lies before its first unit need not be computed: small, to be as deep
+
 _TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
 
 
@@ -88,11 +90,11 @@ class Trials:
                 by_done.setdefault(done, []).append(unit)
         for done, some in by_done.items() if vary is not None else ():
             rows = np.arange(done, n)
-            at_once = max(1, self._batch // len(rows))
+            at_once = max(1, (self._batch if self._record is None else min(self._batch, _DEEP)) // len(rows))
             deep = sorted(some)  # together with others as deep, for what lies before all of a batch is kept
             for start in range(0, len(some), at_once):
                 own = deep[start : start + at_once]
-                if len(own) < 2:
+                if len(own) < 2 and self._record is None:
                     continue
                 copies = np.tile(rows, len(own))
                 context = vary(np.repeat(own, len(rows)), factor, self._record, self._some[copies])

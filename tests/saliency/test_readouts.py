@@ -68,7 +68,7 @@ def test_a_shift_along_what_usual_samples_hardly_use_is_repaired_for_nothing(n_f
     steps = best_refits((cut(bad, 40), cut(bad, 40, 60)), (cut(good, 200), cut(good, 200, 400)), budget=0.01)
     unseen, others = cut(bad, 60, 360), cut(good, 400, 900)
     # the layer of the fit alone, without what is lost to chance in so many dimensions
-    best = max(np.mean(unseen.margins(step) > 0.0) for step in steps if np.mean(others.margins(step) < 0.0) <= 0.02)
+    best = max(np.mean(unseen.margins(one) > 0.0) for one, _ in steps if np.mean(others.margins(one) < 0.0) <= 0.02)
     assert best >= 0.7
 
 

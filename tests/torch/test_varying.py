@@ -116,7 +116,9 @@ def test_trials_are_the_same_without_a_record(net):
 
 def test_layers_that_work_in_place_spoil_no_record():
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SELU(inplace=True), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(36, 3))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.SELU(inplace=True), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(36, 3)
+    )
     net = TorchModel(network.eval(), units=["filters", "rows"])
     x, y, units = torch.randn(3, 3, 7, 7), np.array([0, 1, 2]), [8, 9, 10]
     with net.recorded() as record:
