@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.tasks import losses
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -26,8 +28,6 @@ FACTORS = (0.0, -1.0)
 
 _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 """The share of the mistakes that a round tries, and how many units go on to the next."""
-
-_DEEP = 16  # samples in a batch where what lies before its first unit need not be computed: small, to be as deep
 
 _TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
 
@@ -90,10 +90,7 @@ class Trials:
                 by_done.setdefault(done, []).append(unit)
         for done, some in by_done.items() if vary is not None else ():
             rows = np.arange(done, n)
-            at_once = max(1, (self._batch if self._record is None else min(self._batch, _DEEP)) // len(rows))
-            deep = sorted(some)  # together with others as deep, for what lies before all of a batch is kept
-            for start in range(0, len(some), at_once):
-                own = deep[start : start + at_once]
+            for own in self._together(some, max(1, self._batch // len(rows))):
                 if len(own) < 2 and self._record is None:
                     continue
                 copies = np.tile(rows, len(own))
@@ -108,6 +105,13 @@ class Trials:
                 self.passes += len(copies)
                 for unit, part in zip(own, found.reshape(len(own), -1), strict=True):
                     self._after.setdefault((unit, factor), []).append(part)
+
+    def _together(self, units: list[int], most: int) -> Iterator[list[int]]:
+        """Units tried in one batch: of one layer where what lies before it need not be computed, else any."""
+        layers = self._model.units.module
+        for _, own in groupby(sorted(units), lambda unit: self._record is None or str(layers[unit])):
+            part = list(own)
+            yield from (part[start : start + most] for start in range(0, len(part), most))
 
     def effect(self, unit: int, n: int, factors: tuple[float, ...] = FACTORS) -> tuple[float, float]:
         """The largest share of the first n mistakes' loss that a change of the unit takes away, and its factor."""

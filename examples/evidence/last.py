@@ -5,8 +5,8 @@
 Samples are those of mended.py: 60 mistakes of a shift, 300 right samples, split alike for all; judged on up to 300 more
 mistakes and 800 right samples. All that counts is what enters the layer, so a draw takes seconds. Ways: ours
 (`evtkit.saliency.readouts`), Arachne, and fine-tuning of the layer by Adam with early stopping, see peers.py. For each
-the shares corrected and lost, and what is corrected by as much of the change as loses at most 1 % of those who judge:
-parts of the way in twentieths.
+the shares corrected and lost, and what is corrected by as much of its largest change as loses at most 1 % of those who
+judge: parts of the way in twentieths.
 """
 
 from __future__ import annotations
@@ -41,25 +41,29 @@ def entering(setting: Setting, what: str, x: torch.Tensor) -> np.ndarray:
     return setting.kept(f"{what}-last", lambda: peers._features(setting.network, layer, x).numpy().astype(np.float32))
 
 
-def ours(layer: nn.Linear, own: peers.Pair, keep: peers.Pair) -> np.ndarray:
-    """The change that `repair` would take of those of the last layer alone."""
+def ours(layer: nn.Linear, own: peers.Pair, keep: peers.Pair) -> tuple[np.ndarray, np.ndarray]:
+    """The change that `repair` would take of those of the last layer alone, and the largest of its frontier."""
     parts = [seen(layer, pair) for pair in peers.parts(own, keep)]
     learn, choose, rehearse, size = parts
     best, change = (0.0, 0.0), np.zeros((layer.out_features, layer.in_features + 1))
-    for step, fits in best_refits((learn, choose), (rehearse, size), BUDGET):
+    found = best_refits((learn, choose), (rehearse, size), BUDGET)
+    for step, fits in found:
         lost = float(np.mean(size.margins(step) < 0.0))
         key = (0.5 * sum(float(np.mean(part.margins(step) > 0.0)) for part in (learn, choose)), -lost)
         if fits and lost <= BUDGET and key > best:
             best, change = key, step
-    return change
+    return change, found[-1][0] if found else change
 
 
-def peer(way: Callable[..., None], layer: nn.Linear, own: peers.Pair, keep: peers.Pair) -> np.ndarray:
-    """The change that a peer makes."""
+def peer(
+    way: Callable[..., None], layer: nn.Linear, own: peers.Pair, keep: peers.Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """The change that a peer makes, which is the largest too."""
     before = weights(layer)
     with peers.restored(layer):
         way(nn.Sequential(layer), own, keep)
-        return weights(layer) - before
+        change = weights(layer) - before
+    return change, change
 
 
 def weights(layer: nn.Linear) -> np.ndarray:
@@ -72,15 +76,14 @@ def seen(layer: nn.Linear, pair: peers.Pair) -> Seen:
     return Seen(whole.features, whole.features @ weights(layer).T, whole.labels)
 
 
-def judged(change: np.ndarray, unseen: Seen, others: Seen) -> list[float]:
-    """Shares corrected and lost; and corrected by the largest part of the change that loses at most the budget."""
+def judged(change: np.ndarray, largest: np.ndarray, unseen: Seen, others: Seen) -> list[float]:
+    """Shares corrected and lost; and corrected by the largest part of the largest change that is within the budget."""
 
-    def shares(part: float) -> tuple[float, float]:
-        corrected, lost = unseen.margins(part * change) > 0.0, others.margins(part * change) < 0.0
-        return float(np.mean(corrected)), float(np.mean(lost))
+    def shares(step: np.ndarray) -> tuple[float, float]:
+        return float(np.mean(unseen.margins(step) > 0.0)), float(np.mean(others.margins(step) < 0.0))
 
-    parts = [shares(part) for part in np.arange(20, -1, -1) / 20]
-    return [*parts[0], next(corrected for corrected, lost in parts if lost <= BUDGET)]
+    parts = (shares(part * largest) for part in np.arange(20, -1, -1) / 20)
+    return [*shares(change), next(corrected for corrected, lost in parts if lost <= BUDGET)]
 
 
 def compared(setting: Setting, shift: str, draws: int, path: Path) -> None:
@@ -103,7 +106,7 @@ def compared(setting: Setting, shift: str, draws: int, path: Path) -> None:
         keep, others = ((good[part], truth[part]) for part in rows[2:])
         out: dict[str, Any] = {"shift": shift, "draw": number}
         for name, way in ways.items():
-            out[name] = judged(way(layer, own, keep), seen(layer, unseen), seen(layer, others))
+            out[name] = judged(*way(layer, own, keep), seen(layer, unseen), seen(layer, others))
         causes.append(path, out)
 
 
