@@ -35,7 +35,6 @@ from evtkit_torch.last import last_layer
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
-from evtkit_torch.replaying import Record, recorded
 from evtkit_torch.rows import base_of
 from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
 from evtkit_torch.varying import can_vary, varied
@@ -182,17 +181,11 @@ class TorchProfiler(Profiler):
                 self.model, lambda: scores_of(self.forward(batch), self.task)[0], self.network.arrays.numpy
             )
 
-    def recorded(self) -> AbstractContextManager[Record | None]:
-        """Context in which what layers put out is kept; on an accelerator nothing, where one large batch is quicker."""
-        return recorded(self.model) if self._some_parameter.device.type == "cpu" else nullcontext()
-
-    def varied(
-        self, chosen: NDArray[np.intp], factor: float, record: Any = None, rows: Any = None
-    ) -> AbstractContextManager[Callable[[], bool]] | None:
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
         """Context in which each sample sees another unit changed."""
         if not can_vary(self.model, self.plan.units, chosen):
             return None
-        return varied(self.model, self.plan.units, chosen, factor, record, rows)
+        return varied(self.model, self.plan.units, chosen, factor)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from evtkit_torch.replaying import Record, replayed
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -39,20 +37,16 @@ def can_vary(model: nn.Module, units: Units, chosen: NDArray[np.intp]) -> bool:
 
 
 @contextmanager
-def varied(
-    model: nn.Module, units: Units, chosen: NDArray[np.intp], factor: float, record: Record | None, samples: Any
-) -> Iterator[Callable[[], bool]]:
+def varied(model: nn.Module, units: Units, chosen: NDArray[np.intp], factor: float) -> Iterator[Callable[[], bool]]:
     """Context in which the i-th sample sees the weights of unit ``chosen[i]`` multiplied by the factor.
 
-    What a layer puts out is its bias and a sum that is linear in the unit's weights, so that sum is multiplied. Layers
-    before the first of them put out what a record has for ``samples[i]``. It gives a function that says whether every
-    layer was called exactly once, with as many samples.
+    What a layer puts out is its bias and a sum that is linear in the unit's weights, so that sum is multiplied. It
+    gives a function that says whether every layer was called exactly once, with as many samples.
     """
     modules = dict(model.named_modules())
     calls: dict[str, list[int]] = {}
     hooks = []
-    layers = list(dict.fromkeys(units.module[chosen].tolist()))
-    for name in layers:
+    for name in dict.fromkeys(units.module[chosen].tolist()):
         rows = np.flatnonzero(units.module[chosen] == name)
         calls[name] = []
 
@@ -70,8 +64,7 @@ def varied(
 
         hooks.append(modules[name].register_forward_hook(change))
     try:
-        with replayed(model, record or Record(), samples if record else [0], layers) as once:
-            yield lambda: once() and all(sizes == [len(chosen)] for sizes in calls.values())
+        yield lambda: all(sizes == [len(chosen)] for sizes in calls.values())
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +11,6 @@ from evtkit.saliency.batches import size_of, take
 from evtkit.saliency.tasks import losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -56,16 +53,13 @@ class Trials:
 
     def __init__(self, model: SaliencyModel, x: Any, y: Any, batch_size: int, most: int) -> None:
         self._model, self._batch = model, batch_size
-        keep: Any = getattr(model, "recorded", nullcontext)
-        with keep() as record:
-            loss = losses(model, x, y, batch_size)
-        self._record = record
+        loss = losses(model, x, y, batch_size)
         order = np.argsort(-loss, kind="stable")
         some = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
         # a round tries the first few: by turns from all parts of the range, and the same whatever the samples' order
         some = some[np.argsort(np.arange(1, len(some) + 1) * 0.6180339887 % 1.0, kind="stable")]
         self.before: Float = loss[some]
-        self._x, self._y, self._some = rows_of(x, some), rows_of(y, some), some
+        self._x, self._y = rows_of(x, some), rows_of(y, some)
         self._after: dict[tuple[int, float], list[Float]] = {}
         self.passes = size_of(x)
 
@@ -90,11 +84,13 @@ class Trials:
                 by_done.setdefault(done, []).append(unit)
         for done, some in by_done.items() if vary is not None else ():
             rows = np.arange(done, n)
-            for own in self._together(some, max(1, self._batch // len(rows))):
-                if len(own) < 2 and self._record is None:
+            at_once = max(1, self._batch // len(rows))
+            for start in range(0, len(some), at_once):
+                own = some[start : start + at_once]
+                if len(own) < 2:
                     continue
                 copies = np.tile(rows, len(own))
-                context = vary(np.repeat(own, len(rows)), factor, self._record, self._some[copies])
+                context = vary(np.repeat(own, len(rows)), factor)
                 if context is None:
                     continue
                 with context as happened:
@@ -105,13 +101,6 @@ class Trials:
                 self.passes += len(copies)
                 for unit, part in zip(own, found.reshape(len(own), -1), strict=True):
                     self._after.setdefault((unit, factor), []).append(part)
-
-    def _together(self, units: list[int], most: int) -> Iterator[list[int]]:
-        """Units tried in one batch: of one layer where what lies before it need not be computed, else any."""
-        layers = self._model.units.module
-        for _, own in groupby(sorted(units), lambda unit: self._record is None or str(layers[unit])):
-            part = list(own)
-            yield from (part[start : start + most] for start in range(0, len(part), most))
 
     def effect(self, unit: int, n: int, factors: tuple[float, ...] = FACTORS) -> tuple[float, float]:
         """The largest share of the first n mistakes' loss that a change of the unit takes away, and its factor."""

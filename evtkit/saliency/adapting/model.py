@@ -205,17 +205,7 @@ class NetworkModel:
         """
         return self._run(lambda part, own, before: self.profiler.activations(part), self.profiler.batch(x))
 
-    def recorded(self) -> AbstractContextManager[Any]:
-        """Context in which what layers put out is kept of all that is run through the network, for `varied`.
-
-        It gives the record, or None where the adapter has none. The samples must be what the network is given next,
-        once each; the record is to be used as long as no weight has changed.
-        """
-        return self.profiler.recorded()
-
-    def varied(
-        self, units: ArrayLike, factor: float, record: Any = None, rows: ArrayLike | None = None
-    ) -> AbstractContextManager[Callable[[], bool]] | None:
+    def varied(self, units: ArrayLike, factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
         """Context in which each sample of the next batch sees the weights of a unit of its own multiplied by a factor.
 
         Many trials of single units go into one batch so.
@@ -226,9 +216,6 @@ class NetworkModel:
             Position of each sample's unit.
         factor : float
             0 removes the unit, −1 turns its sign.
-        record, rows : optional
-            From `recorded`, and which of its samples each of the batch is, shape (batch,). What lies before the units
-            is then not computed again.
 
         Returns
         -------
@@ -236,8 +223,7 @@ class NetworkModel:
             It gives a function that says afterwards whether that has happened; what was computed does not count
             otherwise. None if the adapter cannot do that for these units, which `scaled` and `pruned` can, one by one.
         """
-        own = None if record is None or rows is None else np.asarray(rows, dtype=np.intp)
-        return self.profiler.varied(np.asarray(units, dtype=np.intp), factor, None if own is None else record, own)
+        return self.profiler.varied(np.asarray(units, dtype=np.intp), factor)
 
     def last_layer(self, x: Any) -> LastLayer | None:
         """The linear layer whose output is the class scores, and some samples as it sees them, in inference mode.

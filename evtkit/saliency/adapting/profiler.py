@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -108,17 +107,8 @@ class Profiler(ABC):
         """
         return np.full((batch.size, len(self.plan.units), 2), np.nan, dtype=self.dtype)
 
-    def recorded(self) -> AbstractContextManager[Any]:
-        """Context in which what layers put out for batches is kept, for `varied`; it gives the record, or None."""
-        return nullcontext()
-
-    def varied(
-        self, chosen: NDArray[np.intp], factor: float, record: Any = None, rows: NDArray[np.intp] | None = None
-    ) -> AbstractContextManager[Callable[[], bool]] | None:
+    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
         """Context in which the i-th sample of the next batch sees the weights of unit ``chosen[i]`` multiplied.
-
-        The sample is the one at ``rows[i]`` of those that the record is of, so that what lies before the units need not
-        be computed again.
 
         It gives a function that says afterwards whether that has happened. None if it is not possible for these units.
         """
