@@ -16,11 +16,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from evtkit.saliency.adapting import NOISE, SAMPLES, Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit.saliency.adapting import (
+    NOISE,
+    SAMPLES,
+    Batch,
+    Lanes,
+    LastLayer,
+    Profiler,
+    finish,
+    loss_weights,
+    unit_totals,
+)
 from evtkit_torch.activations import unit_activations
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
+from evtkit_torch.last import last_layer
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
@@ -172,6 +183,13 @@ class TorchProfiler(Profiler):
         with torch.no_grad(), eager(), evaluation(self.model):
             found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
         return found.astype(self.dtype)
+
+    def last_layer(self, batch: Batch) -> LastLayer | None:
+        """The linear layer whose output is the class scores, and what enters it, without a gradient."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            return last_layer(
+                self.model, lambda: scores_of(self.forward(batch), self.task)[0], self.network.arrays.numpy
+            )
 
     def varied(
         self,

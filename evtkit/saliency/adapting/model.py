@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from evtkit.saliency.adapting.batch import Batch
     from evtkit.saliency.adapting.lanes import Index
+    from evtkit.saliency.adapting.last import LastLayer
     from evtkit.saliency.adapting.profiler import Profiler
     from evtkit.saliency.protocol import UnitGradient
     from evtkit.saliency.units import Coverage, Units
@@ -229,6 +230,63 @@ class NetworkModel:
         chosen = [np.atleast_1d(np.asarray(some, dtype=np.intp)) for some in units]
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), (len(chosen),))
         return self.profiler.varied(chosen, factors, None if gradient is None else self._own(gradient).parameters)
+
+    def last_layer(self, x: Any) -> LastLayer | None:
+        """The linear layer whose output is the class scores, and some samples as it sees them, in inference mode.
+
+        Parameters
+        ----------
+        x : array, tensor, or tuple, list or dict of them
+            As in `profile`.
+
+        Returns
+        -------
+        LastLayer or None
+            None where no layer puts out the scores in its only call, and for other tasks than classes.
+        """
+        found: list[LastLayer | None] = []
+
+        def once(part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
+            found.append(self.profiler.last_layer(part) if self.task == "classes" else None)
+            return np.empty(0)
+
+        self._run(once, self.profiler.batch(x))
+        parts = [one for one in found if one is not None]
+        if len(parts) < len(found) or len({(one.weight, one.bias, one.axis) for one in parts}) > 1:
+            return None
+        features, scores = (np.concatenate([getattr(one, what) for one in parts]) for what in ("features", "scores"))
+        whole = replace(parts[0], features=features, scores=scores)
+        return whole if whole.holds(self.profiler.network) else None
+
+    @contextmanager
+    def shifted(self, changes: Mapping[str, NDArray[Any]]) -> Iterator[Self]:
+        """Context in which arrays are added to parameters.
+
+        Parameters
+        ----------
+        changes : mapping of str to ndarray
+            What to add, by the full name of a parameter and of its shape.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+
+        Raises
+        ------
+        ValueError
+            If a name or a shape is not the network's.
+        """
+        network = self.profiler.network
+        known = set(network.names())
+        for name, change in changes.items():
+            shape = network.shape(name) if name in known else None
+            if shape != np.shape(change):
+                raise ValueError(f"changes must have a parameter's name and shape, got {name!r}: {np.shape(change)}")
+        slices: dict[str, list[Index]] = {name: [(slice(None),) * np.ndim(by)] for name, by in changes.items()}
+        arrays = network.arrays
+        with self._patches.changed(slices, lambda name, index, weights: weights + arrays.like(changes[name], weights)):
+            yield self
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""

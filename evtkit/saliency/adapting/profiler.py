@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from evtkit.saliency.adapting.last import LastLayer
+
 __all__ = ["NOISE", "TASKS", "Profiler"]
 
 _OUT_OF_MEMORY = ("outofmemory", "out of memory", "resourceexhausted", "can't allocate memory", "failed to allocate")
@@ -115,6 +117,13 @@ class Profiler(ABC):
 
         Multiplied by ``factors[i]`` or, with a gradient by parameter, less that multiple of it. It gives a function
         that says afterwards whether that has happened. None if it is not possible for these units.
+        """
+        return None
+
+    def last_layer(self, batch: Batch) -> LastLayer | None:
+        """The linear layer whose output is the class scores, with what enters it; None where there is none.
+
+        It need not be certain: whoever asks checks that the scores are what the layer makes of the features.
         """
         return None
 
