@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from _timing import best_times, machine
@@ -26,6 +27,9 @@ from sklearn.preprocessing import StandardScaler
 
 from evtkit import fit_tail
 from evtkit.interop.sklearn import CalibratedDetector, NeighborDistance, PotDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FEATURES = 10
 RISKS = (0.05, 0.01, 0.001)
@@ -134,9 +138,9 @@ def detectors(seed: int):
     }
 
 
-def found(seeds: int = SEEDS) -> None:
+def found(seeds: int = SEEDS, names: Sequence[str] = ()) -> None:
     print(f"\nROC-AUC / average precision, means over {seeds} choices of the rare rows and halves")
-    names = list(detectors(0))
+    names = [name for name in detectors(0) if not names or name in names]
     print(f"{'rare class':26s}{'rows':>6s}{'rare':>6s}" + "".join(f"{name:>20s}" for name in names))
     table = []
     for task, (load, rare, share) in TASKS.items():
@@ -156,7 +160,8 @@ def found(seeds: int = SEEDS) -> None:
             train, test = (scaler.transform(x[half]) for half in halves)
             outlier = y[halves[1]] == rare
             row = []
-            for name, detector in detectors(seed).items():
+            for name in names:
+                detector = detectors(seed)[name]
                 sign = 1.0 if name in ("ECOD", "COPOD") else -1.0
                 fitted = detector.fit(train)
                 how = fitted.score_samples if name == "… its distances" else fitted.decision_function
@@ -178,12 +183,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=list(TABLES), default=list(TABLES), help="tables to make")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="choices of rare rows, of what is found")
+    parser.add_argument("--detectors", nargs="*", choices=list(detectors(0)), default=(), help="of that table; all")
     options = parser.parse_args()
     print(machine(), "\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant pixels, elsewhere
         for name in options.only:
-            found(options.seeds) if name == "found" else TABLES[name]()
+            found(options.seeds, options.detectors) if name == "found" else TABLES[name]()
 
 
 if __name__ == "__main__":
