@@ -24,7 +24,15 @@ _CHUNK_VALUES = 1 << 17  # values copied at a time, 1 MiB
 
 
 class FitStatus(IntEnum):
-    """What became of a fit."""
+    """What became of a fit.
+
+    Examples
+    --------
+    >>> from evtkit import FitStatus, fit_gpd
+    >>> fit = fit_gpd([2.0, 2.0, 2.0])
+    >>> FitStatus(int(fit.status)).name
+    'CONSTANT'
+    """
 
     OK = 0
     """A fit; by maximum likelihood, one in the interior, ξ > −1."""
@@ -70,6 +78,19 @@ class GpdFit(Result):
         The estimator.
     resolution : ndarray of float64, or None
         The step of the lattice that the excesses were taken to be rounded to; 0 for none.
+
+    See Also
+    --------
+    fit_gpd : makes it.
+
+    Examples
+    --------
+    >>> from evtkit import fit_gpd, gpd
+    >>> fit = fit_gpd(gpd.rvs(0.2, 1.0, size=(300, 2), rng=0))
+    >>> fit
+    GpdFit(2 channels: 2 OK; method='mle')
+    >>> fit.xi.round(3), fit.se_xi.round(3), fit.status
+    (array([0.109, 0.214]), array([0.065, 0.066]), array([0, 0]))
     """
 
     xi: Float

@@ -343,7 +343,7 @@ def test_an_alarm_sees_a_file_in_any_dialect(history, tmp_path, text, options):
     (tmp_path / "today.csv").write_text(text)
     for file, given_ in ((tmp_path / "today.csv", {}), ("-", {"input": text.encode()})):
         out = run("score", file, "--tail", history / "tail.npz", "--alarm", 1e-6, *options, code=1, **given_).stdout
-        assert "alarms: 1 values more improbable than 1e-06" in out
+        assert "alarms: 1 value more improbable than 1e-06" in out
         assert f"of {2 - ('n/a' in text)} scored, {int('n/a' in text)} missing" in out
 
 

@@ -77,7 +77,8 @@ def test_every_result_is_a_frame_a_text_and_a_page(name):
     page.feed(result._repr_html_())
     assert not page.open
     assert page.seen.count("tr") == 1 + min(20, len(frames[0]))
-    assert "array(" not in text + result._repr_html_()
+    assert "array(" not in repr(result) + text + result._repr_html_()
+    assert len(repr(result)) < 2000  # a line, and the first rows where they say what it is
 
 
 def test_every_public_result_has_the_one_mechanism():

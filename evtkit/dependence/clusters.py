@@ -52,6 +52,23 @@ class Clusters(Result):
         The other columns of the data frame at the time of the peaks.
     name : str, or None
         The name of the stream.
+
+    See Also
+    --------
+    decluster : makes it.
+    evtkit.fit_tail : takes clusters of a dated series for its events.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import decluster
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> clusters = decluster(x, 5.0, run_length=2)
+    >>> clusters
+    Clusters(32 of 98 exceedances of 5 among 5,000 observations)
+    >>> clusters.peak[:3], clusters.size[:3]
+    (array([  9, 194, 267]), array([3, 3, 3]))
     """
 
     start: Int

@@ -68,6 +68,20 @@ class KGaps(Result):
         K, the run length.
     level : float
         Confidence level.
+
+    See Also
+    --------
+    fit_k_gaps : makes it.
+    extremal_index : an estimate without a likelihood.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import fit_k_gaps
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> fit_k_gaps(x, 5.0, k=2)
+    KGaps(theta=0.3293, 95 % limits 0.2602 … 0.4059, K=2, information matrix test p=0.46, 97 gaps)
     """
 
     theta: Float
@@ -153,6 +167,19 @@ class KGapsChoice(Result):
         The lowest threshold at which a K is not rejected, nor at any higher one; NaN where there is none.
     chosen_k : int
         The smallest such K; −1 where there is none.
+
+    See Also
+    --------
+    choose_k_gaps : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import choose_k_gaps
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> choose_k_gaps(x, [4.5, 5.0, 5.5])
+    KGapsChoice(u=4.5, K=1: theta=0.3318, limits 0.2769 … 0.3913)
     """
 
     threshold: Float

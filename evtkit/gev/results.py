@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from scipy.special import exprel, ndtri
@@ -79,6 +79,19 @@ class GevFit(Result):
         The estimator: "mle", "lmoments", "pwm", or "gumbel" for maximum likelihood with ξ = 0.
     data : tuple of BlockData, or None
         What the likelihood is of, a channel each; for limits.
+
+    See Also
+    --------
+    fit_gev, fit_r_largest, fit_point_process : make it.
+
+    Examples
+    --------
+    >>> from evtkit import gev
+    >>> fit = gev.fit_gev(gev.rvs(0.1, 20.0, 5.0, size=80, rng=0))
+    >>> fit
+    GevFit(xi=0.1635 ± 0.08, mu=19.5048 ± 0.63, sigma=5.078 ± 0.49, loglik=-263.538899, n=80, status=OK)
+    >>> fit.return_level(100, interval=0.95)
+    Interval(54.34, 95 % profile limits 43.91 … 80.04)
     """
 
     xi: Float
@@ -118,6 +131,12 @@ class GevFit(Result):
             return np.asarray(
                 np.where(self.xi < 0.0, self.mu - self.sigma / self.xi, np.where(np.isnan(self.xi), np.nan, np.inf))
             )
+
+    @overload
+    def return_level(self, period: ArrayLike) -> Float: ...
+
+    @overload
+    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def return_level(
         self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"

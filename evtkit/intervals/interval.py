@@ -39,6 +39,19 @@ class Interval(Result):
         was not measured.
     names : ndarray of str, or None
         Of the channels.
+
+    See Also
+    --------
+    evtkit.Tail.return_level : makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> level = tail.return_level([100, 10_000], interval=0.95)
+    >>> level.estimate.round(1), level.lower.round(1), level.upper.round(1)
+    (array([ 3.6, 14. ]), array([ 3.5, 10.9]), array([ 3.8, 20. ]))
     """
 
     estimate: Float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from scipy.special import exprel
@@ -31,6 +31,20 @@ class Inference(Protocol):
 
     Limits need a maximum-likelihood fit. Their default method is ``"bartlett"``: profile likelihood, corrected where a
     channel has fewer than 100 excesses and the same as ``"profile"`` from there on (:doc:`/intervals`).
+
+    See Also
+    --------
+    evtkit.Tail.sf : probabilities of the next observation, with no interval to mind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> tail.xi_interval()
+    Interval(0.2498, 95 % bartlett limits 0.151 … 0.3684)
+    >>> tail.endpoint_interval().upper
+    array(inf)
     """
 
     threshold: Float
@@ -121,6 +135,12 @@ class Inference(Protocol):
             low, high = rate * np.exp(lower), rate * np.exp(upper)
         return Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
 
+    @overload
+    def expected_shortfall(self, p: ArrayLike) -> Float: ...
+
+    @overload
+    def expected_shortfall(self, p: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+
     def expected_shortfall(
         self, p: ArrayLike, *, interval: float | None = None, method: str = "bartlett"
     ) -> Float | Interval:
@@ -174,6 +194,12 @@ class Inference(Protocol):
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, SHORTFALL, w, interval, method)
         return self._placed(reach, lower, upper, interval, method)
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike) -> Float: ...
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def mean_excess_beyond(
         self, x: ArrayLike, *, interval: float | None = None, method: str = "bartlett"

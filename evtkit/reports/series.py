@@ -100,6 +100,22 @@ def report(
         If x is not one series of numbers, an argument is none of these, or the folder does not exist.
     ImportError
         If Jinja or Matplotlib is not installed.
+
+    See Also
+    --------
+    evtkit.plot.diagnostics : the pictures alone.
+    evtkit.saliency.report : of a network.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from evtkit import demo, reports
+    >>> days, loss = demo.daily_losses()
+    >>> path = Path(tempfile.mkdtemp()) / "losses.html"
+    >>> tail = reports.report(path, loss, threshold=2.0, time=days, label="daily loss", unit="%")
+    >>> path.stat().st_size > 100_000  # one page, its pictures in it
+    True
     """
     if season is not None:
         x, time = _of_season(x, time, season)

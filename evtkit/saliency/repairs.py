@@ -103,6 +103,25 @@ class Repair(Result):
         What might be lost.
     suspects : Suspects or None
         The units at fault, as they were found.
+
+    See Also
+    --------
+    repair : makes it.
+    evtkit.plot.repair_frontier : the picture.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, repair
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> x, y = samples(3000, noise=0.0)
+    >>> net = Toy(reduction="taylor")
+    >>> reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
+    >>> net.rows[5][:] *= -4.0
+    >>> wrong = net.predict(x).argmax(axis=1) != y
+    >>> mended = repair(net, reference, (x[wrong][:40], y[wrong][:40]), (x[~wrong][:900], y[~wrong][:900]), units=[5])
+    >>> chosen = mended.tried[mended.chosen]
+    >>> chosen.n_units, mended.corrected.value > 0.5
+    (1, True)
     """
 
     units: Units

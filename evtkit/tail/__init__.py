@@ -88,6 +88,22 @@ class Tail(Inference, Result):
         When the observations were made, if they had dates; in the order of `sample`.
     library : str or None
         "pandas" or "polars", where a data frame of it was fitted: one number a channel then comes with the names.
+
+    See Also
+    --------
+    fit_tail : makes it.
+    TailSketch : for data that do not fit into memory.
+    evtkit.covariates.CovariateTail : a tail that depends on something.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> tail
+    Tail(x > 2.06025: 499 of 10000, xi=0.2498 ± 0.055, sigma=0.8021 ± 0.056, OK)
+    >>> print(f"{tail.sf(20.0):.2g}, {tail.isf(1e-4):.1f}, {tail.return_level(1e4):.1f}")
+    3.5e-05, 14.7, 14.0
     """
 
     threshold: Float
