@@ -342,7 +342,7 @@ def _stretched(data: BlockData) -> float:
     """
     n = data.points.size
     if data.exposures.size == n:
-        return 1.0 + _STRETCH * max(1.0 / n - 1.0 / _EXACT_FROM, 0.0)
+        return float(1.0 + _STRETCH * max(1.0 / n - 1.0 / _EXACT_FROM, 0.0))
     return float(stretched(np.array(n))) if data.exposures.size == 1 else 1.0
 
 
