@@ -331,7 +331,7 @@ def _inside(t: float, points: Float, exposures: Float) -> float:
     """t, or at the edge ξ = −1, where it is −1/z_max, as much more as the search can tell from there."""
     low, high = min(points.min(), exposures.min()), points.max()
     least = math.exp(_EDGE)
-    return max(t, (least - 1.0) / (high - least * low))
+    return float(max(t, (least - 1.0) / (high - least * low)))
 
 
 def _stretched(data: BlockData) -> float:
