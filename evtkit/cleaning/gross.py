@@ -18,7 +18,8 @@ left out, at most a fiftieth: more than that is a law of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import bdtr
@@ -48,6 +49,7 @@ _CANDIDATES = 3  # holes that are judged, with so many inside
 _PASSES = 3  # a nearer group may hide behind a farther one
 _POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
 _BLOCK = 1 << 22  # values that are looked at together
+_FEW_CHANNELS = 16  # for which all holes are looked at in one step
 
 _INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 _XI = np.array([0.02, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0, 10.0])[:, None]
@@ -150,21 +152,33 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
     if most < 1 or not np.any(worth):
         return np.zeros(len(largest), dtype=bool)
     begin = np.minimum(largest.shape[1] - looked, largest.shape[1] - 1)
-    lowest = np.take_along_axis(largest, begin[:, None], axis=1).astype(np.float64)
+    lowest = largest[np.arange(len(largest)), begin][:, None].astype(np.float64)
     far = np.zeros(len(largest), dtype=bool)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         y = largest - lowest
         rest = np.where(y[:, :-most] > 0.0, y[:, :-most], 0.0)
         mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(rest, axis=1), 1)[:, None]
         y = y[:, -most - 1 :]
-        for inside in _INSIDES:
-            if inside > _INSIDE * most:
-                break
-            near, beyond = y[:, : most - inside], y[:, 1 + inside :]
-            m = most - np.arange(most - inside)
-            wide = (m - inside) * (beyond - near) >= -_LOG_P_ONE * mean
-            far |= np.any(wide & (beyond >= _WIDER * near) & (beyond > 0.0), axis=1)
+        for ends, others, m in _holes_together(most) if len(y) <= _FEW_CHANNELS else _holes_in_turn(most):
+            near, beyond = y[:, ends], y[:, others]
+            wide = m * (beyond - near) >= -_LOG_P_ONE * mean
+            far |= (wide & (beyond >= _WIDER * near) & (beyond > 0.0)).any(axis=1)
     return np.asarray(worth & far)
+
+
+def _holes_in_turn(most: int) -> list[tuple[Any, Any, Int]]:
+    """Where holes begin and end among the most + 1 largest, and how many lie beyond, for each number inside."""
+    insides = [inside for inside in _INSIDES if inside <= _INSIDE * most]
+    return [(slice(0, most - k), slice(1 + k, None), most - k - np.arange(most - k)) for k in insides]
+
+
+@lru_cache(maxsize=64)
+def _holes_together(most: int) -> list[tuple[Any, Any, Int]]:
+    """The same in one, which takes fewer steps and more memory."""
+    numbers = np.arange(most + 1)
+    parts = zip(*((numbers[a], numbers[b], m) for a, b, m in _holes_in_turn(most)), strict=True)
+    begin, end, beyond = (np.concatenate(part) for part in parts)
+    return [(begin, end, beyond)]
 
 
 def _lie_far_out(y: Float, first: int, inside: int, n: int) -> bool:
