@@ -16,7 +16,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
@@ -25,6 +24,7 @@ from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from scipy.interpolate import CubicSpline
 
     from evtkit._common.types import Float
 
@@ -181,6 +181,8 @@ def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
 @cache
 def _table(statistic: str) -> tuple[CubicSpline, Float]:
     """Percentage points as a function of 1/(1 + ξ), and the log odds of their probabilities, both for descending p."""
+    from scipy.interpolate import CubicSpline  # deferred, for importing it takes long
+
     from evtkit.gof import points as table
 
     p = np.array(table.P)

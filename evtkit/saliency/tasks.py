@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Wrong = Callable[[NDArray[Any], Any], Any]
 
-__all__ = ["as_targets", "cross_entropy", "is_plain", "losses", "mistaken", "mistaken_among"]
+__all__ = ["as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among"]
 
 
 def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
@@ -52,7 +52,11 @@ def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -
     >>> mistaken(net, x, y, lambda predictions, y: predictions[:, 0] > 0.5).shape
     (4,)
     """
-    predictions = np.asarray(model.predict(x))
+    return judged(model, np.asarray(model.predict(x)), y, wrong)
+
+
+def judged(model: SaliencyModel, predictions: NDArray[Any], y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
+    """`mistaken`, of predictions that have been made."""
     size = size_of(y)
     if wrong is not None:
         found = plain(wrong(predictions, y))
