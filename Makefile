@@ -47,6 +47,7 @@ bench: $(VENV)/.bench
 architectures: $(VENV)/.test
 	$(PIP) install -c constraints.txt -e '.[architectures]'
 	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/keras_architectures.py
 	$(BIN)/python benchmarks/profile_networks.py
 
 gpu: $(VENV)/.test

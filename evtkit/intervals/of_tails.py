@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
@@ -133,7 +134,8 @@ class Inference(Protocol):
         with np.errstate(under="ignore", invalid="ignore"):
             estimate = rate * np.exp(_log_sf(excess, self.xi, self.sigma))
             low, high = rate * np.exp(lower), rate * np.exp(upper)
-        return Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
+        found = Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
+        return self._said(found, "x", self._numbers_of_channels(x, "x"))
 
     @overload
     def expected_shortfall(self, p: ArrayLike) -> Float: ...
@@ -193,7 +195,7 @@ class Inference(Protocol):
             return np.asarray(self.threshold + self._sign * reach)[()]
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, SHORTFALL, w, interval, method)
-        return self._placed(reach, lower, upper, interval, method)
+        return self._said(self._placed(reach, lower, upper, interval, method), "p", prob)
 
     @overload
     def mean_excess_beyond(self, x: ArrayLike) -> Float: ...
@@ -242,9 +244,14 @@ class Inference(Protocol):
             return np.asarray(mean)[()]
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, MEAN_EXCESS, excess, interval, method)
-        return Interval(mean, lower, upper, interval, method, self.status, self._coverage(method, interval))
+        found = Interval(mean, lower, upper, interval, method, self.status, self._coverage(method, interval))
+        return self._said(found, "x", self._numbers_of_channels(x, "x"))
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _said(self, found: Interval, name: str, asked: Float) -> Interval:
+        """With the names of the channels, and what was asked for."""
+        return replace(found, names=self.names, asked=(name, asked))
 
     @property
     def _sign(self) -> float:

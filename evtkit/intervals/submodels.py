@@ -93,6 +93,6 @@ def compared(name: str, xi: Float, whole: Float, part: Float, known: Bool, param
     whole, part = np.where(known, whole, np.nan), np.where(known, part, np.nan)
     statistic = np.maximum(2.0 * (whole - part), 0.0)
     return SubmodelTest(
-        name, np.asarray(xi), whole, part, statistic, np.asarray(chdtrc(1, statistic)),
-        2.0 * parameters - 2.0 * whole, 2.0 * (parameters - 1) - 2.0 * part,
+        name, np.asarray(xi), whole, part, np.asarray(statistic), np.asarray(chdtrc(1, statistic)),
+        np.asarray(2.0 * parameters - 2.0 * whole), np.asarray(2.0 * (parameters - 1) - 2.0 * part),
     )  # fmt: skip

@@ -62,7 +62,8 @@ class Tried:
     candidate : str
         What was changed, and from where it began.
     n_units, step : int
-        How many units, and after how many gradient steps; 0 is the beginning.
+        How many units, and after how many gradient steps; 0 is the beginning. Of the last layer, how many classes, and
+        which of its fits.
     norm : float
         Euclidean length of the change.
     learnt, corrected : float

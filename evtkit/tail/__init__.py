@@ -321,7 +321,8 @@ class Tail(Inference, Result):
         >>> print(f"{dated.return_level(100, per='year'):.1f}")
         38.7
         """
-        m = self._periods(period) * self.observations_per(per)
+        asked = self._periods(period)
+        m = asked * self.observations_per(per)
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
         theta = real_array(extremal_index, "extremal_index").astype(np.float64)
@@ -333,7 +334,7 @@ class Tail(Inference, Result):
         estimate = np.asarray(self.isf(1.0 / m, law="plug-in"))
         if interval is None:
             return self._like(period, estimate)
-        return replace(self._level_interval(m, estimate, interval, method), names=self.names)
+        return self._said(self._level_interval(m, estimate, interval, method), "period", asked)
 
     def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
         """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""
