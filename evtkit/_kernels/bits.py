@@ -36,7 +36,7 @@ def number_of(typingctx: Any, bits: Any) -> Any:
 @intrinsic
 def empty(typingctx: Any, shape: Any) -> Any:
     """A new array of float64; its shape is a number or a tuple of numbers."""
-    sizes = tuple(shape) if isinstance(shape, types.BaseTuple) else (shape,)
+    sizes: Any = tuple(shape) if isinstance(shape, types.BaseTuple) else (shape,)  # type: ignore[arg-type]
     if not all(isinstance(one, types.Integer) for one in sizes):
         return None
     kind = types.Array(types.float64, len(sizes), "C")

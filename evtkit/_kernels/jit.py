@@ -199,7 +199,7 @@ _failed: list[BaseException] = []  # why one that was reached could not be compi
 _interrupts: list[KeyboardInterrupt] = []  # that came while one was compiled
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # type: ignore[untyped-decorator]
 def _reached(address: int) -> None:
     """Compile a late kernel, for the kernel that waits. It is not left half-way: an interrupt comes when it is done."""
     while address in _awaited:

@@ -119,11 +119,11 @@ def _in_haste(one: Any) -> Any:
     """A pass of Numba's without that search."""
 
     def run_pass(self: Any, state: Any) -> Any:
-        found, postproc.PostProcessor = postproc.PostProcessor, _NoLifetimes
+        found, postproc.PostProcessor = postproc.PostProcessor, _NoLifetimes  # type: ignore[misc, assignment]
         try:
             return one.run_pass(self, state)
         finally:
-            postproc.PostProcessor = found
+            postproc.PostProcessor = found  # type: ignore[misc]
 
     return register_pass(mutates_CFG=True, analysis_only=False)(type(one.__name__, (one,), {"run_pass": run_pass}))
 

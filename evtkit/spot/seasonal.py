@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -420,7 +419,7 @@ def _period(season: Any) -> float:
             return SEASONS[season]
         with suppress(ValueError):
             season = float(season)
-    if not isinstance(season, Real) or isinstance(season, bool) or not _SHORTEST < season < 1.0 / _SHORTEST:
+    if not isinstance(season, int | float) or isinstance(season, bool) or not _SHORTEST < season < 1.0 / _SHORTEST:
         raise ValueError(f"season must be {', '.join(SEASONS)}, or a length in seconds, got {season!r:.60}")
     return float(season)
 
