@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import evtkit
 from evtkit import covariates, gev, gpd
-from evtkit.covariates.likelihood import loglik, reduced, terms
+from evtkit._kernels.regression import loglik, log_prior, terms
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
 
 pytest.importorskip("formulaic")
@@ -38,22 +38,32 @@ def exact(family, y, mu, eta, xi):
 def test_derivatives_are_those_of_mpmath(family, xi, z):
     mu, eta = (0.4, 0.3) if family == "gev" else (0.0, 0.3)
     y = mu + z * np.exp(eta)
-    args = [np.array([value]) for value in (y, mu, eta, xi)]
-    first, second = (part[..., 0] for part in terms(family, *args))
+    args = (family == "gev", y, mu, eta, xi)
+    found = np.empty(9)
+    terms(*args, found)
+    second = dict(zip([(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)], found[3:], strict=True))
     with mp.workdps(50):
-        assert loglik(family, *args)[0] == pytest.approx(float(exact(family, y, mu, eta, xi)), rel=1e-12)
-        for i in range(3):
+        assert loglik(*args) == pytest.approx(float(exact(family, y, mu, eta, xi)), rel=1e-12)
+        for i in range(0 if family == "gev" else 1, 3):
             order = [0, 0, 0]
             order[i] = 1
             wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
-            if family == "gev" or i:
-                assert first[i] == pytest.approx(float(wanted), rel=1e-10, abs=1e-12)
+            assert found[i] == pytest.approx(float(wanted), rel=1e-10, abs=1e-12)
             for j in range(i, 3):
                 order[j] += 1
                 wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
                 order[j] -= 1
-                if family == "gev" or i:
-                    assert second[i, j] == second[j, i] == pytest.approx(float(wanted), rel=1e-9, abs=1e-11)
+                assert second[i, j] == pytest.approx(float(wanted), rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("prior", [1, 2])
+@pytest.mark.parametrize("xi", [-0.3, 0.2, 0.45])
+def test_slopes_of_the_priors_are_numerical_ones(prior, xi):
+    value, slope, bend = (np.array([log_prior(prior, xi + h) for h in (-1e-4, 0.0, 1e-4)])).T
+    assert slope[1] == pytest.approx((value[2] - value[0]) / 2e-4, rel=1e-5, abs=1e-9)
+    assert bend[1] == pytest.approx((slope[2] - slope[0]) / 2e-4, rel=1e-5, abs=1e-9)
+    beta = 5.0 * np.log(0.5 - xi) + 8.0 * np.log(0.5 + xi)
+    assert value[1] == pytest.approx(beta if prior == 2 else min(0.0, 1.0 - 1.0 / (1.0 - xi)), rel=1e-12)
 
 
 # -- published values --------------------------------------------------------------------------------------------------
@@ -258,7 +268,6 @@ def test_residuals_are_exponential_where_the_model_holds():
     left = fit.residuals()
     assert left.mean() == pytest.approx(1.0, abs=0.05)
     assert abs(np.corrcoef(left, t)[0, 1]) < 0.06
-    assert reduced(np.array([1.0]), np.array([0.0]))[0] == 1.0
 
 
 @pytest.mark.parametrize(

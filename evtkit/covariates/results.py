@@ -12,7 +12,6 @@ from evtkit._common.checks import real_array
 from evtkit._common.results import Result
 from evtkit._common.text import aligned
 from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio
-from evtkit.covariates.likelihood import reduced
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
     from evtkit.covariates.design import Design
-    from evtkit.covariates.newton import Problem
+    from evtkit.covariates.problem import Problem
     from evtkit.intervals import Interval
 
 __all__ = ["PARAMETERS", "RegressionFit"]
@@ -68,7 +67,7 @@ class RegressionFit(Result):
     theta: Float = field()
     units: tuple[Float, Float] = field()
     triangles: tuple[Float, ...] = field()
-    offsets: tuple[Float, ...] = field()
+    offsets: Float = field()
 
     def _table(self) -> dict[str, NDArray[Any]]:
         """A row a coefficient, of one channel after another."""
@@ -105,7 +104,7 @@ class RegressionFit(Result):
         """
         coefficients = self.coefficients if not self.single else self.coefficients[:, None]
         matrices = {key: d.matrix if at is None else d.at(at, key) for key, d in self.designs.items()}
-        shifts = dict(zip(("mu", "sigma", "xi"), self.offsets, strict=True))
+        shifts = {key: self.offsets[:, [k]] for k, key in enumerate(("mu", "sigma", "xi"))}
         if at is not None:
             shifts = {key: np.asarray((offsets or {}).get(key, 0.0), dtype=float).reshape(-1, 1) for key in shifts}
         values = self.predicted(coefficients, matrices, shifts)
@@ -156,7 +155,9 @@ class RegressionFit(Result):
         """
         own = self.parameters()
         y = self.y[:, 0] if self.single else self.y
-        return np.asarray(reduced((y - own.get("mu", 0.0)) / own["sigma"], own["xi"]))
+        if self.family == "gpd":
+            return np.asarray(-gpd.logsf(y, own["xi"], own["sigma"]))
+        return np.asarray(-np.log(-gev.logcdf(y, own["xi"], own["mu"], own["sigma"])))
 
     def interval(
         self,

@@ -149,21 +149,12 @@ def _spread(columns: Float, fit: GpdFit) -> Float:
 
 def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
     """W² and A² of each column, NaN where ξ is."""
-    ordered = np.sort(columns, axis=0)  # NaN last
-    n = np.count_nonzero(~np.isnan(ordered), axis=0)
-    rank = np.arange(len(ordered))[:, None]
-    present = rank < n
-    log_survival = gpd.logsf(ordered, xi, np.where(np.isnan(sigma), 1.0, sigma))
-    size = np.maximum(n, 1)
-    position = (rank + 0.5) / size
-    u = -np.expm1(log_survival)
-    w2 = np.sum(np.where(present, (u - position) ** 2, 0.0), axis=0) + 1.0 / (12.0 * size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # log(1 − u) of the i-th largest has the weight (2i − 1)/n, that of the i-th smallest 2 − (2i − 1)/n
-        terms = 2.0 * position * np.log(u) + 2.0 * (1.0 - position) * log_survival
-    a2 = -n - np.sum(np.where(present, terms, 0.0), axis=0)
-    unknown = np.isnan(xi)
-    return np.where(unknown, np.nan, w2), np.where(unknown, np.nan, a2)
+    from evtkit._kernels.distance import distances_of_rows  # deferred: compiled
+
+    ordered = np.sort(np.ascontiguousarray(columns.T), axis=1)  # NaN last
+    w2, a2 = np.empty(len(ordered)), np.empty(len(ordered))
+    distances_of_rows(ordered, np.ascontiguousarray(xi), np.ascontiguousarray(sigma), w2, a2)
+    return w2, a2
 
 
 @cache

@@ -1,29 +1,32 @@
 """What speaks for a threshold: one function a method, from the observations above each candidate to its evidence.
 
-Every function takes the ordered observations, the candidates, the excesses over each (one a column, NaN elsewhere), the
-fits over each, and the step that the data are rounded to.
+Every function takes channels with their candidates and fits, and the rate of false discoveries.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc
 
 from evtkit import gpd
-from evtkit.fit import FitStatus, GpdFit, fit_gpd
+from evtkit.fit import fit_gpd
 from evtkit.gof import goodness_of_fit
+from evtkit.threshold.grid import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from evtkit._common.types import Float
+    from evtkit.threshold.grid import Channel
 
 __all__ = ["METHODS", "Evidence"]
 
 _SAMPLES = 100  # bootstrap samples, and
 _PROBABILITIES = 500  # quantiles compared in each: the authors' choice
+_LEAST = 4  # increments below a change
 _NODES = np.polynomial.legendre.leggauss(12)
 
 
@@ -38,29 +41,47 @@ class Evidence(NamedTuple):
     """The candidate chosen, −1 where all are rejected."""
 
 
-def anderson_darling(ordered: Float, u: Float, excesses: Float, fit: GpdFit, step: float, limit: float) -> Evidence:
+def anderson_darling(block: list[Channel], limit: float) -> list[Evidence]:
     """The Anderson–Darling test of every fit, and ForwardStop (Bader, Yan & Zhang 2018)."""
-    return forward_stop(goodness_of_fit(excesses, fit).p_a2, limit)
+    width = max(channel.excesses.shape[1] for channel in block)
+    rows = np.full((sum(len(channel.u) for channel in block), width), np.nan)
+    first = 0
+    for channel in block:
+        size, own = channel.excesses.shape
+        rows[first : first + size, width - own :] = channel.excesses
+        first += size
+    p = goodness_of_fit(rows.T, joined([channel.fit for channel in block])).p_a2
+    ends = np.cumsum([0, *(len(channel.u) for channel in block)])
+    return [forward_stop(p[a:b], limit) for a, b in zip(ends, ends[1:], strict=False)]
 
 
-def score(ordered: Float, u: Float, excesses: Float, fit: GpdFit, step: float, limit: float) -> Evidence:
+def score(block: list[Channel], limit: float) -> list[Evidence]:
     """Whether ξ is the same between all higher candidates (Northrop & Coleman 2014), and ForwardStop."""
-    x = _spread(ordered, step)
-    p = np.array([_score_p_value(x[x > u[i]], u[i:], float(fit.xi[i]), float(fit.sigma[i])) for i in range(len(u))])
+    return [_score(channel, limit) for channel in block]
+
+
+def _score(channel: Channel, limit: float) -> Evidence:
+    x, u = _spread(channel.ordered, channel.step), channel.u
+    p = np.array([_score_p_value(x[x > u[i]], u[i:], float(channel.xi[i]), float(channel.sigma[i]))
+                  for i in range(len(u))])  # fmt: skip
     return forward_stop(p[: max(1, len(p) - 1)], limit)  # above the last one there is nothing to compare
 
 
-def discrepancy(ordered: Float, u: Float, excesses: Float, fit: GpdFit, step: float, limit: float) -> Evidence:
+def discrepancy(block: list[Channel], limit: float) -> list[Evidence]:
     """The expected quantile discrepancy (Murphy, Tawn & Varty 2024): the candidate where it is smallest."""
+    return [_discrepancy(channel) for channel in block]
+
+
+def _discrepancy(channel: Channel) -> Evidence:
     rng = np.random.default_rng(0)
     p = np.arange(1, _PROBABILITIES + 1) / (_PROBABILITIES + 1.0)
-    found = np.full(len(u), np.inf)
-    for i in range(len(u)):
-        y = excesses[~np.isnan(excesses[:, i]), i]
+    found = np.full(len(channel.u), np.inf)
+    for i, row in enumerate(channel.excesses):
+        y = row[~np.isnan(row)]
         if len(y) < 2:
             continue
         drawn = y[np.sort(rng.integers(len(y), size=(len(y), _SAMPLES)), axis=0)]  # y is in order, and so are these
-        own = fit_gpd(drawn, resolution=step)
+        own = fit_gpd(drawn, resolution=channel.step)
         place = p * (len(y) - 1.0)
         low = place.astype(np.int64)
         share = (place - low)[:, None]
@@ -69,30 +90,63 @@ def discrepancy(ordered: Float, u: Float, excesses: Float, fit: GpdFit, step: fl
         fine = np.isfinite(own.xi)
         if fine.any():
             found[i] = np.abs(observed - expected)[:, fine].mean()
-    return Evidence(np.full(len(u), np.nan), found, int(np.argmin(found)) if np.isfinite(found).any() else -1)
+    return Evidence(np.full(len(found), np.nan), found, int(np.argmin(found)) if np.isfinite(found).any() else -1)
 
 
-METHODS: dict[str, Callable[[Float, Float, Float, GpdFit, float, float], Evidence]] = {
+def increments(block: list[Channel], limit: float) -> list[Evidence]:
+    """Where the estimated shape begins to change by white noise (Wadsworth 2016)."""
+    return [_increments(channel, limit) for channel in block]
+
+
+def _increments(channel: Channel, limit: float) -> Evidence:
+    """A change, from normal increments of any mean and deviation to standard ones, by likelihood ratio.
+
+    An estimate from more data is, to first order, uncorrelated with what it differs by from one of a part of them, so
+    that increments are independent, with the difference of the variances (1 + ξ)²/n.
+    """
+    n = channel.n_excess.astype(np.float64)
+    size = len(n)
+    gain = np.zeros(size)
+    if size > _LEAST:
+        noise = np.diff(channel.xi) / ((1.0 + channel.xi[:-1]) * np.sqrt(np.diff(1.0 / n)))
+        count = np.arange(1, size)
+        mean = np.cumsum(noise) / count
+        variance = np.maximum(np.cumsum(noise**2) / count - mean**2, 1e-12)
+        gain[1:] = count * (np.cumsum(noise**2) / count - 1.0 - np.log(variance))
+        gain[1:_LEAST] = 0.0
+    best = int(np.argmax(gain))
+    change = gain[best] > _critical_gain(size, limit) if size > _LEAST else False
+    return Evidence(np.full(size, np.nan), gain, best if change else 0 if size else -1)
+
+
+@cache
+def _critical_gain(size: int, limit: float) -> float:
+    """What the largest gain of white noise exceeds with this probability, by simulation."""
+    noise = np.random.default_rng(0).standard_normal((size - 1, 4000))
+    count = np.arange(1, size)[:, None]
+    square, mean = np.cumsum(noise**2, axis=0) / count, np.cumsum(noise, axis=0) / count
+    gain = count * (square - 1.0 - np.log(np.maximum(square - mean**2, 1e-12)))
+    return float(np.quantile(gain[_LEAST - 1 :].max(axis=0), 1.0 - limit))
+
+
+METHODS: dict[str, Callable[[list[Channel], float], list[Evidence]]] = {
     "forward-stop": anderson_darling,
     "score": score,
     "discrepancy": discrepancy,
+    "increments": increments,
 }
 """Every way to choose a threshold, by name."""
 
 
 def forward_stop(p: Float, limit: float) -> Evidence:
     """Reject the first k hypotheses, k the last where −1/k Σ log(1 − p) ≤ limit (G'Sell et al. 2016)."""
+    if not len(p):
+        return Evidence(p, p, -1)
     with np.errstate(divide="ignore"):
         statistic = np.cumsum(-np.log1p(-p)) / np.arange(1, len(p) + 1)
     rejected = np.flatnonzero(statistic <= limit)
     index = int(rejected[-1]) + 1 if rejected.size else 0
     return Evidence(p, statistic, index if index < len(p) else -1)
-
-
-def untestable(fit: GpdFit) -> int:
-    """The first candidate over which there is no fit that can be tested."""
-    bad = np.flatnonzero(fit.status != FitStatus.OK)
-    return int(bad[0]) if bad.size else len(fit.status)
 
 
 def _score_p_value(x: Float, u: Float, xi: float, sigma: float) -> float:
