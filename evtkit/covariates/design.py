@@ -54,7 +54,7 @@ def harmonics(phase: ArrayLike, order: int = 1) -> Float:
 
 @dataclass(frozen=True)
 class PlainColumns:
-    """A formula that is a sum of columns of numbers, ``"year + soi"``: read without formulaic, which takes milliseconds.
+    """A formula that is a sum of columns of numbers, ``"year + soi"``, read here: formulaic takes milliseconds.
 
     Attributes
     ----------

@@ -21,6 +21,7 @@ from scipy.interpolate import CubicSpline
 from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
+from evtkit._common.threads import for_each, pieces
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GoodnessOfFit", "goodness_of_fit"]
 
 _METHODS = ("asymptotic", "bootstrap")
+_WORK = 16  # of an excess, as much as of so many values elsewhere
 _BLOCK = 1 << 20  # simulated excesses held at a time
 
 
@@ -153,7 +155,12 @@ def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
 
     ordered = np.sort(np.ascontiguousarray(columns.T), axis=1)  # NaN last
     w2, a2 = np.empty(len(ordered)), np.empty(len(ordered))
-    distances_of_rows(ordered, np.ascontiguousarray(xi), np.ascontiguousarray(sigma), w2, a2)
+
+    def some(rows: slice) -> None:
+        distances_of_rows(ordered[rows], shape[rows], scale[rows], w2[rows], a2[rows])
+
+    shape, scale = np.ascontiguousarray(xi), np.ascontiguousarray(sigma)
+    for_each(some, pieces(len(ordered), _WORK * ordered.shape[1], None), None)
     return w2, a2
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from evtkit._common.results import Result
+from evtkit.threshold.averaging import averaged_level, choice_weights
 from evtkit.threshold.choosing import METHODS, ThresholdChoice, ThresholdChoices, suggest_threshold, suggest_thresholds
 from evtkit.threshold.grid import candidate_thresholds, fits_above, one_channel
 
@@ -39,6 +40,8 @@ __all__ = [
     "ParameterStability",
     "ThresholdChoice",
     "ThresholdChoices",
+    "averaged_level",
+    "choice_weights",
     "mean_residual_life",
     "parameter_stability",
     "suggest_threshold",

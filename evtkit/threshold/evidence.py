@@ -6,6 +6,7 @@ Every function takes channels with their candidates and fits, and the rate of fa
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,14 +20,15 @@ from evtkit.threshold.grid import joined
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from evtkit._common.types import Float
+    from evtkit._common.types import Float, Int
     from evtkit.threshold.grid import Channel
 
-__all__ = ["METHODS", "Evidence"]
+__all__ = ["METHODS", "Evidence", "spread"]
 
 _SAMPLES = 100  # bootstrap samples, and
 _PROBABILITIES = 500  # quantiles compared in each: the authors' choice
 _LEAST = 4  # increments below a change
+_NULL = 1000  # samples
 _NODES = np.polynomial.legendre.leggauss(12)
 
 
@@ -52,7 +54,7 @@ def anderson_darling(block: list[Channel], limit: float) -> list[Evidence]:
         first += size
     p = goodness_of_fit(rows.T, joined([channel.fit for channel in block])).p_a2
     ends = np.cumsum([0, *(len(channel.u) for channel in block)])
-    return [forward_stop(p[a:b], limit) for a, b in zip(ends, ends[1:], strict=False)]
+    return [forward_stop(p[a:b], limit) for a, b in pairwise(ends)]
 
 
 def score(block: list[Channel], limit: float) -> list[Evidence]:
@@ -61,7 +63,7 @@ def score(block: list[Channel], limit: float) -> list[Evidence]:
 
 
 def _score(channel: Channel, limit: float) -> Evidence:
-    x, u = _spread(channel.ordered, channel.step), channel.u
+    x, u = spread(channel.ordered, channel.step), channel.u
     p = np.array([_score_p_value(x[x > u[i]], u[i:], float(channel.xi[i]), float(channel.sigma[i]))
                   for i in range(len(u))])  # fmt: skip
     return forward_stop(p[: max(1, len(p) - 1)], limit)  # above the last one there is nothing to compare
@@ -104,29 +106,40 @@ def _increments(channel: Channel, limit: float) -> Evidence:
     An estimate from more data is, to first order, uncorrelated with what it differs by from one of a part of them, so
     that increments are independent, with the difference of the variances (1 + ξ)²/n.
     """
-    n = channel.n_excess.astype(np.float64)
-    size = len(n)
-    gain = np.zeros(size)
-    if size > _LEAST:
-        noise = np.diff(channel.xi) / ((1.0 + channel.xi[:-1]) * np.sqrt(np.diff(1.0 / n)))
-        count = np.arange(1, size)
-        mean = np.cumsum(noise) / count
-        variance = np.maximum(np.cumsum(noise**2) / count - mean**2, 1e-12)
-        gain[1:] = count * (np.cumsum(noise**2) / count - 1.0 - np.log(variance))
-        gain[1:_LEAST] = 0.0
-    best = int(np.argmax(gain))
-    change = gain[best] > _critical_gain(size, limit) if size > _LEAST else False
-    return Evidence(np.full(size, np.nan), gain, best if change else 0 if size else -1)
+    size = len(channel.u)
+    if size <= _LEAST:
+        return Evidence(np.full(size, np.nan), np.zeros(size), 0 if size else -1)
+    gain = _gains(channel.xi[:, None], channel.n_excess)[:, 0]
+    most = int(2 ** (round(4.0 * np.log2(channel.n_excess[0])) / 4.0))
+    shape = float(np.clip(round(channel.xi[0] / 0.3) * 0.3, -0.3, 0.6))
+    change = gain.max() > _critical_gain(size, most, min(most, int(channel.n_excess[-1])), shape, limit)
+    return Evidence(np.full(size, np.nan), gain, int(np.argmax(gain)) if change else 0)
+
+
+def _gains(xi: Float, n: Int) -> Float:
+    """Twice the gain in log-likelihood by a change at each candidate, from shapes (candidates, channels)."""
+    width = np.diff(1.0 / n)[:, None]
+    moved = width > 0.0  # between candidates without an observation between them nothing is learnt
+    noise = np.where(moved, np.diff(xi, axis=0) / ((1.0 + xi[:-1]) * np.sqrt(np.where(moved, width, 1.0))), 0.0)
+    count = np.maximum(np.cumsum(moved, axis=0), 1)
+    square, mean = np.cumsum(noise**2, axis=0) / count, np.cumsum(noise, axis=0) / count
+    gain = np.zeros(xi.shape)
+    gain[1:] = count * (square - 1.0 - np.log(np.maximum(square - mean**2, 1e-12)))
+    gain[1:][count[:, 0] < _LEAST] = 0.0  # of fewer increments the deviation says nothing
+    return gain
 
 
 @cache
-def _critical_gain(size: int, limit: float) -> float:
-    """What the largest gain of white noise exceeds with this probability, by simulation."""
-    noise = np.random.default_rng(0).standard_normal((size - 1, 4000))
-    count = np.arange(1, size)[:, None]
-    square, mean = np.cumsum(noise**2, axis=0) / count, np.cumsum(noise, axis=0) / count
-    gain = count * (square - 1.0 - np.log(np.maximum(square - mean**2, 1e-12)))
-    return float(np.quantile(gain[_LEAST - 1 :].max(axis=0), 1.0 - limit))
+def _critical_gain(size: int, most: int, least: int, xi: float, limit: float) -> float:
+    """What the largest gain exceeds with this probability where the model holds above all candidates, by simulation.
+
+    Shapes of few excesses are far from normal: white noise would be rejected four times as often as it should be.
+    """
+    n = np.unique(np.rint(np.geomspace(least, most, size)).astype(np.int64))[::-1]
+    x = np.sort(gpd.rvs(xi, 1.0, (most + 1, _NULL), rng=0), axis=0)
+    shapes = np.stack([fit_gpd(x[most + 1 - m :] - x[most - m]).xi for m in n])
+    gains = _gains(np.where(np.isfinite(shapes), np.maximum(shapes, -0.99), 0.0), n)
+    return float(np.quantile(gains.max(axis=0), 1.0 - limit))
 
 
 METHODS: dict[str, Callable[[list[Channel], float], list[Evidence]]] = {
@@ -204,7 +217,7 @@ def _bend(z: Float, xi: float) -> Float:
     return np.asarray(z**2 * np.where(near, -0.5 + u * (2.0 / 3.0 - u * (0.75 - 0.8 * u)), whole))
 
 
-def _spread(ordered: Float, step: float) -> Float:
+def spread(ordered: Float, step: float) -> Float:
     """Rounded values where they may have been: those that are equal, evenly over their cell."""
     if not step > 0.0:
         return ordered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ __all__ = [
     "ranked_thresholds",
 ]  # fmt: skip
 
-CANDIDATES = {"forward-stop": 20, "score": 20, "discrepancy": 30, "increments": 20}
+CANDIDATES = {"forward-stop": 50, "score": 20, "discrepancy": 30, "increments": 20}
 """How many a method looks at by default."""
 
 _GRID = 50
@@ -170,7 +170,8 @@ def _fitted(some: list[tuple[Float, Float, float, Float]]) -> list[Channel]:
 
 def joined(fits: list[GpdFit]) -> GpdFit:
     """The fits of all channels as one."""
-    def whole(name: str) -> Float:
+
+    def whole(name: str) -> Any:
         return np.concatenate([getattr(fit, name) for fit in fits])
 
     return GpdFit(
