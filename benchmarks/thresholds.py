@@ -26,7 +26,7 @@ from evtkit.threshold.evidence import spread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SAMPLES = 100
+SAMPLES = 50
 CHEAP = ("forward-stop", "increments")
 STEPS = {"GPD, ξ = .1, rounded to .2": 0.2, "gamma (3), rounded to .5": 0.5}
 

@@ -9,8 +9,8 @@ from scipy.special import ndtr, ndtri
 
 from evtkit.intervals import Interval, return_level_interval
 from evtkit.threshold.choosing import choose
-from evtkit.threshold.evidence import spread
-from evtkit.threshold.grid import CANDIDATES, Channel, channels_of, one_channel
+from evtkit.threshold.evidence import METHODS, spread
+from evtkit.threshold.grid import Channel, channels_of, one_channel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["averaged_level", "choice_weights"]
 
 _HALVES = 100
+_CANDIDATES = 20
 _NORMAL = np.array([0.25, 0.7, 1.2, 1.6, 2.0, 2.5, 3.2])  # quantiles at which the limits of each candidate are found
 
 
@@ -42,7 +43,7 @@ def averaged_level(
     period : float
         Return period in observations.
     thresholds, method, fdr, resolution
-        As in `suggest_threshold`.
+        As in `suggest_threshold`, with 20 candidates.
     level : float
         Confidence level in (0, 1).
 
@@ -125,10 +126,10 @@ def choice_weights(
 def _weighted(
     x: ArrayLike, thresholds: ArrayLike | None, method: str, fdr: float, resolution: float | None
 ) -> tuple[Channel, Float]:
-    if method not in CANDIDATES:
-        raise ValueError(f"method must be one of {', '.join(map(repr, CANDIDATES))}, got {method!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     ordered = one_channel(x)
-    (block,) = channels_of([ordered], thresholds, CANDIDATES[method], resolution)
+    (block,) = channels_of([ordered], thresholds, _CANDIDATES, resolution)
     channel = block[0]
     if not channel.u.size:
         raise ValueError("x must have a candidate over which there is a fit with ξ > −1, got none")
