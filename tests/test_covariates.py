@@ -332,6 +332,14 @@ def test_residuals_are_exponential_where_the_model_holds():
     left = fit.residuals()
     assert left.mean() == pytest.approx(1.0, abs=0.05)
     assert abs(np.corrcoef(left, t)[0, 1]) < 0.06
+    assert left == pytest.approx(-np.log(fit.sf(fit.y[:, 0])), rel=1e-9)
+    maxima = covariates.fit_gev(gev.rvs(-0.1, t, 1.0, size=3000, rng=16), mu=t)
+    own = maxima.parameters()
+    gumbel = maxima.residuals()
+    assert np.exp(-np.exp(-gumbel)) == pytest.approx(
+        gev.cdf(maxima.y[:, 0], own["xi"], own["mu"], own["sigma"]), abs=1e-12
+    )
+    assert gumbel.mean() == pytest.approx(0.5772, abs=0.07)
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,12 @@ class RegressionFit(Result):
         """
         own = self.parameters()
         y = self.y[:, 0] if self.single else self.y
-        if self.family == "gpd":
-            return np.asarray(-gpd.logsf(y, own["xi"], own["sigma"]))
-        return np.asarray(-np.log(-gev.logcdf(y, own["xi"], own["mu"], own["sigma"])))
+        z = (y - own.get("mu", 0.0)) / own["sigma"]
+        u = own["xi"] * z
+        near = np.abs(u) < 1e-5
+        with np.errstate(divide="ignore", invalid="ignore"):  # at an end of the support, to rounding
+            whole = np.log1p(np.maximum(u, -1.0)) / np.where(near, 1.0, own["xi"])
+        return np.asarray(np.where(near, z * (1.0 - u * (0.5 - u / 3.0)), whole))
 
     def interval(
         self,
