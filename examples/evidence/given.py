@@ -115,10 +115,11 @@ def ranks(scores: np.ndarray, unit: int) -> np.ndarray:
     return 1 + np.count_nonzero(scores > scores[:, [unit]], axis=1)
 
 
-def table(setting: Setting, faults: int, pool: int) -> list[dict[str, object]]:
+def table(setting: Setting, faults: int, pool: int, n: int) -> list[dict[str, object]]:
+    x, y = (part[:n] for part in setting.calibration)
+    raw = setting.kept(f"calibration-taylor-{n}", lambda: setting.profiles(x, y, "taylor")).astype(float)
+    loss = setting.kept(f"calibration-loss-{n}", lambda: losses(setting, x, y))
     found = collected(setting, faults, pool)
-    raw, x, y = setting.usual("taylor").astype(float), *setting.calibration
-    loss = setting.kept("calibration-loss", lambda: losses(setting, x, y))
 
     def size(s: np.ndarray) -> np.ndarray:
         return np.abs(s).mean(axis=1, keepdims=True)
@@ -161,9 +162,10 @@ if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("--faults", type=int, default=40)
     parser.add_argument("--pool", type=int, default=600)
+    parser.add_argument("--calibration", type=int, default=5000)
     parser.add_argument("--tables", default=None)
     options = command.parsed(parser)
-    made = table(command.chosen(options), options.faults, options.pool)
+    made = table(command.chosen(options), options.faults, options.pool, options.calibration)
     if options.tables:
         from pathlib import Path as Folder
 
