@@ -91,7 +91,7 @@ def server(rng: np.random.Generator, weeks: int) -> np.ndarray:
     return rng.poisson(size * rng.gamma(100.0, 0.01, size=size.size)).astype(float)
 
 
-def by_hour(streams: int = 64) -> list[dict[str, object]]:
+def by_hour(streams: int = 24) -> list[dict[str, object]]:
     n, weeks = CALIBRATION * 672, CALIBRATION + WATCHED
     t = STEP * np.arange(weeks * 672)
     x = np.column_stack([server(np.random.default_rng(seed), weeks) for seed in range(streams)])

@@ -68,8 +68,9 @@ def stepwise(
     fit = fit_gev if family == "gev" else fit_gpd
 
     def fitted(chosen: frozenset[tuple[str, str]]) -> RegressionFit:
-        own = {p: " + ".join(term for parameter, term in terms if parameter == p and (p, term) in chosen) or None
-               for p in parameters}  # fmt: skip
+        own: dict[str, Any] = {}
+        for p in parameters:
+            own[p] = " + ".join(term for parameter, term in terms if parameter == p and (p, term) in chosen) or None
         return fit(y, data, **own, **options)
 
     def criterion(model: RegressionFit) -> float:
