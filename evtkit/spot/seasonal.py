@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -12,14 +10,15 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.files import json_from_bytes, json_to_bytes, read_json, write_json
 from evtkit._common.frames import frame_labels, like
-from evtkit._common.schema import keys, number, numbers, text
-from evtkit.dated.dates import Dates
-from evtkit.dated.reading import as_times, dates_of
+from evtkit._common.schema import keys, number, text
+from evtkit.dated.reading import dates_of
+from evtkit.spot.clock import check_times, period_of, seconds_of, wall
 from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import HUGE, Label
 from evtkit.spot.profile import Profile, fitted_profile
 from evtkit.spot.reading import SIDES
+from evtkit.spot.stored_profiles import profile_content, stored_profile
 from evtkit.spot.trace import Trace
 
 if TYPE_CHECKING:
@@ -30,15 +29,8 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
 
-__all__ = ["SEASONS", "Seasonal", "seconds_of"]
+__all__ = ["Seasonal"]
 
-SEASONS = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "year": 31556952.0}
-"""Seasons by name, in seconds."""
-
-_CYCLES = 2  # of the longest season that a calibration must hold
-_ROWS = 4  # of a cycle of the shortest season, at the least
-_ROOM = 0.02  # of a cycle, that a calibration may lack
-_SHORTEST = 1e-100  # season: moments a second must be finite
 _DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
@@ -79,7 +71,7 @@ class Seasonal:
     >>> watch = Seasonal(season="day").fit(load[:4032], seconds[:4032])
     >>> midnight, noon = watch.levels([0.0, 43200.0])
     >>> midnight.round(), noon.round()
-    (array([ 5., 44.]), array([ 40., 211.]))
+    (array([ 5., 44.]), array([ 40., 210.]))
     """
 
     def __init__(
@@ -91,7 +83,7 @@ class Seasonal:
         several = season if isinstance(season, str | list | tuple) else np.ravel(np.asarray(season)).tolist()
         given = several.split(",") if isinstance(several, str) else several
         self.season: tuple[str | float, ...] = tuple(s.strip() if isinstance(s, str) else s for s in given)
-        self._periods = tuple(_period(one) for one in self.season)
+        self._periods = tuple(period_of(one) for one in self.season)
         if not self._periods or len(set(self._periods)) < len(self._periods):
             raise ValueError(f"season must be one or several different ones, got {season!r}")
         self._profiles: list[Profile] = []
@@ -180,7 +172,7 @@ class Seasonal:
         values, times = self._read(x, time)
         if values.ndim not in (1, 2) or not values.size:
             raise ValueError(f"x must have shape (n,) or (n, streams) and not be empty, got shape {values.shape}")
-        self._check_times(times)
+        check_times(times, self._periods)
         columns = self.detector._finite(values, "x").reshape(len(values), -1)
         profiles, scaled = [], np.empty(columns.shape)
         for c in range(columns.shape[1]):
@@ -300,10 +292,7 @@ class Seasonal:
         return {
             "season": list(self.season),
             "now": self._now,
-            "profiles": [
-                {"constants": list(p.constants), "tables": [table.tolist() for table in p.tables]}
-                for p in self._profiles
-            ],
+            "profiles": [profile_content(profile) for profile in self._profiles],
             "events": None if self._events is None else self._events.to_dict(),
             "detector": {"kind": type(self.detector).__name__, **detector},
         }
@@ -321,7 +310,7 @@ class Seasonal:
             own = cls(kind.from_dict(stored, source), seasons)
             if type(content["profiles"]) is not list or len(content["profiles"]) != len(stored["streams"]):
                 raise ValueError("wanted a profile a stream")
-            own._profiles = [_profile(one, own._periods) for one in content["profiles"]]
+            own._profiles = [stored_profile(one, own._periods) for one in content["profiles"]]
             own._now = number(content["now"], "now")
             own._events = None if content["events"] is None else Events.from_dict(content["events"])
         except (ValueError, OverflowError, MemoryError) as error:
@@ -336,7 +325,7 @@ class Seasonal:
             dates = dates_of(x)
             if dates is None:
                 raise ValueError("time must be given, dates or seconds, where x has no dates")
-            times = _wall(dates)
+            times = wall(dates)
         else:
             times = seconds_of(time)
         if times.shape != values.shape[:1]:
@@ -374,68 +363,3 @@ class Seasonal:
     def _seen(self, times: Float) -> None:
         if times.size:
             self._now = float(times[-1])
-
-    def _check_times(self, times: Float) -> None:
-        steps = np.diff(times)
-        if not steps.size or np.any(steps < 0.0) or not np.median(steps) > 0.0:
-            raise ValueError("time must be in ascending order, with a step between rows")
-        step, shortest, longest = float(np.median(steps)), min(self._periods), max(self._periods)
-        if step * _ROWS > shortest:
-            raise ValueError(f"a season must have {_ROWS} rows or more, got one of {shortest / step:.3g}")
-        cycles = (times[-1] - times[0] + step) / longest
-        if cycles < _CYCLES - _ROOM:
-            raise ValueError(
-                f"the calibration must hold {_CYCLES} cycles of the longest season, some "
-                f"{math.ceil(_CYCLES * longest / step):,} rows, got {cycles:.2g} in {len(times):,} rows"
-            )
-
-
-def seconds_of(time: Any) -> Float:
-    """Times as seconds: numbers as they are, dates as the clock on the wall showed them.
-
-    Raises
-    ------
-    ValueError
-        If they are neither, or not finite.
-    """
-    array = np.asarray(time)
-    if array.dtype.kind in "iuf" and array.ndim == 1 and not np.ma.is_masked(time):
-        seconds = array.astype(np.float64)
-        if not np.all(np.isfinite(seconds)):
-            raise ValueError("time must be finite, got NaN or inf")
-        return seconds
-    times, zone = as_times(time)
-    if np.any(np.isnat(times)):
-        raise ValueError(f"time must be dates, got {np.count_nonzero(np.isnat(times))} missing")
-    return _wall(Dates(times, zone))
-
-
-def _wall(dates: Dates) -> Float:
-    return np.asarray(dates.local().astype("M8[us]").astype(np.int64) / 1e6)
-
-
-def _period(season: Any) -> float:
-    if isinstance(season, str):
-        if season in SEASONS:
-            return SEASONS[season]
-        with suppress(ValueError):
-            season = float(season)
-    if not isinstance(season, Real) or isinstance(season, bool) or not _SHORTEST < season < 1.0 / _SHORTEST:
-        raise ValueError(f"season must be {', '.join(SEASONS)}, or a length in seconds, got {season!r:.60}")
-    return float(season)
-
-
-def _profile(content: Any, periods: tuple[float, ...]) -> Profile:
-    """A stored profile; ValueError if it is none."""
-    keys(content, {"constants", "tables"})
-    constants = numbers(content["constants"], "constants", 3, -HUGE, HUGE)
-    if type(content["tables"]) is not list or len(content["tables"]) != len(periods):
-        raise ValueError("wanted a table a season")
-    tables = []
-    for table in content["tables"]:
-        if type(table) is not list or len(table) != 3 or type(table[0]) is not list or len(table[0]) < 2:
-            raise ValueError(f"a season's table is {table!r:.60}")
-        tables.append(np.stack([numbers(part, "a table", len(table[0]), -HUGE, HUGE) for part in table]))
-    if float(np.abs(constants[1:]).max()) + sum(float(np.abs(t[1:]).max()) for t in tables) > 700.0:
-        raise ValueError("a scale is out of range")
-    return Profile(periods, (float(constants[0]), float(constants[1]), float(constants[2])), tuple(tables))
