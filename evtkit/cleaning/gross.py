@@ -45,7 +45,7 @@ _IN_STEPS = 0.5  # share of different values below which data come in steps
 _CANDIDATES = 3  # holes that are judged, with so many inside
 _PASSES = 3  # a nearer group may hide behind a farther one
 _POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
-_BLOCK = 1 << 22  # values that are looked at together
+_BLOCK = 1 << 18  # values that are looked at together: few enough for a cache
 
 _INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 _XI = np.array([0.02, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0, 10.0])[:, None]
@@ -158,8 +158,9 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
         for inside in _INSIDES:
             if inside > _INSIDE * most:
                 break
-            near, beyond = y[:, : most - inside], y[:, 1 + inside :]
             m = most - np.arange(most - inside)
+            m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
+            near, beyond = y[:, : m.size], y[:, 1 + inside : 1 + inside + m.size]
             wide = (m - inside) * (beyond - near) >= -_LOG_P * mean
             far |= np.any(wide & (beyond >= _WIDER * near) & (beyond > 0.0), axis=1)
     return np.asarray(worth & far)
