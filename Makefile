@@ -2,6 +2,7 @@
 # make test    every test
 # make quick   the laws of the core alone, in under two minutes on two processors: for the everyday change
 # make fuzz    24,000 damaged and forged files: none may crash, hang or lie
+# make types   a user's program under a second type checker, pyright (`make lint` has mypy)
 # make gpu     the tests and benchmarks that need an accelerator; their figures in gpu-output/
 # Each builds its own environment in .venv from pinned versions; nothing else is needed but Python 3.11 or newer.
 
@@ -15,7 +16,7 @@ JOBS   ?= 2
 # One process a processor, at most four (conftest.py); `make test PARALLEL=` runs all in one, as a debugger wants it.
 PARALLEL ?= --numprocesses auto --dist loadfile
 
-.PHONY: demo test quick fuzz lint docs bench architectures gpu evidence clean
+.PHONY: demo test quick fuzz lint types docs bench architectures gpu evidence clean
 
 demo: $(VENV)/.demo
 	$(BIN)/evtkit demo --output demo-output
@@ -34,6 +35,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+types: $(VENV)/.types
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
@@ -43,6 +47,7 @@ bench: $(VENV)/.bench
 architectures: $(VENV)/.test
 	$(PIP) install -c constraints.txt -e '.[architectures]'
 	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/keras_architectures.py
 	$(BIN)/python benchmarks/profile_networks.py
 
 gpu: $(VENV)/.test
@@ -64,6 +69,10 @@ $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.lint: $(VENV)/.test
 	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),lint]'
+	touch $@
+
+$(VENV)/.types: $(VENV)/.lint
+	$(PIP) install -c constraints.txt -e '.[$(EXTRAS),types]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.test

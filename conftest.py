@@ -37,6 +37,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Without the slow tests nothing imports PyTorch or TensorFlow, which takes longer than many a test."""
+    if collection_path == ROOT / "tests" / "typing":  # for type checkers, not to be run
+        return True
     return True if config.option.markexpr == "not slow" and _is_slow(collection_path) else None
 
 

@@ -1,8 +1,8 @@
 """Profiles of many architectures against a loop of single samples, in float64, random weights, all reductions.
 
-    python benchmarks/architectures.py [--only NAME] [--rst]
+    python benchmarks/architectures.py [--only NAME]
 
-Networks of `transformers` (small configurations, nothing is downloaded) and of plain PyTorch. For each: whether all
+Networks of `transformers` (small configurations, nothing is downloaded), of plain PyTorch, and of odd data flow. For each: whether all
 three reductions equal the loop to 1e-9 of the largest entry, how many of the covered weights needed one sample at a
 time, and how much of the network its units cover.
 """
@@ -25,6 +25,8 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import networks
+from _odd_networks import ODD
+from _transformer_networks import CLASSES, OTHERS, PICTURES, TEXTS, Built, N, images, tokens, transformer
 from evtkit_torch import TorchModel
 
 from evtkit.saliency.adapting import reduce_gradient
@@ -33,91 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KINDS = ("filters", "rows", "channels", "heads", "cells")
-N, CLASSES = 3, 4
-Built = tuple[nn.Module, Any]
-
-
-def images(size: int = 32, channels: int = 3) -> Tensor:
-    return torch.randn(N, channels, size, size)
-
-
-def tokens(length: int = 7, vocabulary: int = 40) -> Tensor:
-    return torch.randint(3, vocabulary, (N, length))
-
-
-# Networks of transformers: the name of a class for classification, its inputs, and what makes its configuration small.
-SMALL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "num_labels": CLASSES,
-}
-TEXT = {**SMALL, "vocab_size": 40, "max_position_embeddings": 32, "pad_token_id": 0, "type_vocab_size": 2}
-CAUSAL = {**TEXT, "num_key_value_heads": 1, "head_dim": 8}
-CAUSAL.pop("type_vocab_size")
-PIXELS = {**SMALL, "image_size": 32, "patch_size": 8}
-STAGES = {"num_labels": CLASSES, "image_size": 32}
-
-TEXTS: dict[str, dict[str, Any]] = {
-    "Bert": TEXT, "Roberta": TEXT, "Electra": {**TEXT, "embedding_size": 16}, "MPNet": TEXT, "Camembert": TEXT,
-    "XLMRoberta": TEXT, "Ernie": TEXT, "MegatronBert": TEXT, "RoFormer": {**TEXT, "embedding_size": 16}, "Nezha": TEXT,
-    "Albert": {**TEXT, "embedding_size": 16}, "ConvBert": {**TEXT, "embedding_size": 16, "conv_kernel_size": 3},
-    "DebertaV2": {**TEXT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8},
-    "Deberta": {**TEXT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
-    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "vocab_size": 40, "num_labels": CLASSES,
-                   "max_position_embeddings": 32},
-    "FNet": {**TEXT}, "SqueezeBert": {**TEXT, "embedding_size": 16}, "MobileBert": {**TEXT, "embedding_size": 16,
-        "intra_bottleneck_size": 16, "true_hidden_size": 16}, "LayoutLM": TEXT, "ModernBert": {**CAUSAL, "global_attn_every_n_layers": 2},
-    "Funnel": {"block_sizes": [1, 1], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 24, "vocab_size": 40,
-               "num_labels": CLASSES},
-    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": 40, "num_labels": CLASSES,
-             "pad_token_id": 0},
-    "OpenAIGPT": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": 40, "num_labels": CLASSES,
-                  "pad_token_id": 0},
-    "GPTNeo": {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
-               "vocab_size": 40, "max_position_embeddings": 32, "num_labels": CLASSES, "pad_token_id": 0},
-    "GPTNeoX": {**TEXT}, "GPTBigCode": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": 40,
-                                        "num_labels": CLASSES, "pad_token_id": 0},
-    "OPT": {**TEXT, "ffn_dim": 24, "word_embed_proj_dim": 16}, "Bloom": {**TEXT, "n_layer": 2, "n_head": 2},
-    "Llama": CAUSAL, "Mistral": CAUSAL, "Qwen2": CAUSAL, "Qwen3": CAUSAL, "Gemma": CAUSAL, "Gemma2": CAUSAL, "Phi": CAUSAL,
-    "Phi3": {**CAUSAL, "num_key_value_heads": 2}, "StableLm": CAUSAL, "Falcon": TEXT, "Starcoder2": CAUSAL, "Persimmon": CAUSAL,
-    "Mixtral": {**CAUSAL, "num_local_experts": 3, "num_experts_per_tok": 2}, "Qwen2Moe": {**CAUSAL, "num_experts": 3,
-        "num_experts_per_tok": 2, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8},
-    "T5": {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 40,
-           "num_labels": CLASSES, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
-    "Bart": {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
-             "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "vocab_size": 40,
-             "max_position_embeddings": 32, "num_labels": CLASSES, "pad_token_id": 0, "eos_token_id": 1},
-}  # fmt: skip
-PICTURES: dict[str, dict[str, Any]] = {
-    "ViT": PIXELS, "DeiT": PIXELS, "Beit": {**PIXELS, "use_relative_position_bias": True, "layer_scale_init_value": 0.1},
-    "Dinov2": {**PIXELS, "mlp_ratio": 2}, "ViTMSN": PIXELS, "Data2VecVision": PIXELS, "IJepa": PIXELS,
-    "Siglip": {"vision_config": {**PIXELS}, "num_labels": CLASSES},
-    "Swin": {**STAGES, "patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 4},
-    "Swinv2": {**STAGES, "patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 4},
-    "ConvNext": {**STAGES, "hidden_sizes": [8, 12, 16, 16], "depths": [1, 1, 1, 1]},
-    "ConvNextV2": {**STAGES, "hidden_sizes": [8, 12, 16, 16], "depths": [1, 1, 1, 1]},
-    "ResNet": {**STAGES, "embedding_size": 8, "hidden_sizes": [8, 12, 16, 16], "depths": [1, 1, 1, 1]},
-    "RegNet": {**STAGES, "embedding_size": 8, "hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "groups_width": 8},
-    "Bit": {**STAGES, "embedding_size": 32, "hidden_sizes": [32, 32, 32, 32], "depths": [1, 1, 1, 1], "num_groups": 8, "image_size": 64},
-    "MobileNetV1": {**STAGES, "depth_multiplier": 0.25, "min_depth": 8},
-    "MobileNetV2": {**STAGES, "depth_multiplier": 0.25, "min_depth": 8},
-    "EfficientNet": {**STAGES, "width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320},
-    "LevitForImageClassification": {**STAGES, "hidden_sizes": [16, 24, 32], "num_attention_heads": [2, 2, 2],
-                                    "key_dim": [8, 8, 8], "depths": [1, 1, 1], "image_size": 64},
-    "PoolFormer": {**STAGES, "hidden_sizes": [8, 12, 16, 16], "depths": [1, 1, 1, 1]},
-    "Segformer": {**STAGES, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]},
-    "Pvt": {**STAGES, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]},
-    "PvtV2": {**STAGES, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]},
-    "Cvt": {"num_labels": CLASSES, "embed_dim": [8, 16, 16], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
-    "MobileViT": {**STAGES, "hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16],
-                  "num_attention_heads": 2},
-    "MobileViTV2": {**STAGES, "width_multiplier": 0.25, "image_size": 64},
-    "FocalNet": {**STAGES, "embed_dim": 8, "depths": [1, 1, 1, 1]},
-    "VanillaViTHybrid": {}, "Dinat": {}, "SwiftFormer": {**STAGES, "depths": [1, 1, 1, 1], "embed_dims": [8, 8, 16, 16]},
-    "EfficientFormer": {}, "TextNet": {**STAGES}, "HGNetV2": {**STAGES},
-}  # fmt: skip
 
 
 class Recurrent(nn.Module):
@@ -278,38 +195,26 @@ PLAIN: dict[str, Callable[[], Built]] = {
 }  # fmt: skip
 
 
-def transformer(name: str, options: dict[str, Any], text: bool) -> Built | None:
-    """A network of transformers by the name of its family; None where this version has none."""
-    import transformers
-
-    family = name.removesuffix("ForImageClassification")
-    config = getattr(transformers, f"{family}Config", None)
-    kind = "SequenceClassification" if text else "ImageClassification"
-    made = getattr(transformers, f"{family}For{kind}", None)
-    if config is None or made is None or not options:
-        return None
-    settings = config(**options)
-    settings._attn_implementation = settings._experts_implementation = "eager"
-    if not text:
-        return made(settings), {"pixel_values": images(options.get("image_size", 32))}
-    x = tokens()
-    if family in ("T5", "Bart"):
-        x[:, -1] = 1  # the end, which these look for
-    return made(settings), {"input_ids": x}
+def scores(output: Any) -> Tensor:
+    """The scores among what a network returns: its first output, or that of their name."""
+    if isinstance(output, dict):
+        return output["logits"]
+    output = getattr(output, "logits", output)
+    return output[0] if isinstance(output, tuple) else output
 
 
 def loop(net: TorchModel, x: Any, y: Tensor) -> dict[str, np.ndarray]:
     """Every reduction from ordinary gradients of one sample at a time."""
     model, plan = deepcopy(net.model), net.profiler.plan  # LeViT keeps what it has computed, with its graph
     rows: dict[str, list[np.ndarray]] = {how: [] for how in ("taylor", "mean-abs", "l2")}
-    named = {name: model.get_parameter(name) for name in plan.parameters}
+    named = {name: model.get_parameter(name).requires_grad_(True) for name in plan.parameters}
     weights = {name: p.detach().numpy() for name, p in named.items()}
     for i in range(N):
         # Twice, and the mean: PyTorch's kernel for batch norms in evaluation misreads some gradients of one sample alone.
         twice = [i, i]
         one = {key: value[twice] for key, value in x.items()} if isinstance(x, dict) else x[twice]
         output = model(**one) if isinstance(one, dict) else model(one)
-        loss = functional.cross_entropy(getattr(output, "logits", output), y[twice])
+        loss = functional.cross_entropy(scores(output), y[twice])
         found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         slopes = {
             name: np.zeros(p.shape) if g is None else g.to_dense().numpy()
@@ -326,9 +231,11 @@ def examine(name: str, model: nn.Module, x: Any) -> str:
     x = {k: v.double() if v.is_floating_point() else v for k, v in x.items()} if isinstance(x, dict) else (
         x.double() if x.is_floating_point() else x)  # fmt: skip
     y = torch.arange(N) % CLASSES
+    with torch.no_grad():  # some layers want to see an input first
+        several = type(model(**x) if isinstance(x, dict) else model(x)) is tuple
     worst, slow, net = 0.0, 0, None
     for how in ("taylor", "mean-abs", "l2"):
-        net = TorchModel(model, units=KINDS, reduction=how)
+        net = TorchModel(model, units=KINDS, reduction=how, output=0 if several else None)
         if how == "taylor":
             try:
                 want = loop(net, x, y)
@@ -350,10 +257,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    cases: dict[str, Callable[[], Built | None]] = dict(PLAIN)
-    for text, family in ((True, TEXTS), (False, PICTURES)):
-        for name, small in family.items():
-            cases[f"{name} (transformers)"] = lambda name=name, small=small, text=text: transformer(name, small, text)
+    cases: dict[str, Callable[[], Built | None]] = PLAIN | ODD
+    for name in (*TEXTS, *PICTURES, *OTHERS):
+        cases[f"{name} (transformers)"] = lambda name=name: transformer(name)
     counts: dict[str, int] = {}
     for name, build in cases.items():
         if options.only and not any(part in name for part in options.only.split(",")):

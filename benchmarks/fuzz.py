@@ -1,8 +1,9 @@
 """Files that were cut, flipped, edited or forged: does reading them, and using what was read, ever go wrong?
 
-    python benchmarks/fuzz.py [--cases 24000] [--seed 1]
+    python benchmarks/fuzz.py [--cases 24000] [--seed 1] [--kinds KIND …]
 
-Each case takes a saved Tail, TailSketch, GroupSketch, Spot, DSpot, watch state, Reference or Checkpoint and changes it:
+Each case takes a saved Tail, TailSketch, GroupSketch, Spot, DSpot, Seasonal, watch state (with a season or without),
+Reference or Checkpoint and changes it:
 
 raw     bytes are flipped, cut off, left out or doubled
 edited  one value, type, shape or name is another; the checksum is the old one, as in a file edited by hand
@@ -29,13 +30,17 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evtkit._common.files import read_arrays, read_json, write_arrays, write_json
 
-KINDS = ("Tail", "TailSketch", "GroupSketch", "Spot", "DSpot", "Watch", "Reference", "Checkpoint")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = ("Tail", "TailSketch", "GroupSketch", "Spot", "DSpot", "Seasonal", "Watch", "Watch, season", "Reference",
+         "Checkpoint")  # fmt: skip
 WAYS = ("raw", "edited", "forged")
 CHUNK = 6000  # cases a subprocess
 MEMORY = Path("/dev/shm")  # where there is a file system in memory: each case writes a file and waits for the disk
@@ -50,6 +55,16 @@ def anything(*content: object) -> None:
     """A schema that all content fits."""
 
 
+def dated(seconds: np.ndarray) -> list[str | None]:
+    """Labels of rows as a CSV file has them."""
+    return [str(one) for one in np.datetime64("2026-01-01", "s") + seconds.astype("m8[s]")]
+
+
+def written_as(kind: str) -> str:
+    """The kind that is written in a file."""
+    return kind.partition(",")[0]
+
+
 class Originals:
     """One saved object of each kind, and how it is loaded, written again and used."""
 
@@ -60,7 +75,7 @@ class Originals:
         from evtkit.saliency import Reference
         from evtkit.saliency.checkpoint import Checkpoint
         from evtkit.saliency.units import Units
-        from evtkit.spot import Events
+        from evtkit.spot import Events, Seasonal
 
         rng = np.random.default_rng(0)
         x = rng.standard_exponential((400, 3)) * [1.0, 10.0, 0.0]
@@ -76,13 +91,24 @@ class Originals:
         )
         watch.update(Rows(x[:80, :2] + 1e3, np.arange(80), [None] * 80, [], 80))
         assert watch.events.going_on, "an event goes on"
+        hours = 3600.0 * np.arange(400.0)
+        seasonal = Seasonal(DSpot(risk=1e-3, depth=20, max_excess=30, min_excess=5), "day").fit(x[:300, 0], hours[:300])
+        seasonal.events(x[300:340, 0] + 2.0, hours[300:340])
+        inner = Spot(risk=1e-3, side="both", max_excess=20, min_excess=5)
+        seasonal_watch = Watch(
+            ("a", "b"), Seasonal(inner, (43200.0, "day")).fit(x[:200, :2], hours[:200]), 200,
+            Events(("a", "b"), risk=1e-3, side="both", quiet=30, first_row=200), 200,
+        )  # fmt: skip
+        seasonal_watch.update(Rows(x[200:240, :2] * 5.0, np.arange(40), dated(hours[200:240]), [], 40))
         saved = {
             "Tail": fit_tail(x, quantile=0.9),
             "TailSketch": sketch,
             "GroupSketch": groups,
             "Spot": Spot(risk=1e-3, max_excess=25).fit(x[:, 0]),
             "DSpot": DSpot(risk=1e-3, depth=20, max_excess=40).fit(x[:, 0]),
+            "Seasonal": seasonal,
             "Watch": watch,
+            "Watch, season": seasonal_watch,
             "Reference": Reference(fit_tail(x, quantile=0.9, keep_sample=False), units, 0.9),
             "Checkpoint": Checkpoint(
                 {"quantile": 0.9}, np.array(["a", "b", "c"]), np.ones(3), sketch, batches=2, seen=400, digest="d"
@@ -127,16 +153,28 @@ class Originals:
             values = np.random.default_rng(1).standard_exponential((30, 2)) * 3.0
             watch.update(Rows(values, np.arange(30), [None] * 30, [], 30))
 
+        def use_seasonal(one: Any) -> None:
+            values, times = np.random.default_rng(1).standard_exponential(60) * 3.0, 3600.0 * np.arange(400.0, 460.0)
+            one.alarm_threshold, one.status, one.levels(times[:3]), repr(one)
+            one.probability(values, times)
+            one.update(values, times)
+            one.events(values, times + 3600.0 * 60)
+
+        def use_seasonal_watch(watch: Any) -> None:
+            values = np.random.default_rng(1).standard_exponential((30, 2)) * 3.0
+            watch.update(Rows(values, np.arange(30), dated(3600.0 * np.arange(240.0, 270.0)), [], 30))
+
         loaders = {
             "Tail": Tail.load, "TailSketch": TailSketch.load, "GroupSketch": GroupSketch.load,
             "Spot": Spot.load, "DSpot": DSpot.load,
-            "Watch": Watch.load, "Reference": Reference.load,
+            "Seasonal": Seasonal.load, "Watch": Watch.load, "Watch, season": Watch.load, "Reference": Reference.load,
             "Checkpoint": lambda path: Checkpoint.begin(path, Model(), {"quantile": 0.9}),
         }  # fmt: skip
         self.load = loaders
         self.use = {
             "Tail": use_tail, "TailSketch": use_sketch, "GroupSketch": use_groups, "Spot": lambda s: use_detector(s, 0),
-            "DSpot": lambda s: use_detector(s, 0), "Watch": use_watch,
+            "DSpot": lambda s: use_detector(s, 0), "Seasonal": use_seasonal, "Watch": use_watch,
+            "Watch, season": use_seasonal_watch,
             "Reference": lambda r: r.rank([8.0, 20.0, 0.0], "pot"),
             "Checkpoint": lambda c: c.sketch is None or use_sketch(c.sketch),
         }  # fmt: skip
@@ -148,12 +186,12 @@ class Originals:
 
     def is_json(self, kind: str) -> bool:
         """Whether files of the kind are JSON."""
-        return kind in ("Spot", "DSpot", "Watch")
+        return written_as(kind) in ("Spot", "DSpot", "Seasonal", "Watch")
 
     def read(self, kind: str, path: Path) -> tuple[dict, dict]:
         """Arrays and values of a file."""
         if self.is_json(kind):
-            return {}, read_json(path, kind, anything)
+            return {}, read_json(path, written_as(kind), anything)
         return read_arrays(path, kind, anything)
 
     def same(self, kind: str, path: Path) -> bool:
@@ -263,7 +301,7 @@ def write_case(originals: Originals, kind: str, way: str, path: Path, rng: rando
     if originals.is_json(kind):
         values = changed_value(values, rng)
         if way == "forged" and isinstance(values, dict):
-            write_json(path, kind, values)
+            write_json(path, written_as(kind), values)
         else:
             head = json.loads(originals.bytes[kind])
             head = {name: head[name] for name in ("kind", "format", "checksum")}
@@ -304,7 +342,9 @@ def judge(originals: Originals, kind: str, way: str, path: Path) -> str:
     return "loaded"
 
 
-def run(first: int, last: int, seed: int, said: Any = None) -> Counter[tuple[str, str, str]]:
+def run(
+    first: int, last: int, seed: int, said: Any = None, kinds: Sequence[str] = KINDS
+) -> Counter[tuple[str, str, str]]:
     """Cases from first to last, in this process; each is announced before it begins."""
     outcomes: Counter[tuple[str, str, str]] = Counter()
     folder = MEMORY if os.access(MEMORY, os.W_OK) else None
@@ -314,7 +354,7 @@ def run(first: int, last: int, seed: int, said: Any = None) -> Counter[tuple[str
         path = Path(name, "case")
         for case in range(first, last):
             rng = random.Random(f"{seed} {case}")
-            kind, way = KINDS[case % len(KINDS)], WAYS[case // len(KINDS) % len(WAYS)]
+            kind, way = kinds[case % len(kinds)], WAYS[case // len(kinds) % len(WAYS)]
             if said is not None:
                 print(json.dumps(["begin", case, kind, way]), file=said, flush=True)
             write_case(originals, kind, way, path, rng)
@@ -325,11 +365,11 @@ def run(first: int, last: int, seed: int, said: Any = None) -> Counter[tuple[str
     return outcomes
 
 
-def watched(first: int, last: int, seed: int) -> Counter[tuple[str, str, str]]:
+def watched(first: int, last: int, seed: int, kinds: Sequence[str] = KINDS) -> Counter[tuple[str, str, str]]:
     """The same in subprocesses: after a crash, or a case that does not end, the next one goes on behind it."""
     outcomes: Counter[tuple[str, str, str]] = Counter()
     while first < last:
-        command = [sys.executable, __file__, "--worker", str(first), str(last), "--seed", str(seed)]
+        command = [sys.executable, __file__, "--worker", str(first), str(last), "--seed", str(seed), "--kinds", *kinds]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
             assert worker.stdout is not None
             kind, way, open_case, hung, rest = "", "", False, False, b""
@@ -356,11 +396,11 @@ def watched(first: int, last: int, seed: int) -> Counter[tuple[str, str, str]]:
     return outcomes
 
 
-def in_chunks(cases: int, seed: int) -> Counter[tuple[str, str, str]]:
+def in_chunks(cases: int, seed: int, kinds: Sequence[str]) -> Counter[tuple[str, str, str]]:
     """So many cases, a few thousand in a subprocess."""
     outcomes: Counter[tuple[str, str, str]] = Counter()
     for first in range(0, cases, CHUNK):
-        outcomes += watched(first, min(first + CHUNK, cases), seed)
+        outcomes += watched(first, min(first + CHUNK, cases), seed, kinds)
         print(f"\r{sum(outcomes.values()):,} cases", end="", file=sys.stderr, flush=True)
     return outcomes
 
@@ -370,22 +410,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="only these, of so many cases in all")
     parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        run(*given.worker, given.seed, sys.stdout)
+        run(*given.worker, given.seed, sys.stdout, given.kinds)
         return 0
     began = time.perf_counter()
-    outcomes = in_chunks(given.cases, given.seed)
-    print(f"\n{'kind':12}{'cases':>8}{'refused':>9}{'equal':>7}{'wrong':>7}{'forged, loaded':>16}")
+    outcomes = in_chunks(given.cases, given.seed, given.kinds)
+    print(f"\n{'kind':14}{'cases':>8}{'refused':>9}{'equal':>7}{'wrong':>7}{'forged, loaded':>16}")
     fine, wrong = ("refused", "equal", "loaded"), 0
-    for kind in KINDS:
+    for kind in given.kinds:
         of_kind = {(way, outcome): n for (k, way, outcome), n in outcomes.items() if k == kind}
         count = Counter()
         for (_, outcome), n in of_kind.items():
             count[outcome if outcome in fine else "wrong"] += n
         wrong += count["wrong"]
-        print(f"{kind:12}{sum(count.values()):8,}{count['refused']:9,}{count['equal']:7,}{count['wrong']:7,}"
+        print(f"{kind:14}{sum(count.values()):8,}{count['refused']:9,}{count['equal']:7,}{count['wrong']:7,}"
               f"{count['loaded']:16,}")  # fmt: skip
     for (kind, way, outcome), n in sorted(outcomes.items()):
         if outcome not in fine:

@@ -11,7 +11,23 @@ from typing import TYPE_CHECKING, Any
 from evtkit._common.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from evtkit import cleaning as cleaning
+    from evtkit import covariates as covariates
+    from evtkit import dated as dated
+    from evtkit import dependence as dependence
+    from evtkit import families as families
+    from evtkit import gev as gev
+    from evtkit import gof as gof
     from evtkit import gpd as gpd
+    from evtkit import intervals as intervals
+    from evtkit import plot as plot
+    from evtkit import predictive as predictive
+    from evtkit import pvalues as pvalues
+    from evtkit import reports as reports
+    from evtkit import saliency as saliency
+    from evtkit import spot as spot
+    from evtkit import testing as testing
+    from evtkit import threshold as threshold
     from evtkit.fit import FitStatus as FitStatus
     from evtkit.fit import GpdFit as GpdFit
     from evtkit.fit import fit_gpd as fit_gpd

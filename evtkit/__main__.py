@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib.util import find_spec
 
@@ -17,7 +18,10 @@ def main() -> None:
         sys.exit(2)
     from evtkit.cli import main as command
 
-    command(prog_name="evtkit")
+    try:
+        command(prog_name="evtkit")
+    finally:
+        gc.freeze()  # nothing is searched for cycles when the process ends
 
 
 if __name__ == "__main__":

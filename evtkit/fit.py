@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import as_columns, real_array
 from evtkit._common.results import Result
 from evtkit._common.threads import chunks, for_each
 
@@ -24,7 +23,15 @@ _CHUNK_VALUES = 1 << 17  # values copied at a time, 1 MiB
 
 
 class FitStatus(IntEnum):
-    """What became of a fit."""
+    """What became of a fit.
+
+    Examples
+    --------
+    >>> from evtkit import FitStatus, fit_gpd
+    >>> fit = fit_gpd([2.0, 2.0, 2.0])
+    >>> FitStatus(int(fit.status)).name
+    'CONSTANT'
+    """
 
     OK = 0
     """A fit; by maximum likelihood, one in the interior, ξ > −1."""
@@ -70,6 +77,19 @@ class GpdFit(Result):
         The estimator.
     resolution : ndarray of float64, or None
         The step of the lattice that the excesses were taken to be rounded to; 0 for none.
+
+    See Also
+    --------
+    fit_gpd : makes it.
+
+    Examples
+    --------
+    >>> from evtkit import fit_gpd, gpd
+    >>> fit = fit_gpd(gpd.rvs(0.2, 1.0, size=(300, 2), rng=0))
+    >>> fit
+    GpdFit(2 channels: 2 OK; method='mle')
+    >>> fit.xi.round(3), fit.se_xi.round(3), fit.status
+    (array([0.109, 0.214]), array([0.065, 0.066]), array([0, 0]))
     """
 
     xi: Float
@@ -144,32 +164,25 @@ def fit_gpd(
     >>> fit_gpd(gpd.rvs(-0.3, 1.0, size=(500, 4), rng=0)).xi.round(2)
     array([-0.27, -0.29, -0.29, -0.32])
     """
-    from evtkit._kernels.grouped import fit_rounded_rows
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    values = real_array(excesses, "excesses")
-    if values.ndim == 0:
-        raise ValueError(f"excesses must have at least one axis, got the single value {values}")
-    if not -values.ndim <= axis < values.ndim:
-        raise ValueError(f"axis must lie in [{-values.ndim}, {values.ndim - 1}], got {axis}")
-    columns = np.moveaxis(values, axis, 0)
-    shape = columns.shape[1:]
-    columns = columns.reshape(columns.shape[0], math.prod(shape))
-    result = np.empty((columns.shape[1], 7))
-    counts = np.empty(columns.shape[1], dtype=np.int64)
-
-    steps = rounding_steps(resolution, columns.shape[1], method)
+    columns, shape = as_columns(real_array(excesses, "excesses"), axis, "excesses")
+    n, channels = columns.shape
+    result, counts = np.empty((channels, 7)), np.empty(channels, dtype=np.int64)
+    steps = rounding_steps(resolution, channels, method)
 
     def work(piece: slice) -> None:
         rows = np.array(columns[:, piece].T, dtype=np.float64, order="C")
         METHODS[method](rows, result[piece], counts[piece])
         if resolution != 0.0 and method == "mle":
-            fit_rounded_rows(np.ascontiguousarray(rows), steps[piece], result[piece])
+            from evtkit._kernels.grouped import fit_rounded_rows  # deferred: compiled
 
-    for_each(work, chunks(columns.shape[1], max(1, _CHUNK_VALUES // max(1, columns.shape[0]))), n_threads)
-    if np.any(bad := result[:, 0] < 0):
+            fit_rounded_rows(rows, steps[piece], result[piece])
+
+    for_each(work, chunks(channels, max(1, _CHUNK_VALUES // max(1, n))), n_threads)
+    if (bad := result[:, 0] < 0).any():
         channel = columns[:, np.flatnonzero(bad)[0]]
         wrong = channel[~np.isnan(channel) & ~((channel > 0) & (channel < np.inf))][0]
         raise ValueError(
@@ -191,16 +204,19 @@ def as_fit(
     result: Float, counts: NDArray[np.int64], shape: tuple[int, ...], method: str, resolution: Float | None = None
 ) -> GpdFit:
     """A GpdFit from what the kernels return: status, ξ, σ, ℓ, var σ/σ̂, var ξ, their cov, a channel."""
-    status, xi, sigma, loglik, relative, var_xi, cov = (column.reshape(shape).copy() for column in result.T)
+    block = np.array(result.T, order="C").reshape(7, *shape)
+    np.sqrt(block[4:6], out=block[4:6])
+    block[4::2] *= block[2]
+    status, xi, sigma, loglik, se_sigma, se_xi, cov = (block[i, ...] for i in range(7))
     return GpdFit(
         xi=xi,
         sigma=sigma,
         loglik=loglik,
         n=counts.reshape(shape),
         status=status.astype(np.int64),
-        se_xi=np.asarray(np.sqrt(var_xi)),
-        se_sigma=np.asarray(sigma * np.sqrt(relative)),
-        cov=np.asarray(sigma * cov),
+        se_xi=se_xi,
+        se_sigma=se_sigma,
+        cov=cov,
         method=method,
         resolution=None if resolution is None else resolution.reshape(shape),
     )

@@ -60,6 +60,12 @@ def logpdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     ------
     ValueError
         Where sigma ≤ 0, or a parameter is infinite.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.logpdf([0.0, 1.0, 100.0], 0.2, 1.0).round(4)
+    array([ -0.    ,  -1.0939, -18.2671])
     """
     y, shape, scale = _arguments(x, xi, sigma)
     with np.errstate(invalid="ignore"):
@@ -72,7 +78,14 @@ def logpdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
 
 @elementwise
 def pdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
-    """Density. Arguments, errors and broadcasting as in `logpdf`; units are 1/`sigma`'s."""
+    """Density. Arguments, errors and broadcasting as in `logpdf`; units are 1/`sigma`'s.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.pdf([0.0, 1.0, 100.0], 0.2, 1.0).round(6)
+    array([1.      , 0.334898, 0.      ])
+    """
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(logpdf(x, xi, sigma))
 
@@ -97,6 +110,16 @@ def logsf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     ------
     ValueError
         Where sigma ≤ 0, or a parameter is infinite.
+
+    See Also
+    --------
+    sf : not the logarithm, and so 0 from far enough out.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.logsf([1.0, 1e6], xi=[-0.5, 0.0], sigma=2.0)
+    array([-5.75364145e-01, -5.00000000e+05])
     """
     y, shape, scale = _arguments(x, xi, sigma)
     return _keep_nan(_logsf(y, shape, scale), y, shape, scale)
@@ -104,14 +127,33 @@ def logsf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
 
 @elementwise
 def sf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
-    """Survival function P(Y > x) = (1 + ξx/σ)^(−1/ξ). Arguments, errors and broadcasting as in `logsf`."""
+    """Survival function P(Y > x) = (1 + ξx/σ)^(−1/ξ). Arguments, errors and broadcasting as in `logsf`.
+
+    See Also
+    --------
+    evtkit.Tail.sf : of a whole observation, its threshold and rate included.
+    logsf : far out, where this is 0.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.sf([1.0, 10.0], 0.2, 1.0).round(6)
+    array([0.401878, 0.004115])
+    """
     with np.errstate(under="ignore"):
         return np.exp(logsf(x, xi, sigma))
 
 
 @elementwise
 def cdf(x: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
-    """Distribution function P(Y ≤ x), accurate near 0. Arguments, errors and broadcasting as in `logsf`."""
+    """Distribution function P(Y ≤ x), accurate near 0. Arguments, errors and broadcasting as in `logsf`.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.cdf([1.0, 10.0], 0.2, 1.0).round(6)
+    array([0.598122, 0.995885])
+    """
     return -np.expm1(logsf(x, xi, sigma))
 
 
@@ -135,6 +177,16 @@ def isf(p: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
     ------
     ValueError
         Where p is outside [0, 1], sigma ≤ 0, or a parameter is infinite.
+
+    See Also
+    --------
+    ppf : the same of 1 − p, exact for small excesses.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.isf([0.5, 1e-9], 0.2, 1.0).round(6)
+    array([  0.743492, 310.478672])
     """
     prob, shape, scale = _arguments(p, xi, sigma)
     _check_probability(prob)
@@ -144,7 +196,18 @@ def isf(p: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
 
 @elementwise
 def ppf(q: ArrayLike, xi: ArrayLike, sigma: ArrayLike) -> Float:
-    """Quantile function, the inverse of `cdf`, accurate for small `q`. Arguments and errors as in `isf`."""
+    """Quantile function, the inverse of `cdf`, accurate for small `q`. Arguments and errors as in `isf`.
+
+    See Also
+    --------
+    isf : the same of 1 − q, exact far out in the tail.
+
+    Examples
+    --------
+    >>> from evtkit import gpd
+    >>> gpd.ppf([1e-20, 0.5], 0.2, 1.0)
+    array([1.00000000e-20, 7.43491775e-01])
+    """
     prob, shape, scale = _arguments(q, xi, sigma)
     _check_probability(prob)
     with np.errstate(divide="ignore"):

@@ -58,7 +58,7 @@ def fit_tail(
     x : array_like, shape (n,) or (n, channels)
         Observations along axis 0, channels along axis 1. The names of a data frame's columns, or of a series, become
         the tail's, and its dates are kept. `Clusters` are events: their peaks are fitted, and no rule is given, as they
-        have their threshold; probabilities and levels are those of events.
+        have their threshold and side; probabilities and levels are those of events.
     quantile : float in (0, 1)
         The threshold is the order statistic sorted(x)[floor(quantile · n)]; excesses lie strictly above it.
     threshold : float, or array_like of shape (channels,)
@@ -161,15 +161,16 @@ def _fit_events(
     x: Clusters, rules: tuple[Any, ...], side: str, method: str, resolution: float | None, n_threads: int | None
 ) -> Tail:
     """The tail of the clusters' peaks, at their rate: n is the number of observations, and n_excess that of events."""
-    if any(one is not None for one in rules) or side != "upper":
+    if any(one is not None for one in rules) or side not in ("upper", x.side):
         raise ValueError("clusters have their threshold, dates and side; give none of quantile, threshold, n_excess, …")
     if not x.n:
         raise ValueError("clusters must know of how many observations they are, got n = 0")
     if not x.peak_value.size:
-        raise ValueError(f"clusters must not be empty, got none above {x.threshold}")
+        raise ValueError(f"clusters must not be empty, got none beyond {x.threshold}")
+    sign = 1.0 if x.side == "upper" else -1.0
     return tail_from_largest(
-        np.sort(x.peak_value)[None, :], np.array([x.threshold]), np.array([x.n]), np.array([x.mean]),
-        np.array([x.variance]), sample=None, side=side, method=method, resolution=resolution, scalar=True,
+        np.sort(sign * x.peak_value)[None, :], np.array([sign * x.threshold]), np.array([x.n]), np.array([x.mean]),
+        np.array([x.variance]), sample=None, side=x.side, method=method, resolution=resolution, scalar=True,
         n_threads=n_threads, names=None if x.name is None else np.array(x.name, dtype=np.str_), dates=x.dates,
     )  # fmt: skip
 

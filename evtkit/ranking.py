@@ -9,7 +9,7 @@ import numpy as np
 
 from evtkit import gpd
 from evtkit._common.results import Result
-from evtkit._common.text import aligned, probability
+from evtkit._common.text import aligned, counted, probability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,25 @@ class Ranking(Result):
         The score's name.
     names : ndarray of str, shape (channels,), or None
         Names of the channels.
+
+    See Also
+    --------
+    Tail.rank : makes it.
+    evtkit.plot.ranking : the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> usual = np.random.default_rng(0).gamma(2.0, size=(2000, 3))
+    >>> ranking = fit_tail(usual, quantile=0.9).rank([2.0, 15.0, 9.0], names=["a", "b", "c"])
+    >>> print(ranking.table())
+       channel  value    pot  P(X ≥ x)
+    1  b           15  11.92  6.63e-06
+    2  c            9  6.644    0.0013
+    3  a            2   -inf     0.419  ≤ u
+    >>> ranking.top(1), ranking.select(fdr=0.05)
+    (array([1]), array([1, 2]))
     """
 
     order: NDArray[np.int64]
@@ -153,7 +172,7 @@ class Ranking(Result):
 
     def __repr__(self) -> str:
         size, unfitted = self.order.shape[-1], int(np.count_nonzero(~self.fitted))
-        head = f"Ranking by {self.by} of {size} channels"
+        head = f"Ranking by {self.by} of {counted(size, 'channel')}"
         if self.order.ndim > 1:
             return f"{head} for {self.order.shape[0]} queries, {unfitted} channels without a fitted tail"
         shown = min(5, size)

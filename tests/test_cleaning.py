@@ -158,6 +158,34 @@ def test_gross_outliers_are_named_beside_the_number(side):
     assert not [line for line in cleaned.notes if "clean=True" in line]
 
 
+def test_a_twentieth_of_outliers_is_found_in_scores_by_rank():
+    """Rows of four features, 50 of 1,049 of them moved by 8, scored by how extreme their ranks are, as ECOD does.
+
+    Ranks of outliers among each other spread their scores widely, and the hole below them is hardly one. The best level
+    flags two of the others.
+    """
+    found = []
+    for seed in range(30, 40):
+        x = np.random.default_rng(seed).standard_normal((1049, 4))
+        x[:50] += 8.0
+        rank = x.argsort(axis=0).argsort(axis=0) + 1.0
+        score = -np.log(np.minimum(rank, 1050.0 - rank) / 1049.0).sum(axis=1)
+        best = np.count_nonzero(score[:50] > np.sort(score[50:])[-3])
+        level = fit_tail(score, clean=True).isf(0.01)
+        found.append((np.count_nonzero(score[:50] > level), best, np.count_nonzero(score[50:] > level)))
+    ours, best, others = np.mean(found, axis=0)
+    assert ours >= best - 1.0
+    assert others <= 15.0
+
+
+@pytest.mark.parametrize(("draw", "far"), [("standard_normal", 25.0), ("standard_exponential", 200.0)])
+def test_one_value_far_out_of_a_thousand_is_left_out(draw, far):
+    found = [
+        int(fit_tail(np.append(getattr(np.random.default_rng(seed), draw)(999), far)).left_out) for seed in range(20)
+    ]
+    assert np.mean(found) >= 0.8
+
+
 # -- gross outliers, which every fit by the default rule leaves out ----------------------------------------------------
 
 CLEAN = {

@@ -231,7 +231,7 @@ def test_a_column_without_a_tail_never_looks_improbable(tmp_path):
     got = document("score", path, "--top", 1000, "--alarm", 1e-9)
     assert min(s["p"] for s in got["scores"] if s["column"] == "dead") >= 1 / 501
     assert (got["scored"], got["unfitted"]) == (1000, 500)
-    assert "500 values are scored by rank" in run("score", path).stdout
+    assert "500 values scored by rank" in run("score", path).stdout
 
 
 def test_all_scores_go_to_a_file_row_by_row(csv, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evtkit import Tail, fit_tail
+from evtkit._common.zones import zone_name, zone_of
 from evtkit.dated import Dates, block_maxima, in_season
 from evtkit.dated.dates import duration
 from evtkit.dated.reading import as_times
@@ -132,6 +135,53 @@ def test_neither_the_time_zone_nor_the_unit_of_measurement_matters(zone, unit):
     assert other.excesses_per_year == plain.excesses_per_year
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC+01:00"])
+@pytest.mark.parametrize(("freq", "per_year"), [("D", 365.25), ("W", 365.25 / 7.0), ("B", None), ("MS", 12.0)])
+def test_days_weeks_and_months_of_a_clock_have_the_rhythm_that_they_have_without_its_zone(zone, freq, per_year):
+    """Midnights lie 23, 24 or 25 hours apart, and a gap may reach from summer into winter."""
+    tz = zone if "/" in zone else pd.Timestamp("2000-01-01T00:00+01:00").tz
+    times = pd.date_range("1990-01-01", "2010-01-01", freq=freq).delete(slice(60, 90))
+    plain, zoned = (Dates(as_times(t)[0], as_times(t)[1]) for t in (times, times.tz_localize(tz)))
+    assert zoned.zone == zone
+    assert zoned.per_year == plain.per_year == (per_year or plain.per_year)
+    assert (zoned.n_absent, zoned.gaps) == (plain.n_absent, plain.gaps)
+    assert zoned.remarks == plain.remarks
+    assert zoned.description.replace(f" ({zone})", "") == plain.description
+    x = np.random.default_rng(0).gumbel(size=times.size)
+    a, b = (decluster(pd.Series(x, index=t), 1.5, span="7d") for t in (times, times.tz_localize(tz)))
+    np.testing.assert_array_equal(a.peak, b.peak)
+    np.testing.assert_array_equal(a.time, b.time)
+
+
+def test_midnights_of_a_clock_that_were_written_in_universal_time_are_days_too():
+    days = pd.date_range("1990-01-01", "2010-01-01", freq="D", tz="Europe/Berlin").delete(slice(2000, 2200))
+    dates = Dates(days.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[us]"), "UTC")
+    assert (dates.per_year, dates.n_absent) == (365.25, 200)
+
+
+def test_two_weeks_that_are_absent_are_no_change_of_the_clock():
+    dates = Dates(pd.date_range("1980-01-06", "2010-01-01", freq="W").delete([20, 21]).to_numpy().astype("M8[us]"))
+    assert dates.remarks == ("2 observations are absent from the dates: 2 between 1980-05-18 and 1980-06-08",)
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [(dt.timezone(dt.timedelta(hours=-3, minutes=-30)), "UTC-03:30"), (dt.UTC, "UTC"), (ZoneInfo("Asia/Tokyo"), None)],
+)
+def test_time_zones_have_a_name_that_finds_them(zone, name):
+    assert zone_name(zone) == (name or "Asia/Tokyo")
+    moment = dt.datetime(2001, 7, 1, tzinfo=dt.UTC)
+    assert moment.astimezone(zone_of(zone_name(zone))).utcoffset() == moment.astimezone(zone).utcoffset()
+    with pytest.raises(ValueError, match="'Nowhere'"):
+        zone_of("Nowhere")
+
+
+def test_the_clock_is_that_of_the_zone_to_the_second():
+    times = pd.date_range("2001-01-01", "2002-01-01", freq="30min", tz="America/St_Johns")  # changes at 00:01 in 2001
+    dates = Dates(*as_times(times))
+    np.testing.assert_array_equal(dates.local(), times.tz_localize(None).to_numpy().astype("M8[us]"))
+
+
 def test_disorder_and_missing_values_are_counted_and_change_nothing_else():
     order = np.random.default_rng(2).permutation(X.size)
     tail, plain = fit_tail(X[order], quantile=0.95, time=DAYS[order]), fit_tail(X, quantile=0.95, time=DAYS)
@@ -192,6 +242,31 @@ def test_clusters_by_time_are_those_by_rows_where_the_step_is_constant(days, see
     for name in ("start", "stop", "size", "peak", "peak_value"):
         assert np.array_equal(getattr(by_rows, name), getattr(by_time, name))
     assert np.array_equal(by_time.time, time[by_rows.peak])
+
+
+@pytest.mark.parametrize("options", [{"span": "48h"}, {"run_length": 2}, {}])
+def test_clusters_of_low_values_are_those_of_the_negated_ones_and_so_is_their_tail(options):
+    x = pd.Series(np.random.default_rng(1).gumbel(size=800), index=pd.date_range("2001-01-01", periods=800))
+    low, high = decluster(-x, -1.5, side="lower", **options), decluster(x, 1.5, **options)
+    for name in ("start", "stop", "size", "peak", "time"):
+        np.testing.assert_array_equal(getattr(low, name), getattr(high, name))
+    np.testing.assert_array_equal(low.peak_value, -high.peak_value)
+    a, b = fit_tail(low), fit_tail(high)
+    assert (a.side, a.xi, a.sigma, a.threshold, a.n_excess, a.mean) == (
+        "lower",
+        b.xi,
+        b.sigma,
+        -1.5,
+        b.n_excess,
+        -b.mean,
+    )
+    z, y = a.return_level(10, per="year", interval=0.95), b.return_level(10, per="year", interval=0.95)
+    assert (z.estimate, z.lower, z.upper) == (-y.estimate, -y.upper, -y.lower)
+    assert "values below -1.5" in repr(low)
+    with pytest.raises(ValueError, match="give none"):
+        fit_tail(high, side="lower")
+    with pytest.raises(ValueError, match="got 'down'"):
+        decluster(x, 1.5, side="down")
 
 
 def test_a_gap_parts_clusters_as_the_time_says():

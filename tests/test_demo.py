@@ -19,24 +19,33 @@ def test_the_data_are_what_the_text_says():
     assert str(months[np.argmin(-losses[:, names.index("Apple")])]) == "2000-09"  # the profit warning
 
 
-def test_every_part_writes_its_pictures_and_says_what_it_found(tmp_path):
-    parts = list(demo.run(tmp_path / "new" / "folder"))
+def test_the_command_does_every_part_and_prints_what_it_found(tmp_path, monkeypatch):
+    parts, run = [], demo.run
+
+    def seen(folder):
+        for part in run(folder):
+            parts.append(part)
+            yield part
+
+    monkeypatch.setattr(demo, "run", seen)
+    folder = tmp_path / "new" / "folder"
+    result = CliRunner().invoke(main, ["demo", "--output", str(folder)])
+    assert result.exit_code == 0, result.output
     assert len(parts) == len(demo.PARTS)
     for part in parts:
-        assert part.title
+        assert part.title in result.output
         assert part.lines
+        assert all(line in result.output for line in part.lines)
         assert part.pictures
-        assert all(picture.stat().st_size > 5000 for picture in part.pictures)
+        assert all(picture.parent == folder and picture.stat().st_size > 5000 for picture in part.pictures)
     _, loss = demo.daily_losses()
     tail = fit_tail(loss, quantile=0.9)
     assert f"once in {1 / tail.sf(loss.max()):,.0f} days" in "\n".join(parts[0].lines)
-
-
-def test_the_command_prints_it_all_and_fails_in_one_line(tmp_path):
-    result = CliRunner().invoke(main, ["demo", "--output", str(tmp_path)])
-    assert result.exit_code == 0, result.output
     assert "2008-09-29" in result.output
     assert "S&P 500" in result.output
+
+
+def test_the_command_fails_in_one_line(tmp_path):
     (tmp_path / "file").touch()
     result = CliRunner().invoke(main, ["demo", "--output", str(tmp_path / "file")])
     assert result.exit_code == 2

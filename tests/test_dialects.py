@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import polars as pl
 import pytest
@@ -150,6 +151,12 @@ def test_with_other_options_it_is_refused_or_the_same(tmp_path_factory, table, d
         ('x,y\n1,"1,234.5"\n3,4\n', r"'1,234.5' in row 1, .*thousands"),
         ('x,y\n1,"1,234"\n3,"2,345"\n', "--decimal , .*thousands"),
         ("x,y\n1,1 234\n3,2 345\n", "thousands"),
+        ('x,y\n1,"1,234.5"\n3,4\n', "; --thousands , reads it"),
+        ("x;y\n1.234,5;2\n987,1;2,5\n", "--decimal , --thousands .$"),
+        ("x;y\n1.234,5;2,5\n-1.234.987,1;7,5\n", "--decimal , --thousands .$"),
+        ('x\n"1.234,5"\n"2.345,25"\n', "; --decimal , --thousands . reads it"),
+        ("x;y\n1'234.5;2\n987.1;2.5\n", "--separator ';' --thousands \"'\"$"),
+        ("x;y\n1 234,5;2\n987,1;2,5\n", "--decimal , --thousands \" \"$"),
         ("x,y\n1,5%\n3,7%\n", "digits, a sign"),
         ("x,y\n1,$5\n3,$7.50\n", "digits, a sign"),
         ("x,y\n1,5.1 ms\n3,17 ms\n", "without the unit 'ms'"),
@@ -199,9 +206,37 @@ def test_bytes_that_are_no_text_say_what_they_may_be(tmp_path, data, message):
         read_table(tmp_path / "a.csv")
 
 
+@given(
+    st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=6), st.sampled_from([".", ","]),
+    st.sampled_from([".", ",", "'", " ", "’", "\u202f"]), st.integers(0, 6),
+)  # fmt: skip
+def test_thousands_are_read_back_and_refused_without_the_option(tmp_path_factory, values, decimal, thousands, digits):
+    """A group of three digits may be a fraction to who does not know; what is refused names the option."""
+    hypothesis.assume(decimal != thousands)
+    path, meant = tmp_path_factory.getbasetemp() / "thousands.csv", [float(f"{x:.{digits}f}") for x in values]
+    cells = [f"{x:,.{digits}f}".replace(".", "!").replace(",", thousands).replace("!", decimal) for x in values]
+    path.write_text("".join(f"{line};a\n" for line in ("x", *cells)), encoding="utf-8")
+    mark = {"’": "'", "\u202f": " "}.get(thousands, thousands)
+    how = Dialect(";", decimal, thousands=mark)
+    assert read_table(path, dialect=how).values[:, 0].tolist() == meant
+    if max(map(abs, meant)) >= 1e6 or (digits and max(map(abs, meant)) >= 1e3):  # 1.234 alone is a number
+        with pytest.raises(ValueError, match=r"--thousands|no numeric column|in row"):
+            read_table(path, dialect=replace(how, thousands=None))
+
+
+@pytest.mark.parametrize("cell", ["1.23,5", "12.3456,0", "1..234", ".234,5", "1234.567", "1.5"])
+def test_marks_that_do_not_part_thousands_are_refused(tmp_path, cell):
+    path = tmp_path / "a.csv"
+    path.write_text(f"x;y\n{cell};1\n7;2\n")
+    with pytest.raises(ValueError, match="wanted a number"):
+        read_table(path, dialect=Dialect(decimal=",", thousands="."))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"decimal": ",", "thousands": ","}, "thousands and decimal must differ"),
+        ({"thousands": "_"}, "thousands must be one of"),
         ({"separator": "--"}, "one ASCII character, got '--'"),
         ({"separator": "."}, "not be a part of numbers"),
         ({"separator": ",", "decimal": ","}, "must differ, got ','"),
@@ -308,7 +343,7 @@ def test_an_alarm_sees_a_file_in_any_dialect(history, tmp_path, text, options):
     (tmp_path / "today.csv").write_text(text)
     for file, given_ in ((tmp_path / "today.csv", {}), ("-", {"input": text.encode()})):
         out = run("score", file, "--tail", history / "tail.npz", "--alarm", 1e-6, *options, code=1, **given_).stdout
-        assert "alarms: 1 values more improbable than 1e-06" in out
+        assert "alarms: 1 value more improbable than 1e-06" in out
         assert f"of {2 - ('n/a' in text)} scored, {int('n/a' in text)} missing" in out
 
 

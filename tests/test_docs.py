@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -77,16 +78,21 @@ def test_the_changelog_has_this_version():
     assert f"## [{evtkit.__version__}]" in changes
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
-     "evtkit.cleaning", "evtkit.dated", "evtkit.reports", "evtkit.covariates", "evtkit.plot", "evtkit.predictive",
-     "evtkit.pvalues",
-     "evtkit.interop.sklearn",
-     "evtkit.interop.pyod", "evtkit.interop.river", "evtkit.interop.xarray", "evtkit.interop.dask",
-     "evtkit.testing", "evtkit.saliency", "evtkit_torch",
-     "evtkit_keras"],
+MODULES = (
+    "evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
+    "evtkit.cleaning", "evtkit.families", "evtkit.spot", "evtkit.dated", "evtkit.reports", "evtkit.covariates",
+    "evtkit.plot", "evtkit.predictive", "evtkit.pvalues", "evtkit.interop.sklearn", "evtkit.interop.pyod",
+    "evtkit.interop.river", "evtkit.interop.xarray", "evtkit.interop.dask", "evtkit.testing", "evtkit.saliency",
+    "evtkit_torch", "evtkit_keras",
 )  # fmt: skip
+WITHOUT_EXAMPLE = {  # what frameworks and tests are written against, and strategies, which the module's page explains
+    "Block", "SaliencyModel", "UnitGradient", "TorchUnitGradient", "KerasUnitGradient", "Use", "Diagonal", "LawResult",
+    "Ranks", "Samples", "Steadiness", "register_heads", "METHODS", "bounded_tails", "heavy_tails", "mixed_scales",
+    "near_boundary", "near_exponential", "ragged", "rescaled", "rounded", "samples", "tied", "two_points",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_in_the_reference(module):
     if module == "evtkit_torch":
         pytest.importorskip("torch")
@@ -95,4 +101,13 @@ def test_every_public_name_is_in_the_reference(module):
     listed = set(re.findall(r"^   (\w+)$", API, flags=re.MULTILINE))
     pages = set(re.findall(r"automodule:: (evtkit[\w.]*)", API))
     for name in importlib.import_module(module).__all__:
-        assert name in listed or f"{module}.{name}" in pages or name == "__version__", name
+        assert name in listed or f"{module}.{name}" in pages or name.isupper() or name == "__version__", name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_function_and_class_has_an_example(module):
+    if module in ("evtkit_torch", "evtkit_keras"):
+        pytest.importorskip(module.replace("evtkit_", ""))
+    public = {name: getattr(importlib.import_module(module), name) for name in importlib.import_module(module).__all__}
+    made = {name for name, thing in public.items() if callable(thing) and not inspect.isabstract(thing)}
+    assert {name for name in made - WITHOUT_EXAMPLE if ">>>" not in (inspect.getdoc(public[name]) or "")} == set()

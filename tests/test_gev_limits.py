@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.stats import chi2, genextreme, gumbel_r
 
-from evtkit import FitStatus, fit_gpd, gev, gpd
+from evtkit import FitStatus, fit_gpd, fit_tail, gev, gpd
 from evtkit.gev import fit_point_process, fit_r_largest, gumbel_test, l_moments
 from evtkit.gev.lmoments import POINTS, RATIOS
 
@@ -71,25 +71,61 @@ def deviance(x, best, constraint):
     return 2.0 * (best + lowest)
 
 
-@pytest.mark.parametrize("xi", [-0.3, 0.2])
-def test_at_a_limit_the_deviance_is_the_quantile(xi):
+@pytest.mark.parametrize(
+    ("xi", "method", "bar"), [(-0.3, "profile", 2 * DROP), (0.2, "bartlett", 2 * DROP * (1 + 5 * (1 / 30 - 1 / 50)))]
+)
+def test_at_a_limit_the_deviance_is_the_quantile(xi, method, bar):
     x = gev.rvs(xi, 0.0, 1.0, size=30, rng=4)
     fit = gev.fit_gev(x)
     g = -np.log(-np.log1p(-1 / 50))
-    level, scale = fit.return_level(50, interval=0.95), fit.sigma_interval()
+    level, scale = fit.return_level(50, interval=0.95, method=method), fit.sigma_interval(method=method)
     for limit in (float(level.lower), float(level.upper)):
 
         def at_level(shape, log_sigma, limit=limit):
             sigma = np.exp(log_sigma)
             return shape, limit - sigma * np.expm1(shape * g) / shape, sigma
 
-        assert deviance(x, float(fit.loglik), at_level) == pytest.approx(2 * DROP, abs=1e-5)
+        assert deviance(x, float(fit.loglik), at_level) == pytest.approx(bar, abs=1e-5)
     for limit in (float(scale.lower), float(scale.upper)):
 
         def at_scale(shape, mu, limit=limit):
             return shape, mu, limit
 
-        assert deviance(x, float(fit.loglik), at_scale) == pytest.approx(2 * DROP, abs=1e-5)
+        assert deviance(x, float(fit.loglik), at_scale) == pytest.approx(bar, abs=1e-5)
+
+
+@pytest.mark.parametrize("sample", [1, 3, 18])
+def test_a_fit_at_the_boundary_has_the_limits_of_its_likelihood(sample):
+    x = gev.rvs(-0.2, 0.0, 1.0, size=(10, 60), rng=1000)[:, sample]
+    fit = gev.fit_gev(x)
+    assert fit.status == FitStatus.BOUNDARY
+    shape, level = fit.xi_interval(method="profile"), fit.return_level(10, interval=0.95, method="profile")
+    assert (shape.lower, shape.upper < 0.0) == (-1.0, True)
+    limit = float(shape.upper)
+    best = min(
+        minimize(lambda v: -genextreme.logpdf(x, -limit, v[0], np.exp(v[1])).sum(), (x.mean(), start),
+                 method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-12}).fun
+        for start in (-0.5, 0.0, 0.5)
+    )  # fmt: skip
+    assert 2.0 * (float(fit.loglik) + best) == pytest.approx(2 * DROP, abs=1e-5)
+    assert level.lower < level.estimate < level.upper < np.inf
+    wider = fit.return_level(10, interval=0.95)
+    assert wider.lower < level.lower < level.upper < wider.upper < np.inf
+
+
+def test_fifty_maxima_or_more_and_excesses_have_the_limits_that_they_have_elsewhere(portpirie):
+    fit = gev.fit_gev(portpirie)
+    plain, corrected = (fit.return_level(100, interval=0.95, method=method) for method in ("profile", "bartlett"))
+    assert (plain.lower, plain.upper) == (corrected.lower, corrected.upper)
+    x = np.random.default_rng(1).standard_exponential(300)
+    tail = fit_tail(x, threshold=2.5, clean=False, resolution=0.0)
+    assert tail.n_excess < 50
+    for method in ("profile", "bartlett"):
+        joined = gev.fit_point_process(x, 2.5, per_block=10).xi_interval(method=method)
+        alone = tail.xi_interval(method=method)
+        assert_allclose([joined.lower, joined.upper], [alone.lower, alone.upper], atol=1e-5)
+    with pytest.raises(ValueError, match="one of 'bartlett', 'profile', got 'delta'"):
+        fit.sf_interval(4.5, method="delta")
 
 
 def test_a_level_and_its_probability_have_limits_that_are_inverse():

@@ -127,3 +127,61 @@ def test_warm_up_compiles_what_there_is(monkeypatch):
     result = CliRunner().invoke(main, ["warm-up"])
     assert result.exit_code == 0, result.output
     assert "kernels" in result.output
+
+
+LATE = """
+from evtkit._kernels.jit import _KERNELS, kernel
+
+@kernel("float64(float64)", late=True)
+def root(x):
+    return x**0.5
+
+@kernel("float64(float64)")
+def either(x):
+    return root(x) if x > 0.0 else 0.0
+
+late = _KERNELS["__main__.root"]
+print(either(-1.0), late._is_linked[0], either(4.0), late._is_linked[0])
+"""
+
+
+def test_a_late_kernel_is_compiled_when_it_is_reached(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    for _ in range(2):  # compiled, and from the cache
+        process = start(script, tmp_path / "cache")
+        out, error = process.communicate(timeout=300)
+        assert (process.returncode, out) == (0, "0.0 False 2.0 True\n"), error
+
+
+def test_many_threads_may_reach_a_late_kernel_at_once(tmp_path):
+    script = tmp_path / "late.py"
+    many = "\nfrom concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(20) as pool:\n"
+    script.write_text(LATE.replace("late = ", f"{many}    print(set(pool.map(either, [4.0] * 200)))\nlate = "))
+    process = start(script, tmp_path / "cache")
+    out, error = process.communicate(timeout=300)
+    assert (process.returncode, out) == (0, "{2.0}\n0.0 True 2.0 True\n"), error
+
+
+@pytest.mark.parametrize("failure", ["OverflowError('no')", "KeyboardInterrupt()"])
+def test_what_stops_the_compilation_of_a_late_kernel_is_told_and_may_be_tried_again(failure, tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE.replace("print(", f"""
+good, first = type(late).make_ready, []
+
+def bad(self, position):
+    if not first:
+        first.append(position)
+        raise {failure}
+    good(self, position)
+
+type(late).make_ready = bad
+try:
+    either(4.0)
+except BaseException as error:
+    print(repr(error))
+print("""))  # fmt: skip
+    process = start(script, tmp_path / "cache")
+    out, error = process.communicate(timeout=300)
+    told = f"{failure}\n0.0 {failure.startswith('Key')} 2.0 True\n"
+    assert (process.returncode, out) == (0, told), error

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
+from scipy.signal import lfilter
 from scipy.stats import chi2
 
 from evtkit.dependence import (
@@ -109,9 +110,43 @@ def test_a_run_length_is_chosen_by_the_test():
     choice = choose_k_gaps(x, np.quantile(x, [0.98, 0.985, 0.99, 0.995]))
     assert choice.chosen_k >= 3
     i, j = np.flatnonzero(choice.threshold == choice.chosen_threshold)[0], choice.chosen_k - 1
-    assert choice.lower[i, j] < 0.5 < choice.upper[i, j]
+    assert choice.theta[i, j] == pytest.approx(0.5, abs=0.06)  # two standard errors of its 300 gaps
     assert np.all(choice.p_value[i:, j] >= 0.05)
     assert "K=" in repr(choice)
+
+
+def cauchy_recursion(n, rate, seed):
+    """X_t = rate X_{t − 1} + Z_t with Z Cauchy: an extremal index of 1 − rate."""
+    z = np.random.default_rng(seed).standard_cauchy(n + 100)
+    return lfilter([1.0], [1.0, -rate], z)[100:]
+
+
+def uniform_recursion(n, r, seed):
+    """X_t = (X_{t − 1} + e_t)/r with e uniform on 0, …, r − 1: an extremal index of 1 − 1/r (Chernick 1981)."""
+    e = np.random.default_rng(seed).integers(0, r, n + 60).astype(float)
+    return lfilter([1.0 / r], [1.0, -1.0 / r], e)[60:]
+
+
+@pytest.mark.parametrize(
+    ("draw", "theta", "band", "share"),
+    [
+        (lambda seed: np.random.default_rng(seed).standard_exponential(5000), 1.0, 0.04, 0.2),
+        (lambda seed: moving_maximum(5000, 2, seed), 0.5, 0.03, 0.85),
+        (lambda seed: cauchy_recursion(5000, 0.5, seed), 0.5, 0.06, 0.7),
+        (lambda seed: uniform_recursion(5000, 4, seed), 0.75, 0.06, 0.7),
+        (lambda seed: scaled_recursion(5000, 0.5, seed, lag=3), 0.5, 0.11, 0.65),
+    ],
+)
+def test_the_choice_is_near_the_truth_and_its_limits_hold_it(draw, theta, band, share):
+    found, held = [], []
+    for seed in range(15):
+        x = draw(seed)
+        choice = choose_k_gaps(x, np.quantile(x, [0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995]))
+        i, j = np.flatnonzero(choice.threshold == choice.chosen_threshold)[0], choice.chosen_k - 1
+        found.append(choice.theta[i, j] - theta)
+        held.append(choice.lower[i, j] <= theta <= choice.upper[i, j])
+    assert np.sqrt(np.mean(np.square(found))) < band
+    assert np.mean(held) >= share
 
 
 def test_rains_index_by_k_gaps_is_near_that_by_intervals(rain):

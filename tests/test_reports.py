@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from evtkit import fit_tail
 from evtkit.cli import main
 from evtkit.dated import Dates
+from evtkit.dependence import decluster, extremal_index
 from evtkit.reports import report, steadiness
 
 pytest.importorskip("matplotlib")
@@ -69,6 +71,29 @@ def test_the_page_says_what_there_is_and_what_is_wrong(page):
         "A &lt;script&gt;remark", "Signature", "as it was",
     ):  # fmt: skip
         assert words in page, words
+
+
+def test_levels_stand_beside_those_of_events_and_by_every_method(tmp_path):
+    z = np.random.default_rng(0).standard_exponential(DAYS.size + 2)
+    x = pd.Series(np.maximum.reduce([z[2:], z[1:-1], z[:-2]]), index=pd.DatetimeIndex(DAYS, tz="Europe/Berlin"))
+    tail = fit_tail(x, threshold=4.0)
+    theta = extremal_index(x.to_numpy(), 4.0)
+    page = report(tmp_path / "a.html", x, threshold=4.0, periods=[50, 100]).read_text()
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)]
+    found = [row[1:] for row in rows if row and row[0] == "100 years"]
+    levels = tail.return_level(100, per="year", interval=0.95)
+    events = tail.return_level(100, per="year", interval=0.95, extremal_index=theta)
+    delta = tail.return_level(100, per="year", interval=0.95, method="delta")
+
+    def said(z):
+        return f"{z.estimate:.5g}", f"{z.lower:.5g} to {z.upper:.5g}"
+
+    assert found == [[*said(levels), f"{tail.isf(1 / 36525):.5g}"], [*said(events)], [said(levels)[1], said(delta)[1]]]
+    assert f"θ = {theta:.2f} (95 %: " in page
+    declustered = report(tmp_path / "b.html", -x, threshold=-4.0, side="lower", span="72h", periods=[100]).read_text()
+    assert "level of events" not in declustered
+    peaks = fit_tail(decluster(x, 4.0, span="72h")).return_level(100, per="year", interval=0.95)
+    assert f"−{peaks.upper:.5g} to −{peaks.lower:.5g}" in declustered
 
 
 def test_the_same_data_make_the_same_page_and_its_hash_is_theirs(page, tmp_path):

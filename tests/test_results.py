@@ -13,9 +13,16 @@ import pytest
 
 from evtkit import Spot, Tail, covariates, fit_gpd, fit_tail, gev, threshold
 from evtkit._common.results import Result
-from evtkit.dated import block_maxima
-from evtkit.dependence import decluster
+from evtkit.dated import Dates, block_maxima
+from evtkit.dependence import (
+    choose_k_gaps,
+    decluster,
+    extremal_index_interval,
+    fit_k_gaps,
+    tail_dependence,
+)
 from evtkit.families import compare_families
+from evtkit.intervals import exponential_test
 from evtkit.reports import steadiness
 
 X = np.random.default_rng(0).standard_exponential((600, 3))
@@ -44,9 +51,29 @@ RESULTS = {
     "regression": covariates.fit_gpd(X[:, 0], sigma=X[:, 1]),
     "regressions": covariates.fit_gpd(X[:, :2], sigma=X[:, 2]),
     "covariate tail": covariates.fit_tail(X[:, 0], sigma=X[:, 1]),
+    "levels": TAIL.return_level([1000, 2000], interval=0.9),
+    "levels of blocks": gev.fit_gev(X[:60, 0]).return_level([10, 100], interval=0.9),
+    "k-gaps": fit_k_gaps(X, 2.0),
+    "k-gaps over thresholds": choose_k_gaps(X[:, 0], [1.0, 2.0], k=(1, 2, 3)),
+    "pairs": tail_dependence(X[:, 0], X[:, 1]),
+    "index": extremal_index_interval(X, 2.0, n_boot=50),
+    "exponential": exponential_test(X[:, 0]),
+    "dates": Dates(np.delete(DAYS, slice(20, 30)).astype("M8[us]")),
     "steadiness": steadiness(X[:, 0] > 3.0, X[:, 0] > 0.0, X[:, 0]),
 }
-ROWS = {"tail": 3, "one tail": 1, "fit": 3, "fit of one": 1, "rankings": 6, "trace": 900, "families": 5}
+ROWS = {
+    "levels": 6,
+    "levels of blocks": 2,
+    "k-gaps over thresholds": 6,
+    "dates": 1,
+    "tail": 3,
+    "one tail": 1,
+    "fit": 3,
+    "fit of one": 1,
+    "rankings": 6,
+    "trace": 900,
+    "families": 5,
+}
 
 
 class Tags(HTMLParser):
@@ -77,7 +104,8 @@ def test_every_result_is_a_frame_a_text_and_a_page(name):
     page.feed(result._repr_html_())
     assert not page.open
     assert page.seen.count("tr") == 1 + min(20, len(frames[0]))
-    assert "array(" not in text + result._repr_html_()
+    assert "array(" not in repr(result) + text + result._repr_html_()
+    assert len(repr(result)) < 2000  # a line, and the first rows where they say what it is
 
 
 def test_every_public_result_has_the_one_mechanism():
@@ -137,3 +165,15 @@ def test_the_first_are_had_by_name():
     assert ranking.top(2, by_name=True).tolist() == [NAMES[i] for i in ranking.top(2)]
     with pytest.raises(ValueError, match="no names"):
         fit_tail(X, quantile=0.9).rank(X[0]).top(2, by_name=True)
+
+
+def test_limits_of_several_quantities_say_which_row_is_of_which():
+    levels = TAIL.return_level([1000, 2000], interval=0.9).to_frame("pandas")
+    assert list(levels.columns)[:3] == ["channel", "period", "estimate"]
+    assert levels["period"].tolist() == [1000.0] * 3 + [2000.0] * 3
+    assert levels["channel"].tolist() == NAMES * 2
+    beyond = TAIL[0].sf_interval([6.0, 7.0]).to_frame("pandas")
+    assert beyond["x"].tolist() == [6.0, 7.0]
+    assert TAIL.expected_shortfall(0.01, interval=0.9).to_frame("pandas")["p"].tolist() == [0.01] * 3
+    errors = gev.fit_gev(X[:60]).to_frame("pandas")
+    assert list(errors.columns)[:4] == ["xi", "se_xi", "mu", "se_mu"]

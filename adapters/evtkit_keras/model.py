@@ -160,5 +160,25 @@ def apply_repair(model: Any, repair: Mapping[str, NDArray[Any]], *, revert: bool
     ValueError
         If the repair names no weight of the network, or its weights are not those it was made for; nothing is changed
         then.
+
+    See Also
+    --------
+    evtkit.saliency.Repair.save : a file that it reads, too.
+
+    Examples
+    --------
+    >>> import keras
+    >>> import numpy as np
+    >>> from evtkit_keras import KerasModel, apply_repair
+    >>> keras.utils.set_random_seed(0)
+    >>> cnn = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(3, 2, name="conv"), keras.layers.Flatten(),
+    ...                         keras.layers.Dense(2, activation="softmax", name="head")])
+    >>> net = KerasModel(cnn)
+    >>> with net.pruned([1]):
+    ...     change = net.export()
+    >>> apply_repair(cnn, change)
+    >>> float(np.abs(net.unit_norms([1])).sum())
+    0.0
+    >>> apply_repair(cnn, change, revert=True)
     """
     write_repair(KerasNetwork(model), repair, revert)

@@ -168,6 +168,16 @@ class KerasNetwork(Network):
         """Shape of a weight."""
         return tuple(self.variables[name].shape)
 
+    def dense(self) -> dict[str, str | None]:
+        """Names of the kernels of dense layers, each with that of its bias."""
+        found: dict[str, str | None] = {}
+        for layer in self.layers.values():
+            if isinstance(layer, keras.layers.Dense) and layer.built:
+                kernel, bias = (self._names.get(id(getattr(layer, own, None))) for own in ("kernel", "bias"))
+                if kernel is not None and (bias is not None or not layer.use_bias):
+                    found[kernel] = bias
+        return found
+
     def no_units(self, name: str) -> str:
         """Why no unit would hold a weight."""
         bias = name.rpartition("/")[2].partition("#")[0] in ("bias", "beta")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from evtkit.saliency.adapting import BASE, HALF_BASE, Batch, Due, Profiler, finish, loss_weights, unit_totals
+from evtkit.saliency.adapting import BASE, HALF_BASE, Batch, Due, LastLayer, Profiler, finish, loss_weights, unit_totals
 from evtkit.saliency.batches import size_of
 from evtkit_keras.activations import unit_activations
 from evtkit_keras.capture import Call, Capture, HiddenError
@@ -130,6 +130,24 @@ class KerasProfiler(Profiler):
             with capture.following():
                 self.forward(batch.inputs)
         return unit_activations(capture.calls, self.plan, batch.size).astype(self.dtype)
+
+    def last_layer(self, batch: Batch) -> LastLayer | None:
+        """The dense layer whose output is the class scores, and what enters it."""
+        dense = self.network.dense()
+        tracked = {name: self.network.variables[name] for name in dense}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            capture = Capture(self.network, tracked, tape)
+            with capture.following():
+                output = self.forward(batch.inputs)
+        self._look(batch)
+        scores = self.head.logits(output).numpy()
+        if not capture.calls or scores.ndim != 2:
+            return None
+        last = capture.calls[-1]
+        alone = sum(call.parameter == last.parameter for call in capture.calls) == 1
+        if not alone or not hasattr(last.input, "numpy") or len(last.input.shape) != 2:
+            return None
+        return LastLayer(last.parameter, dense[last.parameter], 1, tf.cast(last.input, scores.dtype).numpy(), scores)
 
     def use_loss(self, loss: Callable[[Any, Any], Any]) -> None:
         """Take another loss, ``loss(y_true, y_pred) -> (batch,)``."""

@@ -71,6 +71,23 @@ class InputAttribution:
         What is usual, from `evtkit.saliency.calibrate`.
     **options
         For `evtkit_torch.input_saliency.input_saliency`.
+
+    See Also
+    --------
+    UnitAttribution : of units.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evtkit_torch import InputAttribution, TorchModel
+    >>> _ = torch.manual_seed(0)
+    >>> cnn = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.Flatten(), torch.nn.Linear(27, 2)).eval()
+    >>> net = TorchModel(cnn)
+    >>> from evtkit.saliency import Batches, calibrate
+    >>> x, y = torch.randn(200, 1, 4, 4), torch.randint(2, (200,))
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> InputAttribution(net, reference, k=1).attribute(x[:2], target=1).shape
+    torch.Size([2, 1, 4, 4])
     """
 
     def __init__(self, net: TorchModel, reference: Reference, **options: Any) -> None:

@@ -123,7 +123,10 @@ class Capture(TorchFunctionMode):
         self._aliases = {id(own): Alias(name, "same", own) for name, own in tracked.items()}
         self._all_names = {id(parameter): name for name, parameter in model.named_parameters().items()}
         self._held = [*tracked.values(), *model.parameters(), *model.buffers()]  # while they are, their ids are theirs
-        self._versions = {id(t): _version(t) for t in self._held}
+        try:
+            self._versions = {id(t): t._version for t in self._held}
+        except RuntimeError:  # one of inference mode
+            self._versions = {id(t): _version(t) for t in self._held}
         self._deliver = deliver
         self._additive = additive
         self._outputs = outputs
@@ -140,6 +143,11 @@ class Capture(TorchFunctionMode):
         """Tracked parameters that have entered an operation."""
         return {name for name, calls in self._expected.items() if calls} | set(self.foreign)
 
+    @property
+    def uses(self) -> Mapping[str, int]:
+        """How many operations each tracked parameter has entered."""
+        return self._expected
+
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
         if getattr(func, "__name__", "") in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
@@ -150,7 +158,8 @@ class Capture(TorchFunctionMode):
         if not self._backward:
             self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._fixed)
         known, own = self._aliases, self._own
-        among = [known[id(value)] for value in values_among(args, kwargs) if id(value) in known]
+        values = values_among(args, kwargs)
+        among = [known[key] for key in map(id, values) if key in known]
         if own:
             among = [alias for alias in among if alias.name not in own]
         if among and func in DECOMPOSITIONS and not (func in RECURRENT and len(args) > 6 and is_packed(args)):
@@ -163,7 +172,7 @@ class Capture(TorchFunctionMode):
                     return as_linear()
         masked = keeps_what_has_a_gradient(func, args, kwargs)
         output = func(*args, **kwargs)
-        if not self.moves_rows and is_fixed_by(func, args, kwargs, self._fixed):
+        if not self.moves_rows and is_fixed_by(func, args, kwargs, self._fixed, values):
             for made in output if isinstance(output, (list, tuple)) else (output,):
                 if isinstance(made, Tensor) and id(made) not in self._versions:
                     made._evtkit_fixed = _version(made)  # type: ignore[attr-defined]  # our mark
@@ -276,8 +285,11 @@ class Capture(TorchFunctionMode):
     def following(self) -> Iterator[None]:
         """Follow within this context; hooks on layers whose type has a rule of its own go when it ends."""
         with ExitStack() as stack:
+            rules: dict[type, Any] = {}
             for module in self._model.modules():
-                found = MODULE_RULES.find(module)
+                found = rules.get(type(module), rules)
+                if found is rules:  # the first of its type
+                    found = rules[type(module)] = MODULE_RULES.find(module)
                 name = self._names.get(id(getattr(module, found[0], None))) if found else None
                 if found and name:
                     before = module.register_forward_pre_hook(partial(self._enter_layer, name))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "CUTS",
@@ -122,14 +122,24 @@ def moves_rows(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fixed:
     return not all(fixed(value) for value in indices if not value.is_floating_point())
 
 
-def is_fixed_by(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], fixed: Callable[[Any], bool]) -> bool:
-    """Whether what a function makes is the same for every batch of a shape, if some of its arguments are."""
+def is_fixed_by(
+    func: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    fixed: Callable[[Any], bool],
+    among: Sequence[Any] | None = None,
+) -> bool:
+    """Whether what a function makes is the same for every batch of a shape, if some of its arguments are.
+
+    ``among`` is what `values_among` has found, where that is known.
+    """
     name = getattr(func, "__name__", "")
     if name in _FILLED:
         return all(map(fixed, values_among(args[1:], kwargs)))
     if args and not fixed(args[0]):  # as most are
         return False
-    return all(map(fixed, values_among(args, kwargs))) and not name.startswith(_RANDOM)
+    values = values_among(args, kwargs) if among is None else among
+    return all(map(fixed, values)) and not name.startswith(_RANDOM)
 
 
 def keeps_what_has_a_gradient(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -139,13 +149,15 @@ def keeps_what_has_a_gradient(func: Any, args: Sequence[Any], kwargs: Mapping[st
     return func in _MASKING
 
 
-def values_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+def values_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Every argument, and what lists of them hold."""
-    for value in (*args, *kwargs.values()):
+    found: list[Any] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(value, (list, tuple)):
-            yield from value
+            found += value
         else:
-            yield value
+            found.append(value)
+    return found
 
 
 def makes_something_differentiable(output: Any) -> bool:

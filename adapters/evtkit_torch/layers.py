@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from evtkit.saliency.adapting import Holders, Lanes, lanes_along, resolve, single
+from evtkit_torch.state import direct_parameters
 
 __all__ = ["HOLDERS", "holds", "register_heads"]
 
@@ -49,7 +50,7 @@ def attention_heads(attention: Any) -> dict[str, list[Lanes]]:
 def recurrent_cells(layer: Any) -> dict[str, list[Lanes]]:
     """A cell's rows in every gate, of the inputs' weights and of the state's; layers and directions one by one."""
     lanes, first = [], 0
-    weights = [name for name, _ in layer.named_parameters(recurse=False) if name.startswith("weight_ih")]
+    weights = [name for name in direct_parameters(layer) if name.startswith("weight_ih")]
     for name in weights:
         cells = np.arange(layer.hidden_size)
         for prefix in ("weight_ih", "weight_hh"):

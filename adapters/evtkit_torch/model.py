@@ -23,7 +23,19 @@ __all__ = ["TorchModel", "TorchUnitGradient", "apply_repair"]
 
 
 class TorchUnitGradient(NetworkGradient):
-    """Gradient of selected units at some weights, in tensors; what `TorchModel.gradient` returns."""
+    """Gradient of selected units at some weights, in tensors; what `TorchModel.gradient` returns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evtkit_torch import TorchModel
+    >>> _ = torch.manual_seed(0)
+    >>> cnn = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.Flatten(), torch.nn.Linear(27, 2)).eval()
+    >>> net = TorchModel(cnn)
+    >>> x, y = torch.randn(5, 1, 4, 4), torch.randint(2, (5,))
+    >>> net.gradient(x, y, [0, 2]).norms.shape
+    (2,)
+    """
 
 
 class TorchModel(NetworkModel):
@@ -151,5 +163,26 @@ def apply_repair(model: nn.Module, repair: Mapping[str, Tensor], *, revert: bool
     ValueError
         If the repair names no parameter of the network, or its weights are not those it was made for; nothing is
         changed then.
+
+    See Also
+    --------
+    evtkit.saliency.Repair.save : a file that it reads, too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evtkit_torch import TorchModel, apply_repair
+    >>> _ = torch.manual_seed(0)
+    >>> cnn = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.Flatten(), torch.nn.Linear(27, 2)).eval()
+    >>> net = TorchModel(cnn)
+    >>> before = cnn[0].weight.detach().clone()
+    >>> with net.pruned([1]):
+    ...     change = net.export()
+    >>> apply_repair(cnn, change)
+    >>> cnn[0].weight[1].abs().sum().item()
+    0.0
+    >>> apply_repair(cnn, change, revert=True)
+    >>> torch.equal(before, cnn[0].weight)
+    True
     """
     write_repair(TorchNetwork(model), repair, revert)

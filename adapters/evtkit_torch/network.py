@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from evtkit.saliency.adapting import Arrays, Candidate, Lanes, Network
 from evtkit_torch.layers import HOLDERS
+from evtkit_torch.state import Parts, direct_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -70,7 +71,7 @@ class TorchNetwork(Network):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         for name, module in model.named_modules():
-            if HOLDERS.find(module) and any(map(nn.parameter.is_lazy, module.parameters(recurse=False))):
+            if HOLDERS.find(module) and any(map(nn.parameter.is_lazy, direct_parameters(module).values())):
                 raise ValueError(
                     f"layers must be initialised by one forward pass, got {name or type(module).__name__!r}"
                 )
@@ -82,11 +83,11 @@ class TorchNetwork(Network):
 
     def names(self) -> Iterable[str]:
         """Full names of all parameters."""
-        return [name for name, _ in self.model.named_parameters()]
+        return list(Parts(self.model).named_parameters())
 
     def candidates(self) -> Iterator[Candidate]:
         """Modules of the declared types."""
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        names = {id(parameter): name for name, parameter in Parts(self.model).named_parameters().items()}
         for prefix, module in self.model.named_modules():
             kind, holder = HOLDERS.find(module) or ("", None)
             for part in [] if holder is None else holder(module).values():
@@ -119,8 +120,8 @@ class TorchNetwork(Network):
     def scale_and_shift(self, follower: str) -> list[str]:
         """Parameters of the batch norm whose scale has this name; "" stands for one without a scale."""
         owner = follower.rpartition(".")[0]
-        own = self.model.get_submodule(owner).named_parameters(recurse=False) if follower else ()
-        return [f"{owner}.{name}".strip(".") for name, _ in own]
+        own = direct_parameters(self.model.get_submodule(owner)) if follower else ()
+        return [f"{owner}.{name}".strip(".") for name in own]
 
 
 def _named(
@@ -132,7 +133,8 @@ def _named(
         owner = module.get_submodule(path)
         parameter = getattr(owner, leaf)
         if parametrize.is_parametrized(owner, leaf) or id(parameter) not in names:
-            for name, _ in owner.named_parameters(prefix=f"{prefix}.{path}".strip(".")):
+            for name in Parts(owner).named_parameters():
+                name = ".".join(part for part in (prefix, path, name) if part)
                 if not name.endswith("bias"):
                     reasons.setdefault(name, "the weight is recomputed from it (parametrized)")
             continue

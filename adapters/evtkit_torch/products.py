@@ -45,14 +45,17 @@ def _products(
     if found is not None:
         return found
     dtype = torch.float64 if g.dtype == torch.float64 else torch.float32
-    step = max(1, workspace.factor_bytes(g.device) * len(g) // max(1, g.numel() * dtype.itemsize))
+    size = g.shape[0]
+    step = max(1, workspace.factor_bytes(g.device) * size // max(1, g.numel() * dtype.itemsize))
     own = None if bias is None else bias.detach().to(dtype)
-    if step >= len(g) and over and g.device.type != "cpu":  # as few calls as can be: each costs more than its work
+    if step >= size and over:  # as few calls as can be: each costs more than its work
         product = (y.to(dtype) if own is None else y.to(dtype) - own) * g
-        return product.sum(over), torch.linalg.vector_norm(product, 1, over)
+        if g.device.type != "cpu":
+            return product.sum(over), torch.linalg.vector_norm(product, 1, over)
+        return product.sum(over), product.abs_().sum(over)
     kept = [size for axis, size in enumerate(y.shape) if axis not in over]
     sums, sizes = (torch.empty(kept, dtype=dtype, device=g.device) for _ in range(2))
-    for start in range(0, len(g), step):
+    for start in range(0, size, step):
         some = slice(start, start + step)
         part = y[some].to(dtype)
         product = part * g[some] if own is None else (part - own).mul_(g[some])
@@ -75,7 +78,7 @@ def _in_one_pass(y: Tensor, g: Tensor, bias: Tensor | None, over: tuple[int, ...
     sums = one_pass("channels" if over[0] == 2 else "features")
     if sums is None or not y.is_contiguous():
         return None
-    shape = (len(y), y.shape[1], -1) if over[0] == 2 else (len(y), -1, math.prod(kept[1:]))
-    parts = [x.detach().contiguous().reshape(shape).numpy() for x in (y, g)]
+    shape = (y.shape[0], y.shape[1], -1) if over[0] == 2 else (y.shape[0], -1, math.prod(kept[1:]))
+    parts = [x.contiguous().reshape(shape).numpy() for x in (y.detach() if y.requires_grad else y, g)]
     found = sums(*parts, None if bias is None else bias.detach().flatten().numpy())
     return tuple(torch.from_numpy(part).reshape(kept) for part in found)  # type: ignore[return-value]  # two

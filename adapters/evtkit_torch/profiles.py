@@ -16,20 +16,40 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from evtkit.saliency.adapting import NOISE, SAMPLES, Batch, Lanes, Profiler, finish, loss_weights, unit_totals
+from evtkit.saliency.adapting import (
+    NOISE,
+    SAMPLES,
+    Batch,
+    Lanes,
+    LastLayer,
+    Profiler,
+    finish,
+    loss_weights,
+    unit_totals,
+)
 from evtkit_torch.activations import unit_activations
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
+from evtkit_torch.last import last_layer
 from evtkit_torch.network import TorchNetwork
 from evtkit_torch.reduce import Workspace
 from evtkit_torch.reducer import Layouts, Reducer
 from evtkit_torch.rows import base_of
-from evtkit_torch.state import Parts, RefusedError, SoundBatchNorms, check_no_mixing, eager, evaluation, frozen
+from evtkit_torch.state import (
+    Parts,
+    RefusedError,
+    SoundBatchNorms,
+    check_no_mixing,
+    eager,
+    evaluation,
+    every_parameter,
+    frozen,
+)
 from evtkit_torch.varying import can_vary, varied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -95,6 +115,7 @@ class TorchProfiler(Profiler):
         self._counts: Tensor | None = None
         self._quiet: NDArray[np.bool_] | None = None
         self._pinned: Tensor | None = None
+        self._uses: dict[str, int] = {}
 
     def units_of(self, lanes: Lanes, like: Tensor) -> tuple[slice, Tensor | None]:
         """The units that lanes belong to, as a slice, and which lane is in which of them unless it is one each."""
@@ -114,7 +135,7 @@ class TorchProfiler(Profiler):
 
     @property
     def _some_parameter(self) -> Tensor:
-        return next(self.model.parameters())
+        return next(every_parameter(self.model))
 
     def is_tensor(self, x: Any) -> bool:
         """Whether something is a tensor."""
@@ -163,11 +184,28 @@ class TorchProfiler(Profiler):
             found = unit_activations(self.model, self.plan.units, lambda: self.forward(batch), batch.size)
         return found.astype(self.dtype)
 
-    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
-        """Context in which each sample sees another unit changed."""
-        if not can_vary(self.model, self.plan.units, chosen):
+    def last_layer(self, batch: Batch) -> LastLayer | None:
+        """The linear layer whose output is the class scores, and what enters it, without a gradient."""
+        with torch.no_grad(), eager(), evaluation(self.model):
+            return last_layer(
+                self.model, lambda: scores_of(self.forward(batch), self.task)[0], self.network.arrays.numpy
+            )
+
+    def varied(
+        self,
+        chosen: Sequence[NDArray[np.intp]],
+        factors: NDArray[np.float64],
+        gradient: Mapping[str, Any] | None = None,
+    ) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample sees other units changed."""
+        if self.narrowest not in (torch.float32, torch.float64) and not self._takes_liberties:
+            return None  # a weight that is changed is rounded, a sum is not
+        found = np.unique(np.concatenate(chosen))
+        held = {lanes.parameter for unit in found.tolist() for lanes, _ in self.plan.pieces[unit]}
+        elsewhere = any(name in self.slow or self._uses.get(name, 1) > 1 for name in held)
+        if elsewhere or not can_vary(self.model, self.plan.units, found):
             return None
-        return varied(self.model, self.plan.units, chosen, factor)
+        return varied(self.model, self.plan.units, chosen, factors, gradient)
 
     def move(self, device: Any) -> None:
         """Bring the network to a device."""
@@ -337,6 +375,7 @@ class TorchProfiler(Profiler):
             for weight, scales in capture.followers.items():
                 self.followers.setdefault(weight, set()).update(scales)
             self.used |= capture.used
+            self._uses |= capture.uses
             if reducer.again:
                 return None
         sums, *sizes = reducer.totals()
@@ -378,7 +417,7 @@ class TorchProfiler(Profiler):
     @property
     def narrowest(self) -> torch.dtype:
         """The dtype with the fewest bits that gradients are computed in; bfloat16 stands for TF32, too."""
-        dtypes = [p.dtype for p in self.model.parameters()] + ([self.autocast] if self.autocast else [])
+        dtypes = [p.dtype for p in every_parameter(self.model)] + ([self.autocast] if self.autocast else [])
         device = self._some_parameter.device.type
         if torch.is_autocast_enabled(device):
             dtypes.append(torch.get_autocast_dtype(device))

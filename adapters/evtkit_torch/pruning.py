@@ -71,6 +71,21 @@ def apply_masks(model: nn.Module, found: Mapping[str, Tensor]) -> None:
     ------
     ValueError
         If the network has no such parameter, or one of another shape; nothing is masked then.
+
+    See Also
+    --------
+    masks : makes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evtkit_torch import TorchModel, apply_masks, masks
+    >>> _ = torch.manual_seed(0)
+    >>> cnn = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.Flatten(), torch.nn.Linear(27, 2)).eval()
+    >>> net = TorchModel(cnn)
+    >>> apply_masks(cnn, masks(net, [1]))
+    >>> [bool(row.any()) for row in cnn[0].weight]
+    [True, False, True]
     """
     places: list[tuple[nn.Module, str, Any]] = []
     for name, mask in found.items():

@@ -309,7 +309,7 @@ class _Rows:
             owners = self.owners
             known = owners >= 0
             return sums.new_zeros(self._samples, *sums.shape[1:]).index_add_(0, owners[known], sums[known])
-        return sums if len(sums) == self._samples else sums.unflatten(0, (self._samples, -1)).sum(1)
+        return sums if sums.shape[0] == self._samples else sums.unflatten(0, (self._samples, -1)).sum(1)
 
     def _arranged(self, x: Tensor) -> Tensor:
         if self._leading == 0:

@@ -20,12 +20,15 @@ __all__ = [
     "RefusedError",
     "SoundBatchNorms",
     "check_no_mixing",
+    "direct_parameters",
     "eager",
     "evaluation",
+    "every_parameter",
     "frozen",
     "quick_batch_norm",
     "sound_batch_norm",
     "unwrap",
+    "walked",
 ]
 
 
@@ -33,8 +36,41 @@ class RefusedError(RuntimeError):
     """What no other way would make right."""
 
 
+def direct_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's own parameters, without those of modules inside it.
+
+    They are those of its table: a network may list others in `parameters` and `named_parameters`, for its optimiser.
+    """
+    return {name: parameter for name, parameter in module._parameters.items() if parameter is not None}
+
+
+def every_parameter(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of every module, one after the other."""
+    return (parameter for _, module in walked(model) for parameter in direct_parameters(module).values())
+
+
+def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every module once, by its first name, as `nn.Module.named_modules`, which hands each through all above it."""
+    if type(model).named_modules is not nn.Module.named_modules:
+        return list(model.named_modules())
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    waiting: list[tuple[str, nn.Module]] = [("", model)]
+    while waiting:
+        name, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.append((name, module))
+        dot = name + "." if name else ""
+        waiting += [(dot + own, part) for own, part in reversed(module._modules.items()) if part is not None]
+    return found
+
+
 class Parts:
     """A network's modules, parameters and buffers, listed once: to walk through the network costs much for one batch.
+
+    What counts is what its modules hold, whatever the network's own `named_parameters` makes of it.
 
     Parameters
     ----------
@@ -43,7 +79,7 @@ class Parts:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = list(model.named_modules())
+        named = walked(model)
         self._modules = [module for _, module in named]
         self._parameters: dict[str, nn.Parameter] = {}
         self._buffers: list[Tensor] = []
@@ -81,7 +117,7 @@ def check_no_mixing(model: nn.Module) -> None:
     ValueError
         If one is in training mode, or keeps no running statistics.
     """
-    for name, module in model.named_modules():
+    for name, module in walked(model):
         if isinstance(module, _BatchNorm):
             if module.training:
                 raise ValueError(
@@ -111,7 +147,8 @@ def evaluation(model: nn.Module | Parts) -> Iterator[None]:
 @contextmanager
 def frozen(model: nn.Module | Parts, thaw: Iterable[Tensor] = ()) -> Iterator[None]:
     """No parameter asks for a gradient, except those given; each parameter's own flag and gradient afterwards."""
-    states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    among = every_parameter(model) if isinstance(model, nn.Module) else model.parameters()
+    states = [(parameter, parameter.requires_grad, parameter.grad) for parameter in among]
     thawed = {id(parameter) for parameter in thaw}
     try:
         for parameter, flag, gradient in states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from evtkit._common.text import shortened
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["real_array", "whole_number"]
+__all__ = ["as_columns", "real_array", "whole_number"]
 
 
 def real_array(values: ArrayLike, name: str, *, narrow: bool = False) -> NDArray[Any]:
@@ -59,6 +60,31 @@ def real_array(values: ArrayLike, name: str, *, narrow: bool = False) -> NDArray
     if isinstance(given, np.ma.MaskedArray):
         array = np.where(np.ma.getmaskarray(given), array.dtype.type(np.nan), array)
     return array
+
+
+def as_columns(values: NDArray[Any], axis: int, name: str) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Values as (observations, channels), and the shape of the channels.
+
+    Raises
+    ------
+    ValueError
+        If there is no axis of observations.
+
+    Examples
+    --------
+    >>> columns, shape = as_columns(np.zeros((2, 3, 4)), 1, "x")
+    >>> columns.shape, shape
+    ((3, 8), (2, 4))
+    """
+    if values.ndim == 0:
+        raise ValueError(f"{name} must have at least one axis, got the single value {values}")
+    if not -values.ndim <= axis < values.ndim:
+        raise ValueError(f"axis must lie in [{-values.ndim}, {values.ndim - 1}], got {axis}")
+    if values.ndim == 1:
+        return values[:, None], ()
+    columns = np.moveaxis(values, axis, 0)
+    shape = columns.shape[1:]
+    return columns.reshape(len(columns), math.prod(shape)), shape
 
 
 def whole_number(value: object, name: str, low: int, high: int | None = None) -> int:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from evtkit._common.zones import zone_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -244,7 +246,7 @@ class _Pandas:
         index = sys.modules["pandas"].DatetimeIndex(index)
         if (zone := index.tz) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
-        return index.to_numpy().astype("M8[us]"), None if zone is None else str(zone)
+        return index.to_numpy().astype("M8[us]"), None if zone is None else zone_name(zone)
 
     @staticmethod
     def column(x: Any, name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.frames import make_frame
-from evtkit._common.text import aligned
+from evtkit._common.text import aligned, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ _STYLE = "text-align:right;font-variant-numeric:tabular-nums"
 
 
 class Result:
-    """Mixin of all results; see the module."""
+    """Mixin of all results; see the module. Their dataclasses have ``repr=False``: the arrays are in the table."""
 
     def to_frame(self, library: str | None = None) -> Any:
         """The result as a data frame: a row a channel, or whatever it has many of.
@@ -77,14 +77,19 @@ class Result:
         return {name: np.broadcast_to(a, shape).ravel() for name, a in along.items()}
 
     def _head(self) -> str:
-        """A line that says what it is: that of its repr, where it has one of its own and not the dataclass's."""
-        if not hasattr(type(self).__repr__, "__wrapped__"):
+        """A line that says what it is: the first of its repr, or its name, its numbers and how many rows it has."""
+        if type(self).__repr__ is not Result.__repr__:
             return repr(self).partition("\n")[0]
         assert is_dataclass(self)
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
-        said = [f"{n}={v!r}" if isinstance(v, str) else f"{n}={v:.6g}" for n, v in plain.items()
-                if isinstance(v, str | int | float)]  # fmt: skip
-        return f"{type(self).__name__}({', '.join(said)})"
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
+        values = {n: v[()] if isinstance(v, np.ndarray) and not v.ndim else v for n, v in values.items()}
+        said = [f"{n}={v!r}" if isinstance(v, str) else f"{n}={v:.6g}" for n, v in values.items()
+                if isinstance(v, str | int | float | np.number)]  # fmt: skip
+        many = any(isinstance(v, np.ndarray) for v in values.values())
+        return f"{type(self).__name__}({', '.join([*said, *([counted(self._n_rows(), 'row')] if many else [])])})"
+
+    def __repr__(self) -> str:
+        return self._head()
 
     def _notes(self) -> Sequence[str]:
         """What to know beside the numbers."""

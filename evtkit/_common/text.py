@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["aligned", "plain", "probability", "shortened"]
+__all__ = ["aligned", "counted", "plain", "probability", "shortened"]
 
 _SHORT = 160  # characters of what a user gave, in a message
 _LONGEST = 200  # of a cell or a name
@@ -35,6 +35,18 @@ def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     widths = [max(len(row[i]) for row in shown) for i in range(len(sides))]
     lines = ("  ".join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in shown)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things, in the singular where it is one.
+
+    Examples
+    --------
+    >>> counted(1, "alarm"), counted(2000, "excess"), counted(0, "event")
+    ('1 alarm', '2,000 excesses', '0 events')
+    """
+    ending = "" if n == 1 else "es" if what.endswith("s") else "s"
+    return f"{n:,} {what}{ending}"
 
 
 def plain(text: str, longest: int = _LONGEST) -> str:

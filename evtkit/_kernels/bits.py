@@ -1,4 +1,4 @@
-"""Values by their bits, arrays as one row, and copies: one instruction or none, where NumPy's way compiles helpers."""
+"""Values by their bits, new arrays, arrays as one row, and copies: in place, where NumPy's way compiles helpers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed
+from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
+from numba.np.arrayobj import _empty_nd_impl, populate_array
 
-__all__ = ["assign", "bits_of", "flat", "number_of"]
+__all__ = ["assign", "bits_of", "empty", "flat", "number_of"]
 
 
 @intrinsic
@@ -31,6 +31,24 @@ def number_of(typingctx: Any, bits: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float64))
 
     return types.float64(types.int64), build
+
+
+@intrinsic
+def empty(typingctx: Any, shape: Any) -> Any:
+    """A new array of float64; its shape is a number or a tuple of numbers."""
+    sizes = tuple(shape) if isinstance(shape, types.BaseTuple) else (shape,)
+    if not all(isinstance(one, types.Integer) for one in sizes):
+        return None
+    kind = types.Array(types.float64, len(sizes), "C")
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (given,) = arguments
+        numbers = cgutils.unpack_tuple(builder, given) if isinstance(shape, types.BaseTuple) else [given]
+        words = [context.cast(builder, one, size, types.intp) for one, size in zip(numbers, sizes, strict=True)]
+        made = _empty_nd_impl(context, builder, kind, words)._getvalue()
+        return impl_ret_new_ref(context, builder, kind, made)
+
+    return kind(shape), build
 
 
 @intrinsic

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["STAMP", "KernelCache"]
 
@@ -212,7 +213,7 @@ class KernelCache(FunctionCache):
         self.enable()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled kernel, or None; this process then compiles it, and `save_overload` lets others go on."""
+        """The compiled kernel, or None; this process then compiles it within `kept`, while others wait."""
         target_context.refresh()
         found = self._load(sig, target_context)
         if found is None:
@@ -225,22 +226,28 @@ class KernelCache(FunctionCache):
                 _say("compiling kernels for this processor, once; this takes up to a minute")
         return found
 
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled kernel, if there is room."""
-        try:
+    @contextmanager
+    def kept(self, sig: Any) -> Iterator[Callable[[Any], Any]]:
+        """A function that keeps the compiled kernel, if there is room; at the end others may go on."""
+
+        def keep(data: Any) -> Any:
             self._save(sig, data)
+            return data
+
+        try:
+            yield keep
         finally:
             _LOCK.release()
 
     def _save(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            self.save_overload(sig, data)
         except OSError:  # a full disk: it is compiled anew in the next process
             pass
         except Exception:  # an index that cannot be read: a new one in its place
             try:
                 self._cache_file.flush()
-                super().save_overload(sig, data)
+                self.save_overload(sig, data)
             except OSError:
                 pass
 

@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 from evtkit._kernels import predictive
-from evtkit._kernels.bits import assign
+from evtkit._kernels.bits import assign, empty
 from evtkit._kernels.grimshaw import moments, store
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import lanes, total
@@ -81,9 +81,9 @@ _MARGIN = 0.1  # how far, relatively, the alarm level may have moved, and how ne
 def workspace(capacity):
     """Room for fits of so many excesses."""
     deep = max(2, (capacity + CHUNK - 1) // CHUNK)
-    return (np.empty(capacity + 1), np.empty((deep, ROWS, LANES)), np.empty((2, ROWS, LANES)),
-            np.empty((2, deep, LANES)), np.empty((CANDIDATES + 1, 3)), np.empty(capacity + 1),
-            np.empty(ROOM))  # fmt: skip
+    return (empty(capacity + 1), empty((deep, ROWS, LANES)), empty((2, ROWS, LANES)),
+            empty((2, deep, LANES)), empty((CANDIDATES + 1, 3)), empty(capacity + 1),
+            empty(ROOM))  # fmt: skip
 
 
 @kernel("float64(float64, float64)", inline=True)
@@ -156,7 +156,7 @@ def level(y, n, f, i, risk, law, work):
         k += 1
     if k > beyond:
         return
-    largest, found = np.empty(beyond), 0
+    largest, found = empty(beyond), 0
     for j in range(n):
         if y[j] > excess:
             largest[found] = y[j]

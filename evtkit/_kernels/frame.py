@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import empty
 from evtkit._kernels.grimshaw import CONSTANT, EMPTY, OK, TOO_FEW, mean_of, pack, store
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.likelihood import mean_loglik
@@ -24,7 +25,7 @@ FIT_ROWS = "void(float64[:, ::1], float64[:, ::1], int64[::1])"
 def room(width):
     """Workspace for rows of so many excesses: y, chunks and work."""
     deep = max(2, (width + CHUNK - 1) // CHUNK)
-    return np.empty(width + 1), np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
+    return empty(width + 1), empty((deep, ROWS, LANES)), empty((2, deep, LANES))
 
 
 @kernel("Tuple((intp, float64, float64, float64))(float64[::1], float64[::1], float64[:, :, ::1], float64[::1])")

@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.bits import bits_of, flat, number_of
+from evtkit._kernels.bits import bits_of, empty, flat, number_of
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.lanes import lanes, total
 from evtkit._kernels.maxima import CANDIDATES, enclose, maxima, right_end, solve
@@ -97,43 +97,53 @@ def moments(z, n):
     return 0.5 * second - 1.0, second + 0.25 * second * second - third / 1.5
 
 
+@kernel("UniTuple(float64, 4)(float64[:, :, ::1], intp, float64, float64)", fused=True, late=True)
+def _information_near_zero(z, n, xi, sigma):
+    """Means of w = (y/σ)/(1 + ξy/σ), w/(1 + ξy/σ) and w², and the curvature, where |ξ/σ| is small."""
+    t = xi / sigma
+    ws, over_a, squares, cubic = lanes(), lanes(), lanes(), lanes()
+    for c in range(z.shape[0]):
+        for k in range(ROWS):
+            for j in range(LANES):
+                a = 1.0 + t * z[c, k, j]
+                u = z[c, k, j] / (sigma * a)
+                ws[j] += u
+                over_a[j] += u / a
+                squares[j] += u * u
+                # (2 log a − 2r − r²)/(ξw)³ by its series in r = ξw
+                r, rest = xi * u, 0.0
+                for i in range(_TERMS + 2, 2, -1):
+                    rest = 2.0 / i + r * rest
+                cubic[j] += u * u * u * rest
+    w, w_over_a, w_squared, cubes = total(ws) / n, total(over_a) / n, total(squares) / n, total(cubic) / n
+    return w, w_over_a, w_squared, cubes - w_squared
+
+
 @kernel("UniTuple(float64, 3)(float64[:, :, ::1], intp, float64, float64, float64)", fused=True)
 def _information(z, n, z_max, xi, sigma):
     """Observed information of (σ, ξ) an observation at the maximum: the entries σσ, σξ, ξξ."""
     t = xi / sigma
     if abs(t) >= _SERIES:
         _, m, m2 = sums(z, n, z_max, t)
-        w = (1.0 - m) / xi  # mean of w = (y/σ)/(1 + ξy/σ), and so on
+        w = (1.0 - m) / xi
         w_over_a = (m - m2) / xi
         w_squared = (1.0 - 2.0 * m + m2) / (xi * xi)
         curvature = 2.0 * (1.0 - w) / (xi * xi) - (1.0 + 1.0 / xi) * w_squared
     else:
-        ws, over_a, squares, cubic = lanes(), lanes(), lanes(), lanes()
-        for c in range(z.shape[0]):
-            for k in range(ROWS):
-                for j in range(LANES):
-                    a = 1.0 + t * z[c, k, j]
-                    u = z[c, k, j] / (sigma * a)
-                    ws[j] += u
-                    over_a[j] += u / a
-                    squares[j] += u * u
-                    # (2 log a − 2r − r²)/(ξw)³ by its series in r = ξw
-                    r, rest = xi * u, 0.0
-                    for i in range(_TERMS + 2, 2, -1):
-                        rest = 2.0 / i + r * rest
-                    cubic[j] += u * u * u * rest
-        w, w_over_a, w_squared, cubes = total(ws) / n, total(over_a) / n, total(squares) / n, total(cubic) / n
-        curvature = cubes - w_squared
+        w, w_over_a, w_squared, curvature = _information_near_zero(z, n, xi, sigma)
     scale = ((1.0 + xi) * (w + w_over_a) - 1.0) / (sigma * sigma)
     mixed = ((1.0 + xi) * w_squared - w) / sigma
     return scale, mixed, curvature
 
 
-@kernel("Tuple((intp, float64))(float64[::1], intp, float64, float64[:, :, ::1], float64[:, ::1], float64[:, :, ::1])")
+@kernel(
+    "Tuple((intp, float64))(float64[::1], intp, float64, float64[:, :, ::1], float64[:, ::1], float64[:, :, ::1])",
+    late=True,
+)
 def _starts(y, n, y_max, few, found, work):
     """Local maxima on a systematic subsample that keeps the largest value; their places t go into found[:, 0]."""
     size = _SCAN // 2
-    sample = np.empty(size)
+    sample = empty(size)
     for i in range(size):
         sample[i] = y[i * n // size]
     sample[size - 1] = y_max
@@ -144,7 +154,7 @@ def _starts(y, n, y_max, few, found, work):
     return maxima(few, size, z_max, z_min, q0, dq0, found, work), mean
 
 
-@kernel("boolean(float64[:, :, ::1], float64, float64)")
+@kernel("boolean(float64[:, :, ::1], float64, float64)", late=True)
 def _misfits(few, xi, sigma):
     """Whether far more of the subsample lie near 0 than a fit expects: there may be a scale that it has not seen."""
     size = _SCAN // 2
@@ -239,7 +249,7 @@ def fit_one(y, n, chunks, few, work, found):
             xx / determinant / (sigma * sigma), ss / determinant, -sx / determinant / sigma)  # fmt: skip
 
 
-@kernel("intp(float64[::1], float64[::1])")
+@kernel("intp(float64[::1], float64[::1])", late=True)
 def pack(row, out):
     """Copy the values of row that are not NaN to out; return their number, or −1 if one is not positive and finite."""
     count, valid = 0, True
@@ -257,9 +267,9 @@ def fit_rows(rows, result, counts):
     """Fit every row (NaN is padding); results as of `fit_one`, status −1 for invalid values, and the numbers used."""
     width = rows.shape[1]
     deep = max(2, (width + CHUNK - 1) // CHUNK)
-    chunks, work = np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
-    few, found = np.empty((2, ROWS, LANES)), np.empty((CANDIDATES + 1, 3))
-    y = np.empty(width + 1)
+    chunks, work = empty((deep, ROWS, LANES)), empty((2, deep, LANES))
+    few, found = empty((2, ROWS, LANES)), empty((CANDIDATES + 1, 3))
+    y = empty(width + 1)
     for i in range(rows.shape[0]):
         excesses, n = rows[i], width
         low, high = _extent(excesses, n) if n else (0, 0)

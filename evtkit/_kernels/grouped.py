@@ -60,7 +60,7 @@ def rounding(x, n, mean):
     return step if step > 0.0 else lattice_step(x, 0, n, mean, 2.0**-24)
 
 
-@kernel("float64(float64, float64, float64)")
+@kernel("float64(float64, float64, float64)", late=True)
 def mid_cell(u, smallest, step):
     """The middle between two lattice points that parts the same values as u; smallest is the least value above u."""
     below = np.ceil((smallest - u) / step - 1e-6) - 1.0
@@ -206,7 +206,7 @@ def into_cells(y, n, step, cells, counts):
     return m
 
 
-@kernel("UniTuple(float64, 7)(float64[::1], intp, float64, float64[::1], float64[::1])")
+@kernel("UniTuple(float64, 7)(float64[::1], intp, float64, float64[::1], float64[::1])", late=True)
 def fit_rounded(y, n, step, cells, counts):
     """As `grimshaw.fit_one`, for n ascending excesses from mid-cell; cells and counts (≥ n) are workspace.
 

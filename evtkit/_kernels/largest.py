@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from evtkit._kernels.bits import empty
 from evtkit._kernels.grimshaw import fit_one
 from evtkit._kernels.grouped import fit_rounded, mid_cell, rounding
 from evtkit._kernels.jit import kernel
@@ -45,9 +46,9 @@ def fit_largest(largest, thresholds, steps, result, counts, means):
     """
     width = largest.shape[1]
     deep = max(2, (width + CHUNK - 1) // CHUNK)
-    chunks, work = np.empty((deep, ROWS, LANES)), np.empty((2, deep, LANES))
-    few, found = np.empty((2, ROWS, LANES)), np.empty((CANDIDATES + 1, 3))
-    y, cells, numbers = np.empty(width + 1), np.empty(width + 1), np.empty(width + 1)
+    chunks, work = empty((deep, ROWS, LANES)), empty((2, deep, LANES))
+    few, found = empty((2, ROWS, LANES)), empty((CANDIDATES + 1, 3))
+    y, cells, numbers = empty(width + 1), empty(width + 1), empty(width + 1)
     for i in range(largest.shape[0]):
         first = first_above(largest[i], thresholds[i])
         n = width - first

@@ -103,7 +103,9 @@ def _march(z, n, z_max, right, right_sign, best, work):
     return np.nan, np.nan
 
 
-@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, :, ::1])")
+@kernel(
+    "UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64, float64, float64, float64[:, :, ::1])", late=True
+)
 def enclose(z, n, z_max, right_end, q0, t, work):
     """A bracket around a local maximum near t, or (nan, nan) where there is none; right_end bounds it on the right."""
     if t > 0.0 and q0 > 0.0:
@@ -150,7 +152,7 @@ def solve(z, n, z_max, left, right, start, dq0, work):
             # A geometric mean where the bracket spans magnitudes, on either side of 0.
             wide = left > 0.0 and right > 4.0 * left
             new = math.sqrt(left) * math.sqrt(right) if wide else 0.5 * (left + right)
-            if new in (left, right):
+            if new == left or new == right:  # noqa: SIM109 - a tuple would be a helper to compile
                 step = 0.0
                 break
         t = new

@@ -6,14 +6,24 @@ into passes over constructs that kernels do not use.
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+import llvmlite.binding
 from numba import types
+from numba.core import base, postproc
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
 
-__all__ = ["Pipeline"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Pipeline", "unwatched"]
 
 _UNUSED = frozenset({
+    "AnnotateTypes",  # the source with its types, for people
     "DeadBranchPrune",  # LLVM prunes them
     "InlineClosureLikes",  # no closures
     "InlineOverloads",
@@ -21,6 +31,9 @@ _UNUSED = frozenset({
     "LiteralUnroll",
     "NopythonRewrites",  # no expressions of whole arrays
 })  # fmt: skip
+
+_SETTLED = frozenset({"PreLowerStripPhis", "ReconstructSSA"})
+"""Passes after which Numba asks again how long each variable lives, which nothing before the legalization needs."""
 
 _FREES = "IRLegalization"  # says where variables end, and so their arrays are freed
 
@@ -53,6 +66,21 @@ class _Typing:
         return self._known[key]
 
 
+class _Library(JITCodeLibrary):
+    """Where a kernel's code is put together, and optimised once.
+
+    Numba optimises each function by itself first, and all of them cheaply, to find references that need not be counted.
+    Of kernels that count none and may not fuse operations, no optimisation changes a bit.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
 class Pipeline(CompilerBase):
     """Numba's own way to machine code, shortened."""
 
@@ -64,5 +92,59 @@ class Pipeline(CompilerBase):
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         unused = _UNUSED if self.state.flags.nrt else _UNUSED | {_FREES}
         passes.passes = [one for one in passes.passes if one[0].__name__ not in unused]
+        passes.passes = [
+            (_in_haste(one), text) if one.__name__ in _SETTLED else (one, text) for one, text in passes.passes
+        ]
         passes.finalize()
+        self.state.type_annotation = ""
+        flags = self.state.flags
+        if not flags.nrt and not flags.fastmath:
+            self.state.library = _Library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            self.state.library.enable_object_caching()
         return [passes]
+
+
+class _NoLifetimes:
+    """In place of Numba's search for how long variables live."""
+
+    def __init__(self, func_ir: Any) -> None:
+        func_ir.generator_info = None
+
+    def run(self, **options: bool) -> None:
+        """Nothing."""
+
+
+@cache
+def _in_haste(one: Any) -> Any:
+    """A pass of Numba's without that search."""
+
+    def run_pass(self: Any, state: Any) -> Any:
+        found, postproc.PostProcessor = postproc.PostProcessor, _NoLifetimes
+        try:
+            return one.run_pass(self, state)
+        finally:
+            postproc.PostProcessor = found
+
+    return register_pass(mutates_CFG=True, analysis_only=False)(type(one.__name__, (one,), {"run_pass": run_pass}))
+
+
+_has_loc = cache(base._has_loc)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """While a kernel is compiled, Numba measures no times, and knows what parameters its functions take.
+
+    Each of thousands of calls of LLVM is an event, told to every kernel that waits for the one that is compiled. For
+    the thread that holds Numba's lock.
+    """
+    lock = llvmlite.binding.ffi.lib._lock
+    with lock._lock:
+        found, lock._cblist = lock._cblist, []
+    base._has_loc, before = _has_loc, base._has_loc
+    try:
+        yield
+    finally:
+        base._has_loc = before
+        with lock._lock:
+            lock._cblist = found

@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.bits import empty
 from evtkit._kernels.grouped import into_cells, spread
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.predictive import NODES, POWER, REACH, SPREAD, STEEP, WEIGHT, T, posterior, spread_ties
@@ -129,8 +130,8 @@ def posteriors(largest, counts, thresholds, steps, xi, sigma, gaps, nodes):
     pass for a tail that ends.
     """
     width = largest.shape[1]
-    chunks = np.empty((max(1, (width + CHUNK - 1) // CHUNK), ROWS, LANES))
-    y, cells, number = np.empty(width + 1), np.empty(width + 1), np.empty(width + 1)
+    chunks = empty((max(1, (width + CHUNK - 1) // CHUNK), ROWS, LANES))
+    y, cells, number = empty(width + 1), empty(width + 1), empty(width + 1)
     for c in range(largest.shape[0]):
         k = counts[c]
         gaps[c] = 0.0

@@ -63,7 +63,8 @@ def _node(z, k, u):
         m = t * (first - 0.5 * t * second) / k
     else:
         m = sums(z, k, 1.0, t)[0]
-    square = (m / SPREAD) ** 2 if m > 0.0 else 0.0  # of log π = −ξ²/2τ²: d/dl = ξ²/τ², d²/dl² = −2ξ²/τ², l = log s
+    share = m / SPREAD if m > 0.0 else 0.0
+    square = share * share  # of log π = −ξ²/2τ²: d/dl = ξ²/τ², d²/dl² = −2ξ²/τ², l = log s
     power, rate = k - 1.0 + 3.0 * square, k + 2.0 * square
     log_weight = (k - 1.0) * math.log(t / m) - k * m + 1.5 * square + u
     log_weight += math.lgamma(power) - power * math.log(rate)
@@ -240,7 +241,7 @@ def excess_level(log_p, start, nodes):
     return math.exp(high if value > log_p + 1e-9 and high < np.inf else v)
 
 
-@kernel("void(float64[::1], intp, float64)")
+@kernel("void(float64[::1], intp, float64)", late=True)
 def spread_ties(y, k, step):
     """Put equal ones among k ascending excesses evenly over the step below them."""
     start = 0

@@ -247,7 +247,7 @@ def _is_allowed(far, n, risk):
     return far + 1.0 <= expected + math.sqrt(expected)
 
 
-@kernel("void(int64, float64[::1], int64[::1], float64[::1])")
+@kernel("void(int64, float64[::1], int64[::1], float64[::1])", late=True)
 def _impute(n, f, i, ring):
     """Learn an excess as the fitted tail itself expects beyond the alarm level.
 

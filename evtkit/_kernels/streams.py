@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from evtkit._kernels.bits import assign
+from evtkit._kernels.bits import assign, empty
 from evtkit._kernels.follow import PREDICTIVE, ROOM, WORK, average, unroll, workspace
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
@@ -224,10 +224,10 @@ def run(
     """
     work = workspace(rings.shape[1])
     sides, depth, traced = signs.size, windows.shape[1], levels.shape[0] > 0
-    tile = np.empty((_GROUP, _ROWS))
+    tile = empty((_GROUP, _ROWS))
     tails = floats.shape[0] if traced else 0
     fits, states = np.zeros((tails, floats.shape[1])), np.zeros((tails, integers.shape[1]), np.int64)
-    nodes = np.empty((tails, *ROOM))
+    nodes = empty((tails, *ROOM))
     for first in range(start, stop, _GROUP):
         width = min(_GROUP, stop - first)
         for top in range(0, x.shape[0], _ROWS):
@@ -308,7 +308,7 @@ def refit_all(start, stop, floats, integers, rings, risk, min_excess, law):
 def log_probabilities(values, slack, risk, n, signs, floats, integers, rings, law, out):
     """Log-probabilities of values (rows, streams) as the next observation, by the latest fits; slack a stream."""
     work = workspace(rings.shape[1])
-    nodes = np.empty((floats.shape[0], *ROOM))
+    nodes = empty((floats.shape[0], *ROOM))
     for t in range(floats.shape[0]):
         if law == PREDICTIVE and not math.isinf(floats[t, LEVEL]):
             average(work[0], unroll(floats[t], integers[t], rings[t], work[0]), floats[t].copy(), work)

@@ -32,7 +32,7 @@ _SMALL = 32  # below this, padding would cost more than it saves, and its subtra
 _SUMS = "UniTuple(float64, 3)(float64[:, :, ::1], intp, float64)"
 
 
-@kernel(_SUMS)
+@kernel(_SUMS, late=True)
 def _elementwise(z, n, t):
     """ξ, m, m₂ where there are few elements, or a spans too many orders of magnitude to be multiplied."""
     logs, inverses, squares = 0.0, 0.0, 0.0
@@ -95,7 +95,7 @@ def _log1p_rest(x):
     return total
 
 
-@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64[:, :, ::1])", fused=True)
+@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64, float64[:, :, ::1])", fused=True, late=True)
 def sums_near_zero(z, n, t, work):
     """A = mean (y − log1p(ty)/t)/t and B = mean y²/(1+ty), exact through t = 0; work is (2, chunks, 8).
 
@@ -127,7 +127,7 @@ def sums_near_zero(z, n, t, work):
     return a_sum / n, total(b_lanes) / n
 
 
-@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64)", fused=True)
+@kernel("UniTuple(float64, 2)(float64[:, :, ::1], intp, float64)", fused=True, late=True)
 def _near_zero_small(z, n, t):
     """`sums_near_zero` where the product of eight a lies within [1/2, 2]: the logarithm by a series in registers.
 

@@ -8,17 +8,18 @@ as far as the other excesses allow it. They are taken as truncated at y\ :sub:`c
 or as censored there; the smaller product counts. As m and j are chosen after the fact, it is multiplied by
 (m + 1)² (j + 1)².
 
-A product below e⁻¹¹ is not enough. A mixture, a hundredth of it ten times as wide as the rest, leaves such holes too,
-and is a law like another. So the group must also lie farther out than such a part would (y\ :sub:`g` ≥ 5 y\ :sub:`c`,
-and half of the group ≥ 10 y\ :sub:`c`; less of rarer ones, to 5 of one in 10,000), or its hole be one that a falling
-density does not have: of all in (y\ :sub:`c`, e), where e is an excess of the group, at least as large a share would
-lie in the hole as the hole takes of the way to e. And only what is rare is left out, at most a fiftieth: more than that
-is a law of its own.
+A product below e⁻¹¹ (e⁻¹⁰ for one value) is not enough. A mixture, a hundredth of it ten times as wide as the rest,
+leaves such holes too, and is a law like another. So the group must also lie farther out than such a part would
+(y\ :sub:`g` ≥ 5 y\ :sub:`c`, and half of the group ≥ 10 y\ :sub:`c`, 8 for one value; less of rarer ones, to 5 of one
+in 10,000), or its hole be one that a falling density does not have: of all in (y\ :sub:`c`, e), where e is an excess of
+the group, at least as large a share would lie in the hole as the hole takes of the way to e. And only what is rare is
+left out, at most a fiftieth: more than that is a law of its own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import bdtr
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["count_gross", "gross_outliers", "if_falling", "looked_at"]
 
 _LOG_P = -11.0  # what a hole's product must lie below
+_LOG_P_ONE, _SURE = -10.0, 150  # the same for one value, beyond so many excesses
 _RARE = 0.02  # share of the observations that is left out at most
 _WIDER = 1.5  # how much farther out than the ordinary what stands apart begins
 _FAR = 5.0, 10.0  # the same, where nothing else is asked; half of a thousandth or more: a part may be as much wider
+_FAR_ONE = 8.0  # the same, of one value
 _FALLING = 0.003  # how improbable a hole must be where the density falls, else
 _MANY = 10  # in a group; of more, so many times as improbable, for there are as many more holes to choose from
 _AS_CLEAR = 0.5  # a larger group is preferred whose log probability is at least this share of the best
@@ -46,6 +49,7 @@ _CANDIDATES = 3  # holes that are judged, with so many inside
 _PASSES = 3  # a nearer group may hide behind a farther one
 _POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
 _BLOCK = 1 << 18  # values that are looked at together: few enough for a cache
+_FEW_CHANNELS = 16  # for which all holes are looked at in one step
 
 _INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 _XI = np.array([0.02, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0, 10.0])[:, None]
@@ -148,29 +152,47 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
     if most < 1 or not np.any(worth):
         return np.zeros(len(largest), dtype=bool)
     begin = np.minimum(largest.shape[1] - looked, largest.shape[1] - 1)
-    lowest = np.take_along_axis(largest, begin[:, None], axis=1).astype(np.float64)
+    lowest = largest[np.arange(len(largest)), begin][:, None].astype(np.float64)
     far = np.zeros(len(largest), dtype=bool)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         y = largest - lowest
         rest = np.where(y[:, :-most] > 0.0, y[:, :-most], 0.0)
         mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(rest, axis=1), 1)[:, None]
         y = y[:, -most - 1 :]
-        for inside in _INSIDES:
-            if inside > _INSIDE * most:
-                break
-            m = most - np.arange(most - inside)
-            m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
-            near, beyond = y[:, : m.size], y[:, 1 + inside : 1 + inside + m.size]
-            wide = (m - inside) * (beyond - near) >= -_LOG_P * mean
-            far |= np.any(wide & (beyond >= _WIDER * near) & (beyond > 0.0), axis=1)
+        for ends, others, m in _holes_together(most) if len(y) <= _FEW_CHANNELS else _holes_in_turn(most):
+            near, beyond = y[:, ends], y[:, others]
+            wide = m * (beyond - near) >= -_LOG_P_ONE * mean
+            far |= (wide & (beyond >= _WIDER * near) & (beyond > 0.0)).any(axis=1)
     return np.asarray(worth & far)
+
+
+def _holes_in_turn(most: int) -> list[tuple[Any, Any, Int]]:
+    """Where holes begin and end among the most + 1 largest, and how many lie beyond, for each number inside."""
+    found: list[tuple[Any, Any, Int]] = []
+    for inside in _INSIDES:
+        m = most - np.arange(max(0, most - inside))
+        m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
+        if m.size:
+            found.append((slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _holes_together(most: int) -> list[tuple[Any, Any, Int]]:
+    """The same in one, which takes fewer steps and more memory."""
+    numbers = np.arange(most + 1)
+    parts = zip(*((numbers[a], numbers[b], m) for a, b, m in _holes_in_turn(most)), strict=True)
+    begin, end, beyond = (np.concatenate(part) for part in parts)
+    return [(begin, end, beyond)]
 
 
 def _lie_far_out(y: Float, first: int, inside: int, n: int) -> bool:
     """Whether those beyond a hole lie, and half of them much, farther out than a wider part of the same law would."""
     near, far, middle = y[first - 1], y[first + inside], y[(first + inside + y.size - 1) // 2]
     least, most = _FAR
-    much = np.clip(least * (1e4 * (y.size - first) / n) ** np.log10(most / least), least, most)
+    if first + 1 == y.size:
+        most = _FAR_ONE
+    much = np.clip(least * (1e4 * (y.size - first) / n) ** np.log10(_FAR[1] / least), least, most)
     return bool(far >= least * near and middle >= much * near)
 
 
@@ -183,7 +205,8 @@ def _group(y: Float, most: int, n: int) -> int:
     stand_out = []
     for value, (first, inside) in zip(_log_p(y, holes).tolist(), holes, strict=True):
         chances = max(1.0, (k - first) / _MANY)
-        if value < _LOG_P and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * chances < _FALLING):
+        enough = _LOG_P_ONE if first + 1 == k > _SURE else _LOG_P
+        if value < enough and (_lie_far_out(y, first, inside, n) or if_falling(y, first, inside) * chances < _FALLING):
             stand_out.append((value, k - first - inside))
     clear = _AS_CLEAR * min((value for value, _ in stand_out), default=0.0)
     return max((count for value, count in stand_out if value <= clear), default=0)
@@ -196,7 +219,7 @@ def _holes(y: Float, most: int) -> list[tuple[int, int]]:
     in_steps = np.unique(y).size < _IN_STEPS * k
     widest = 2.0 * np.maximum(y[0], np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
     found = []
-    least = -_LOG_P * float(np.mean(y[: max(_FEWEST, k - most)]))  # see `_worth_a_look`
+    least = -_LOG_P_ONE * float(np.mean(y[: max(_FEWEST, k - most)]))  # see `_worth_a_look`
     for inside in _INSIDES:
         if inside > _INSIDE * (most + inside):
             break

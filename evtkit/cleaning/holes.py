@@ -43,6 +43,7 @@ FROM = 0.8
 
 _MANY = 1000  # excesses that are looked at together
 _HOLES = 30  # groups of largest excesses that are censored, their sizes in geometric progression
+_NEARLY, _BETWEEN = 4.0, 16  # where the log probability is so close, as many sizes between two of those are tried
 _FEWEST = 5  # excesses that a tail is fitted to
 _IN_STEPS = 0.5  # share of different values below which data come in steps
 _AS_CLEAR = 0.5  # a smaller group is preferred whose log probability is at least this share of the best
@@ -187,10 +188,12 @@ def _hole(y: Float, alpha: float, most: float, alone: bool = False) -> float:
     in_steps = np.unique(y).size < _IN_STEPS * k
     found = np.zeros(k + 1)  # log probability of the most improbable hole below so many
     truncated = _Truncated(y) if alone else None
-    for m in np.unique(np.geomspace(1, max(1, int(most * k)), _HOLES).astype(int)):
+
+    def censor(m: int) -> float:
+        """Holes below the m largest, into `found`; the log probability of the most improbable."""
         rest, n = y[: k - m], k - m
         if n < _FEWEST:
-            continue
+            return 0.0
         xi = max(fit_censored(rest, m)[0], 1e-3)
         xi += 0.5 * (1.0 + xi) / np.sqrt(n)
         beyond = gpd.logsf(y[k - m :] - rest[-1], xi, _scale(rest, m, xi) + xi * rest[-1])
@@ -202,6 +205,15 @@ def _hole(y: Float, alpha: float, most: float, alone: bool = False) -> float:
         log_p += np.log(m * (m + 1.0)) + np.log((inside + 1.0) * (inside + 2.0))
         log_p[y[k - m + inside] - y[k - m + inside - 1] <= _own_step(rest, in_steps)] = 0.0
         found[m - inside] = np.minimum(found[m - inside], log_p)
+        return float(log_p.min())
+
+    sizes = np.unique(np.geomspace(1, max(1, int(most * k)), _HOLES).astype(int)).tolist()
+    deepest = [censor(m) for m in sizes]
+    at = int(np.argmin(deepest))
+    if np.log(alpha) <= deepest[at] < np.log(alpha) + _NEARLY:  # the sizes between, which m(m + 1) pays for as well
+        between = np.linspace(sizes[max(at - 1, 0)], sizes[min(at + 1, len(sizes) - 1)], _BETWEEN).astype(int)
+        for m in np.setdiff1d(between, sizes).tolist():
+            censor(m)
     best = found.min()
     if not best < np.log(alpha):
         return float(np.inf)

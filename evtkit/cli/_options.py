@@ -65,11 +65,11 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def pack(
         separator: str | None, decimal: str, encoding: str | None, comment: str | None, header: bool | None,
-        na: tuple[str, ...], **others: Any,
+        na: tuple[str, ...], thousands: str | None, **others: Any,
     ) -> Any:  # fmt: skip
         from evtkit._common.tables import Dialect
 
-        return command(dialect=Dialect(separator, decimal, encoding, comment, header, na), **others)
+        return command(dialect=Dialect(separator, decimal, encoding, comment, header, na, thousands), **others)
 
     packed: Callable[..., Any] = functools.wraps(command)(pack)
     for option in (
@@ -84,6 +84,8 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--decimal", type=click.Choice([".", ","]), default=".", show_default=True,
                      help="Decimal mark; with a comma, cells are separated by semicolons unless told otherwise."),
+        click.option("--thousands", type=click.Choice([".", ",", "'", " "]), default=None,
+                     help="What parts thousands, as the point in 1.234,5 does; default nothing."),
         click.option("--na", multiple=True, metavar="TEXT",
                      help="A cell that stands for a missing value, such as -999; repeat it for several. Besides empty "
                      "cells, NA, N/A, null and NaN."),

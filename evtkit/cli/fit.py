@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evtkit._common.text import counted
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, print_json, print_table, write_records
 from evtkit.cli._terminal import say
@@ -144,7 +145,7 @@ def _fit_by(
     if json_:
         print_json("fit", content)
         return
-    notes = [f"{int(absent.sum()):,} values are missing"] if absent.any() else []
+    notes = [f"missing: {counted(int(absent.sum()), 'value')}"] if absent.any() else []
     notes += [f"saved to {save}"] if save else []
     notes += [f"note: {line}" for line in tail.notes]
     what = f"column {column} of " if column else ""

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import click
 import numpy as np
 
-from evtkit._common.text import shortened
+from evtkit._common.text import counted, shortened
 from evtkit.cli._options import Finite
 from evtkit.cli._terminal import say
 from evtkit.ranking import SCORES
@@ -108,7 +108,7 @@ def _run(model: str, samples: Path, **o: Any) -> None:
     say(repr(reference))
     wrong = _mistakes(network, Batches(x, y, o["batch_size"]), samples, how)
     chosen = np.arange(len(y)) if o["all_samples"] else np.flatnonzero(wrong)
-    say(f"{samples}: {len(y):,} samples, {int(wrong.sum()):,} mistakes")
+    say(f"{samples}: {counted(len(y), 'sample')}, {counted(int(wrong.sum()), 'mistake')}")
     if not chosen.size:
         raise ValueError("samples must include mistakes, got none (--all-samples ranks all)")
     parts = Batches(_rows(x, chosen), y[chosen], o["batch_size"])

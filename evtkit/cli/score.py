@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evtkit._common.text import probability
+from evtkit._common.text import counted, probability
 from evtkit.cli import _options
 from evtkit.cli._report import check_output, number, period, print_json, print_table, write_records
 from evtkit.cli._terminal import say
@@ -164,15 +164,17 @@ def _print(content: dict[str, Any], table: Table, label: str | None) -> None:
         for s in content["scores"]
     ]  # fmt: skip
     source = content["tail"] or ("the same rows" if content["in_sample"] else "the rows before")
-    notes = [f"{content['scored']:,} values scored by the tails of {source}"]
+    notes = [f"{counted(content['scored'], 'value')} scored by the tails of {source}"]
     notes += _options.left_out(table)
     if table.others and content["tail"]:
         notes.append(f"numeric, but not scored: {listed(table.others)}")
     if content["unfitted"]:
-        notes.append(f"{content['unfitted']:,} values are scored by rank: their columns' tails could not be fitted")
+        notes.append(
+            f"{counted(content['unfitted'], 'value')} scored by rank: their columns' tails could not be fitted"
+        )
     if alarm := content["alarm"]:
         notes.append(
-            f"alarms: {alarm['alarms']:,} values more improbable than {alarm['p']:g}; "
+            f"alarms: {counted(alarm['alarms'], 'value')} more improbable than {alarm['p']:g}; "
             f"{number(alarm['expected_by_chance'], 2)} expected by chance of {content['scored']:,} scored, "
             f"{sum(content['missing'].values()):,} missing"
         )

@@ -64,6 +64,16 @@ class Design:
         Of the columns.
     spec : object
         How to make the matrix of new rows: a formula's model specification, or None for columns as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import covariates
+    >>> rng = np.random.default_rng(0)
+    >>> year = np.arange(2000) / 2000
+    >>> y = rng.exponential(np.exp(0.5 * year))
+    >>> covariates.fit_gpd(y, sigma=year).designs["sigma"].matrix.shape
+    (2000, 2)
     """
 
     matrix: Float

@@ -67,6 +67,20 @@ class LikelihoodRatio(Result):
         Difference of the numbers of coefficients.
     p_value : ndarray of float64
         Of the χ² law with so many degrees of freedom.
+
+    See Also
+    --------
+    RegressionFit.compare : makes it.
+    trend_test : of a trend over time, in one call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import covariates
+    >>> year = np.arange(2000) / 2000
+    >>> y = np.random.default_rng(0).exponential(np.exp(0.5 * year))
+    >>> covariates.fit_gpd(y, sigma=year).compare(covariates.fit_gpd(y))
+    LikelihoodRatio(deviance=21.8796, df=1, p=2.9e-06)
     """
 
     deviance: Float

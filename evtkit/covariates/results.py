@@ -52,6 +52,24 @@ class RegressionFit(Result):
         Observations.
     y : ndarray of float64, shape (n, channels)
         The responses.
+
+    See Also
+    --------
+    fit_gpd, fit_gev : make it.
+    CovariateTail : with a threshold and a rate, for probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import covariates
+    >>> rng = np.random.default_rng(0)
+    >>> year = np.arange(2000) / 2000
+    >>> y = rng.exponential(np.exp(0.5 * year))
+    >>> fit = covariates.fit_gpd(y, sigma=year)
+    >>> fit
+    GPD(sigma ~ 1 + x1, xi ~ 1; n=2000, loglik=-2522.145159, AIC=5050.29, OK)
+    >>> fit.coefficients.round(2)
+    array([0.06, 0.37, 0.02])
     """
 
     family: str

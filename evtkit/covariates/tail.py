@@ -56,6 +56,22 @@ class CovariateTail(Result):
         The observations.
     side : {"upper", "lower"}
         Which tail.
+
+    See Also
+    --------
+    fit_tail : makes it.
+    evtkit.Tail : where nothing depends on anything.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import covariates
+    >>> rng = np.random.default_rng(0)
+    >>> year = np.arange(2000) / 2000
+    >>> y = rng.exponential(np.exp(0.5 * year))
+    >>> tail = covariates.fit_tail(y, threshold=year, sigma=year)
+    >>> tail.isf(1e-3, at=[0.0, 1.0]).round(0)
+    array([ 7., 14.])
     """
 
     excess: RegressionFit

@@ -36,6 +36,19 @@ class TrendTest(Result):
         What changes: ``"mu"``, or ``"log sigma"``.
     fit : RegressionFit
         The law with the trend.
+
+    See Also
+    --------
+    trend_test : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import covariates, gev
+    >>> year = np.arange(1950, 2020)
+    >>> sea = gev.rvs(-0.1, 0.002 * (year - 1950), 0.1, size=70, rng=0)  # two millimetres a year
+    >>> covariates.trend_test(sea, year)
+    TrendTest(mu: 0.002812 per unit of time, 0.001541 to 0.003969, p=0.00011)
     """
 
     slope: Float

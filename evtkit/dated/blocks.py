@@ -46,6 +46,20 @@ class BlockMaxima(Result):
         The blocks' length, as it was asked for.
     left_out : tuple of str
         The blocks that were left out, and why.
+
+    See Also
+    --------
+    block_maxima : makes it.
+    evtkit.gev.fit_gev : fits them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dated import block_maxima
+    >>> days = np.arange("2001-01-01", "2011-01-01", dtype="datetime64[D]")
+    >>> level = np.random.default_rng(0).gumbel(size=len(days))
+    >>> block_maxima(level, "YS", time=days)
+    BlockMaxima(10 blocks of 'YS', 0 left out)
     """
 
     start: NDArray[np.datetime64]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.results import Result
+from evtkit._common.zones import zone_of
 from evtkit.dated.rhythm import DAY, MONTHS, WEEKDAYS, Rhythm, rhythm
 
 if TYPE_CHECKING:
@@ -29,9 +31,9 @@ _LISTED = 3
 _CHANGES = ((2, 3, 4), (8, 9, 10))  # March to May, September to November: months in which clocks change, from 0
 
 
-@dataclass(frozen=True, eq=False)
-class Dates:
-    """When the observations of a series were made.
+@dataclass(frozen=True, eq=False, repr=False)
+class Dates(Result):
+    """When the observations of a series were made. Its table has the gaps, the longest first.
 
     Attributes
     ----------
@@ -54,9 +56,29 @@ class Dates:
     unordered: int = 0
 
     @cached_property
+    def beat(self) -> NDArray[np.datetime64]:
+        """The times that the record keeps to, ascending: those of the zone's clock for daily values, taken at midnight
+
+        there, whose days last 23 hours when clocks change; time that passes for a logger that pays clocks no heed.
+        """
+        if self.zone is None or self.zone == "UTC":
+            return self.time
+        clock = np.sort(self.local())
+        return clock if _evenness(clock) >= _evenness(self.time) else self.time
+
+    @cached_property
     def rhythm(self) -> Rhythm:
         """How often there is an observation, and where some are absent."""
-        return rhythm(self.time.astype(np.int64))
+        found = rhythm(self.beat.astype(np.int64))
+        if self.beat is self.time or not found.start.size:
+            return found
+        clock = self.local()
+        order = np.argsort(clock, kind="stable")
+        start, stop = (
+            self.time[order][np.searchsorted(self.beat, ends.astype("M8[us]"))].astype(np.int64)
+            for ends in (found.start, found.stop)
+        )
+        return replace(found, start=start, stop=stop)
 
     @property
     def per_year(self) -> float:
@@ -111,14 +133,33 @@ class Dates:
         if self.zone is None or self.zone == "UTC":
             return self.time
         from datetime import UTC, datetime
-        from zoneinfo import ZoneInfo
 
-        # The offset changes a few times a year: it is looked up once an hour that occurs
-        hours, place = np.unique(self.time.astype("M8[h]"), return_inverse=True)
-        zone = ZoneInfo(self.zone)
-        offsets = [datetime.fromtimestamp(int(h) * 3600, UTC).astimezone(zone).utcoffset() for h in hours.astype(int)]
-        seconds = np.array([o.total_seconds() if o else 0.0 for o in offsets])
-        return np.asarray(self.time + (1e6 * seconds).astype("m8[us]")[place])
+        def offsets(times: NDArray[np.datetime64]) -> NDArray[np.timedelta64]:
+            seconds = times.astype("M8[s]").astype(np.int64).tolist()
+            found = [datetime.fromtimestamp(one, UTC).astimezone(zone).utcoffset() for one in seconds]
+            return np.array([one.total_seconds() if one else 0.0 for one in found]).astype("m8[s]")
+
+        # The offset changes a few times a year: it is looked up once a day, and once an hour on days of a change
+        zone = zone_of(self.zone)
+        days, place = np.unique(self.time.astype("M8[D]"), return_inverse=True)
+        begin = offsets(days)
+        ahead = begin[place]
+        if (changing := (begin != offsets(days + 1))[place]).any():
+            hours, place = np.unique(self.time[changing].astype("M8[h]"), return_inverse=True)
+            ahead[changing] = offsets(hours)[place]
+        return np.asarray(self.time + ahead)
+
+    def _table(self) -> dict[str, Any]:
+        """Gaps: the last observation before, the first one after, and how many are absent."""
+        gaps = self.gaps
+        ends = {name: np.array([gap[i] for gap in gaps], dtype="M8[us]") for i, name in enumerate(("before", "after"))}
+        return ends | {"absent": np.array([gap[2] for gap in gaps], dtype=np.int64)}
+
+    def _notes(self) -> tuple[str, ...]:
+        return self.remarks
+
+    def __repr__(self) -> str:
+        return f"Dates({self.description})" if len(self.time) else "Dates(none)"
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +186,8 @@ class Dates:
         if gaps := self.gaps:
             longest = [f"{n:,} between {shown(a)} and {shown(b)}" for a, b, n in gaps[:_LISTED] if n]
             more = ", …" if len(gaps) > _LISTED else ""
-            clocks = self.zone is None and _at_clock_change(self.rhythm.start, spring=True)
+            hourly = self.zone is None and not self.rhythm.monthly and self.rhythm.step <= DAY // 24
+            clocks = hourly and _at_clock_change(self.rhythm.start, spring=True)
             why = "as a change of the clock leaves them" if clocks else f"{', '.join(longest)}{more}"
             lines.append(f"{_count(self.n_absent, 'observation')} absent from the dates: {why}")
         if self.rhythm.is_regular and (repeated := self.n_repeated):
@@ -156,6 +198,12 @@ class Dates:
         if self.unordered:
             lines.append(f"{_count(self.unordered, 'observation')} earlier than the one before: sorted by time")
         return tuple(lines)
+
+
+def _evenness(times: NDArray[np.datetime64]) -> float:
+    """The share of the steps of ascending times that have the commonest length."""
+    steps = np.diff(times)
+    return float(np.unique(steps, return_counts=True)[1].max() / steps.size) if steps.size else 1.0
 
 
 def duration(span: Any, name: str = "span") -> int:

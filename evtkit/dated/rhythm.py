@@ -100,6 +100,7 @@ def rhythm(time: Int) -> Rhythm:
         return _regular(YEAR / step, step, distinct, absent, always)
     holes, positions, weight = _absent_positions(distinct, absent, step)
     told = np.array([span >= length for length in _TOLD])
+    told[2] &= step < DAY  # in universal time, days by the clock begin at another hour in summer
     merged = _slots_merged(told)  # what cannot be told apart is one slot
     here, gone = merged[_slot(distinct)], merged[_slot(positions)]
     present, lacking = np.bincount(here, minlength=_SLOTS), weight * np.bincount(gone, minlength=_SLOTS)

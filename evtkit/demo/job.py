@@ -83,14 +83,30 @@ def run(folder: str | Path) -> Iterator[Part]:
 
 
 def daily_losses() -> tuple[NDArray[np.datetime64], Float]:
-    """Days, and Google's losses on them in percent, −100 × log return: August 2004 to October 2008."""
+    """Days, and Google's losses on them in percent, −100 × log return: August 2004 to October 2008.
+
+    Examples
+    --------
+    >>> from evtkit import demo
+    >>> days, loss = demo.daily_losses()
+    >>> print(days[loss.argmax()], loss.max().round(2))
+    2008-09-29 12.34
+    """
     with np.load(_sample_data("goog.npz"), allow_pickle=False) as archive:
         prices = archive["price_data"]
     return prices["date"][1:], -100.0 * np.diff(np.log(prices["adj_close"]))
 
 
 def monthly_losses() -> tuple[NDArray[np.datetime64], tuple[str, ...], Float]:
-    """Months, names and losses in percent, (months, names): five shares and two indices, February 1990 to June 2022."""
+    """Months, names and losses in percent, (months, names): five shares and two indices, February 1990 to June 2022.
+
+    Examples
+    --------
+    >>> from evtkit import demo
+    >>> months, names, loss = demo.monthly_losses()
+    >>> names[:3], loss.shape
+    (('IBM', 'Apple', 'Microsoft'), (389, 7))
+    """
     try:
         import polars as pl
     except ImportError as error:

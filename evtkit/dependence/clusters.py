@@ -34,13 +34,13 @@ class Clusters(Result):
     size : ndarray of int64
         Number of exceedances in each.
     peak : ndarray of int64
-        Index of the largest value of each, the first of equal ones.
+        Index of the most extreme value of each, the first of equal ones.
     peak_value : ndarray of float64
         That value.
     threshold : float
         Threshold u.
     run_length : int
-        Clusters are separated by at least so many consecutive values that do not exceed u; 0 where every exceedance
+        Clusters are separated by at least so many consecutive values that are not beyond u; 0 where every exceedance
         is a cluster of its own, or where they are separated by time.
     n : int
         Observations of the stream.
@@ -52,6 +52,25 @@ class Clusters(Result):
         The other columns of the data frame at the time of the peaks.
     name : str, or None
         The name of the stream.
+    side : str
+        "upper", or "lower" where exceedances are values below u.
+
+    See Also
+    --------
+    decluster : makes it.
+    evtkit.fit_tail : takes clusters of a dated series for its events.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import decluster
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> clusters = decluster(x, 5.0, run_length=2)
+    >>> clusters
+    Clusters(32 of 98 exceedances of 5 among 5,000 observations)
+    >>> clusters.peak[:3], clusters.size[:3]
+    (array([  9, 194, 267]), array([3, 3, 3]))
     """
 
     start: Int
@@ -67,6 +86,7 @@ class Clusters(Result):
     dates: Dates | None = None
     companions: dict[str, NDArray[Any]] = field(default_factory=dict)
     name: str | None = None
+    side: str = "upper"
 
     @property
     def time(self) -> NDArray[np.datetime64]:
@@ -97,8 +117,9 @@ class Clusters(Result):
 
     def __repr__(self) -> str:
         often = "" if self.dates is None else f", {self.per_year:.3g} a year"
+        what = "exceedances of" if self.side == "upper" else "values below"
         return (
-            f"Clusters({len(self)} of {self.size.sum():,} exceedances of {self.threshold:.6g} among {self.n:,} "
+            f"Clusters({len(self)} of {self.size.sum():,} {what} {self.threshold:.6g} among {self.n:,} "
             f"observations{often})"
         )
 
@@ -111,6 +132,7 @@ def decluster(
     span: Any = None,
     time: str | Dates | ArrayLike | None = None,
     column: str | None = None,
+    side: str = "upper",
 ) -> Clusters:
     """Group the exceedances of a stream into clusters, and find each cluster's peak.
 
@@ -121,7 +143,7 @@ def decluster(
         either side of it are of one cluster only if fewer than `run_length` places, NaN among them, lie between. Of a
         data frame with several columns the others are companions: their values at the time of each peak.
     threshold : float
-        Threshold u; exceedances are x > u.
+        Threshold u; exceedances are x > u, on the lower side x < u.
     run_length : int, optional
         Runs declustering with this run length. Without it, intervals declustering (Ferro & Segers 2003, section 4):
         with the intervals estimator θ and N exceedances, the ⌊θN⌋ largest times between exceedances separate clusters,
@@ -133,6 +155,8 @@ def decluster(
         The column of dates, or the dates, as in `evtkit.fit_tail`.
     column : str, optional
         The column of a data frame with several.
+    side : {"upper", "lower"}
+        Which exceedances: "lower" gathers low values, and a peak is the lowest of its cluster.
 
     Returns
     -------
@@ -155,6 +179,8 @@ def decluster(
     >>> decluster([0, 5, 6, 0, 0, 0, 7, 0, 0, 4], threshold=3, span="48h", time=days).peak_value
     array([6., 7., 4.])
     """
+    if side not in ("upper", "lower"):
+        raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
     if np.isnan(threshold):
         raise ValueError("threshold must be a number, got nan")
     values, dates, labels = dated_values(x, time, nulls=True)
@@ -170,12 +196,13 @@ def decluster(
     if values.ndim != 1:
         raise ValueError(f"x must be one stream of shape (n,), got shape {values.shape}")
     values = streams_of(values)
-    found = exceedance_times(values, threshold)
+    signed = values if side == "upper" else -values
+    found = exceedance_times(signed, threshold if side == "upper" else -threshold)
     times, gaps = found.times, np.diff(found.times)
     if span is not None:
         if dates is None or run_length is not None:
             raise ValueError(f"span needs {'dates' if dates is None else 'no run_length'}; got span={span!r}")
-        gaps, longest = np.diff(dates.time[times].astype(np.int64)), duration(span)
+        gaps, longest = np.diff(dates.beat[times].astype(np.int64)), duration(span)
         run_length = 0
     elif run_length is None:
         run_length = longest = intervals_run_length(found.seen)
@@ -186,7 +213,7 @@ def decluster(
     mean = float(present.mean()) if present.size else math.nan
     first = np.concatenate([[0], np.flatnonzero(gaps > longest) + 1]) if times.size else np.empty(0, dtype=np.int64)
     last = np.append(first[1:], times.size) if times.size else first
-    peak = np.array([times[a + np.argmax(values[times[a:b]])] for a, b in zip(first, last, strict=True)], np.int64)
+    peak = np.array([times[a + np.argmax(signed[times[a:b]])] for a, b in zip(first, last, strict=True)], np.int64)
     return Clusters(
         start=times[first],
         stop=times[last - 1] + 1,
@@ -201,4 +228,5 @@ def decluster(
         dates=dates,
         companions={other: column[peak] for other, column in companions.items()},
         name=name,
+        side=side,
     )

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import chdtrc, ndtri, xlog1py, xlogy
 
 from evtkit._common.checks import whole_number
 from evtkit._common.results import Result
-from evtkit.dependence.exceedances import exceedance_times, streams_and_levels
+from evtkit.dependence.exceedances import exceedance_times, streams_and_levels, streams_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["KGaps", "KGapsChoice", "choose_k_gaps", "fit_k_gaps"]
 
 _REJECTED = 0.05
+_CHANCE = 0.3  # of the half width of the limits, by which times that are short by chance may lower θ
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,20 @@ class KGaps(Result):
         K, the run length.
     level : float
         Confidence level.
+
+    See Also
+    --------
+    fit_k_gaps : makes it.
+    extremal_index : an estimate without a likelihood.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import fit_k_gaps
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> fit_k_gaps(x, 5.0, k=2)
+    KGaps(theta=0.3293, 95 % limits 0.2602 … 0.4059, K=2, information matrix test p=0.46, 97 gaps)
     """
 
     theta: Float
@@ -150,9 +165,23 @@ class KGapsChoice(Result):
     theta, lower, upper, p_value : ndarray of float64, (thresholds, run lengths)
         As in `KGaps`.
     chosen_threshold : float
-        The lowest threshold at which a K is not rejected, nor at any higher one; NaN where there is none.
+        The threshold that is low enough for many exceedances and not too low, as `choose_k_gaps` says; NaN where the
+        test rejects every fit.
     chosen_k : int
-        The smallest such K; −1 where there is none.
+        The run length; −1 likewise.
+
+    See Also
+    --------
+    choose_k_gaps : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import choose_k_gaps
+    >>> x = np.random.default_rng(0).gumbel(size=5002)
+    >>> x = np.lib.stride_tricks.sliding_window_view(x, 3).max(axis=1)  # each surge lasts three days
+    >>> choose_k_gaps(x, [4.5, 5.0, 5.5])
+    KGapsChoice(u=4.5, K=1: theta=0.3318, limits 0.2769 … 0.3913)
     """
 
     threshold: Float
@@ -163,6 +192,12 @@ class KGapsChoice(Result):
     p_value: Float
     chosen_threshold: float
     chosen_k: int
+
+    def _table(self) -> dict[str, Any]:
+        """A row a threshold and run length."""
+        shape = self.theta.shape
+        table = {"threshold": np.repeat(self.threshold, shape[1]), "k": np.tile(self.k, shape[0])}
+        return table | {name: getattr(self, name).ravel() for name in ("theta", "lower", "upper", "p_value")}
 
     def __repr__(self) -> str:
         if self.chosen_k < 0:
@@ -179,6 +214,12 @@ def choose_k_gaps(
 ) -> KGapsChoice:
     """Choose the run length, and the threshold with it, by the information matrix test (Süveges & Davison 2010, 2.3).
 
+    The test finds a run length that is wrong, but hardly a threshold that is too low: there, exceedances of different
+    clusters come within K of each other by chance. As times between clusters are exponential with rate θq, a share
+    θqK of them does, and θ is too small by about θ²qK. So a fit is taken only where that is less than 0.3 of the
+    distance to its limits, and where no longer run, of which the same can be said, has limits below its own
+    (:doc:`/method` has how near the truth this comes).
+
     Parameters
     ----------
     x : array_like, (n,)
@@ -193,8 +234,9 @@ def choose_k_gaps(
     Returns
     -------
     KGapsChoice
-        For each K there is a lowest threshold from which on the test does not reject it at 5 %. Chosen is the lowest
-        of these thresholds, and the smallest K that has it.
+        For each K there is a lowest threshold from which on the test does not reject it at 5 %, and at which chance
+        does not matter as above. Chosen is the lowest of these thresholds, and the smallest K that has it; where chance
+        matters at all of them, as it does for independent values, the fit to which it matters least.
 
     Raises
     ------
@@ -220,8 +262,17 @@ def choose_k_gaps(
         for name in ("theta", "lower", "upper", "p_value")
     )
     held = np.logical_and.accumulate(~(p < _REJECTED)[::-1], axis=0)[::-1] & ~np.isnan(theta)
-    place = [(int(np.argmax(held[:, j])), j) for j in range(lengths.size) if np.any(held[:, j])]
+    rate = np.array([exceedance_times(streams_of(x), u).rate for u in levels])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chance = theta**2 * rate[:, None] * lengths / np.maximum(0.5 * (upper - lower), 1e-9)
+        small = chance <= _CHANCE
+        for j in range(lengths.size):  # a longer run finds clusters that a shorter one misses
+            held[:, j] &= ~np.any(small[:, j + 1 :] & (upper[:, j + 1 :] < lower[:, j, None]), axis=1)
+    fine = held & small
+    place = [(int(np.argmax(fine[:, j])), j) for j in range(lengths.size) if np.any(fine[:, j])]
     i, j = min(place, default=(-1, -1))
+    if not place and np.any(held):
+        i, j = np.unravel_index(np.argmin(np.where(held, chance, np.inf)), held.shape)  # type: ignore[assignment]
     chosen = (float(levels[i]), int(lengths[j])) if j >= 0 else (math.nan, -1)
     return KGapsChoice(levels, lengths, theta, lower, upper, p, *chosen)
 

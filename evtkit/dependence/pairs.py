@@ -50,6 +50,20 @@ class TailDependence(Result):
         Pairs that exceed u together.
     level : float
         Confidence level, pointwise.
+
+    See Also
+    --------
+    tail_dependence : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.dependence import tail_dependence
+    >>> x, y = np.random.default_rng(0).multivariate_normal([0.0, 0.0], [[1.0, 0.8], [0.8, 1.0]], size=5000).T
+    >>> tail_dependence(x, y, [0.9, 0.99])
+    TailDependence(5000 pairs, 95 % limits)
+      u=0.9: chi 0.53 (0.43 … 0.64), chi-bar 0.61 (0.54 … 0.67), 284 together
+      u=0.99: chi 0.37 (0.02 … 0.73), chi-bar 0.65 (0.52 … 0.79), 19 together
     """
 
     quantile: Float

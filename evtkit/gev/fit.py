@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import as_columns, real_array
 from evtkit._common.threads import chunks, for_each
 from evtkit.fit import FitStatus
 from evtkit.gev.distribution import logpdf
@@ -69,17 +69,11 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
     from evtkit._kernels.gev import fit_rows  # deferred, for they load the compiled kernels
 
     values = real_array(maxima, "maxima")
-    if values.ndim == 0:
-        raise ValueError(f"maxima must have at least one axis, got the single value {values}")
-    if not -values.ndim <= axis < values.ndim:
-        raise ValueError(f"axis must lie in [{-values.ndim}, {values.ndim - 1}], got {axis}")
+    columns, shape = as_columns(values, axis, "maxima")
     if np.isinf(values).any():
         raise ValueError(f"maxima must be finite (NaN is padding), got {values[np.isinf(values)][0]}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    columns = np.moveaxis(values, axis, 0)
-    shape = columns.shape[1:]
-    columns = columns.reshape(columns.shape[0], math.prod(shape))
     channels = columns.shape[1]
     result, covariance = np.empty((channels, 5)), np.empty((channels, 3, 3))
     counts = np.empty(channels, dtype=np.int64)
@@ -93,7 +87,8 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
         _by_moments(columns.astype(np.float64), method, result, covariance)
     elif method == "gumbel":
         _gumbel(columns.astype(np.float64), result, covariance)
-    status, xi, mu, sigma, loglik = (column.reshape(shape).copy() for column in result.T)
+    block = np.array(result.T, order="C").reshape(5, *shape)
+    status, xi, mu, sigma, loglik = (block[i, ...] for i in range(5))
     return GevFit(
         xi, mu, sigma, loglik, covariance.reshape(*shape, 3, 3), counts.reshape(shape), status.astype(np.int64), method,
         tuple(_data(column) for column in columns.T) if method == "mle" else None,
@@ -101,7 +96,7 @@ def fit_gev(maxima: ArrayLike, *, axis: int = 0, method: str = "mle", n_threads:
 
 
 def _data(maxima: Float) -> BlockData:
-    points = maxima[~np.isnan(maxima)].astype(np.float64)
+    points = maxima[~np.isnan(maxima)].astype(np.float64, copy=False)
     return BlockData(points, points, np.ones(points.size))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from scipy.special import exprel, ndtri
@@ -13,6 +13,7 @@ from evtkit._common.checks import real_array
 from evtkit._common.results import Result
 from evtkit.fit import FitStatus
 from evtkit.intervals import Interval
+from evtkit.intervals.profile import stretched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["BlockData", "GevFit", "slope_by_xi", "standardised"]
 
 _XI, _MU, _SIGMA, _LEVEL, _REDUCED, _ENDPOINT = range(6)  # as in the kernel
-_METHODS = ("profile", "delta")
+_METHODS = ("bartlett", "profile", "delta")
+_EDGE = -31.9  # log((1 + t z_max)/(1 + t z_min)) from which the kernel's search can go to both sides
+_EXACT_FROM = 50  # block maxima from which the χ² law of the likelihood ratio needs no correction
+_STRETCH = 5.0  # fitted to simulations: `benchmarks/block_coverage.py`
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,19 @@ class GevFit(Result):
         The estimator: "mle", "lmoments", "pwm", or "gumbel" for maximum likelihood with ξ = 0.
     data : tuple of BlockData, or None
         What the likelihood is of, a channel each; for limits.
+
+    See Also
+    --------
+    fit_gev, fit_r_largest, fit_point_process : make it.
+
+    Examples
+    --------
+    >>> from evtkit import gev
+    >>> fit = gev.fit_gev(gev.rvs(0.1, 20.0, 5.0, size=80, rng=0))
+    >>> fit
+    GevFit(xi=0.1635 ± 0.08, mu=19.5048 ± 0.63, sigma=5.078 ± 0.49, loglik=-263.538899, n=80, status=OK)
+    >>> fit.return_level(100, interval=0.95)
+    Interval(54.34, 95 % profile limits 43.91 … 80.04)
     """
 
     xi: Float
@@ -119,8 +136,14 @@ class GevFit(Result):
                 np.where(self.xi < 0.0, self.mu - self.sigma / self.xi, np.where(np.isnan(self.xi), np.nan, np.inf))
             )
 
+    @overload
+    def return_level(self, period: ArrayLike) -> Float: ...
+
+    @overload
+    def return_level(self, period: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
+
     def return_level(
-        self, period: ArrayLike, *, interval: float | None = None, method: str = "profile"
+        self, period: ArrayLike, *, interval: float | None = None, method: str = "bartlett"
     ) -> Float | Interval:
         """The level that a block's maximum exceeds with probability 1/period (Coles 2001, equation 3.10).
 
@@ -131,8 +154,9 @@ class GevFit(Result):
             array of two or more axes has the channels on its last one.
         interval : float in (0, 1), optional
             Also confidence limits at this level.
-        method : {"profile", "delta"}
-            Profile likelihood, or the delta method.
+        method : {"bartlett", "profile", "delta"}
+            Profile likelihood, which "bartlett" corrects for fewer than 50 maxima (:doc:`/intervals`), or the delta
+            method.
 
         Returns
         -------
@@ -175,28 +199,28 @@ class GevFit(Result):
         if method == "delta":
             by_xi = self.sigma * slope_by_xi(self.xi, g)
             gradient = np.stack([by_xi, np.ones_like(by_xi), g * exprel(self.xi * g)], axis=-1)
-            return self._delta(level, gradient, interval)
+            return replace(self._delta(level, gradient, interval), asked=("period", m))
         low, high = self._limits(_LEVEL, g, interval, method)
-        return Interval(level, low, high, interval, method, self.status)
+        return Interval(level, low, high, interval, method, self.status, asked=("period", m))
 
-    def xi_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
+    def xi_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the shape ξ."""
         return self._parameter(0, _XI, self.xi, level, method)
 
-    def mu_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
+    def mu_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the location μ."""
         return self._parameter(1, _MU, self.mu, level, method)
 
-    def sigma_interval(self, level: float = 0.95, method: str = "profile") -> Interval:
+    def sigma_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the scale σ."""
         return self._parameter(2, _SIGMA, self.sigma, level, method)
 
-    def endpoint_interval(self, level: float = 0.95) -> Interval:
+    def endpoint_interval(self, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the upper endpoint, by profile likelihood; infinite where ξ ≥ 0 is not rejected."""
-        low, high = self._limits(_ENDPOINT, np.zeros(self.xi.shape), level, "profile")
-        return Interval(self.endpoint, low, high, level, "profile", self.status)
+        low, high = self._limits(_ENDPOINT, np.zeros(self.xi.shape), level, self._not_delta(method))
+        return Interval(self.endpoint, low, high, level, method, self.status)
 
-    def sf_interval(self, x: ArrayLike, level: float = 0.95) -> Interval:
+    def sf_interval(self, x: ArrayLike, level: float = 0.95, method: str = "bartlett") -> Interval:
         """Confidence interval of the probability that a block's maximum exceeds x, by profile likelihood.
 
         Parameters
@@ -205,6 +229,8 @@ class GevFit(Result):
             Levels.
         level : float
             Confidence level.
+        method : {"bartlett", "profile"}
+            As in `return_level`.
 
         Examples
         --------
@@ -218,13 +244,20 @@ class GevFit(Result):
         if np.isnan(values).any():
             raise ValueError("x holds NaN; a level must be a number")
         values = np.broadcast_to(values, np.broadcast_shapes(values.shape, self.xi.shape))
-        low, high = self._limits(_REDUCED, values, level, "profile")
+        low, high = self._limits(_REDUCED, values, level, self._not_delta(method))
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
             s = (values - self.mu) / self.sigma
             w = np.maximum(self.xi * s, -1.0)
             g = np.where(np.abs(w) < 1e-12, s, np.log1p(w) / np.where(self.xi == 0.0, 1.0, self.xi))
             estimate, lower, upper = (-np.expm1(-np.exp(-v)) for v in (g, high, low))
-        return Interval(estimate, lower, upper, level, "profile", self.status)
+        return Interval(estimate, lower, upper, level, method, self.status, asked=("x", values))
+
+    def _table(self) -> dict[str, Any]:
+        """Standard errors stand beside the estimates."""
+        return {
+            name: np.ravel(getattr(self, name))
+            for name in ("xi", "se_xi", "mu", "se_mu", "sigma", "se_sigma", "loglik", "n", "status")
+        }
 
     def __repr__(self) -> str:
         head = "GevFit" if self.method == "mle" else f"GevFit[{self.method}]"
@@ -253,6 +286,11 @@ class GevFit(Result):
         half = ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
         return Interval(estimate, estimate - half, estimate + half, level, "delta", self.status)
 
+    def _not_delta(self, method: str) -> str:
+        if method not in (known := _METHODS[:2]):
+            raise ValueError(f"method must be one of {', '.join(map(repr, known))}, got {method!r}")
+        return method
+
     def _check(self, level: float, method: str) -> Sequence[BlockData]:
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must lie in (0, 1), got {level}")
@@ -275,8 +313,9 @@ class GevFit(Result):
             if np.ravel(self.status)[c] > FitStatus.BOUNDARY:
                 continue
             points, exposures, centre, unit = standardised(part)
-            t = float(xi[c] * unit / (sigma[c] + xi[c] * (centre - mu[c])))
-            bar = float(loglik[c]) + points.size * math.log(unit) - drop
+            t = _inside(float(xi[c] * unit / (sigma[c] + xi[c] * (centre - mu[c]))), points, exposures)
+            fall = drop * _stretched(part) if method == "bartlett" else drop
+            bar = float(loglik[c]) + points.size * math.log(unit) - fall
             asked = (rows[:, c] - centre) / unit if kind == _REDUCED else rows[:, c]
             found = np.empty((len(asked), 2))
             kinds = np.full(len(asked), kind, dtype=np.int64)
@@ -286,6 +325,25 @@ class GevFit(Result):
             out[:, :, c] = (unit * found if kind == _SIGMA else found).T
         low, high = (a.reshape(np.shape(at)) for a in out)
         return low, high
+
+
+def _inside(t: float, points: Float, exposures: Float) -> float:
+    """t, or at the edge ξ = −1, where it is −1/z_max, as much more as the search can tell from there."""
+    low, high = min(points.min(), exposures.min()), points.max()
+    least = math.exp(_EDGE)
+    return max(t, (least - 1.0) / (high - least * low))
+
+
+def _stretched(data: BlockData) -> float:
+    """The factor by which the likelihood ratio of a small sample exceeds its limit law, on average.
+
+    Of one value a block by simulation; of a threshold, where the limits of ξ are those of the excesses, as for them.
+    The r largest values of a block say enough.
+    """
+    n = data.points.size
+    if data.exposures.size == n:
+        return 1.0 + _STRETCH * max(1.0 / n - 1.0 / _EXACT_FROM, 0.0)
+    return float(stretched(np.array(n))) if data.exposures.size == 1 else 1.0
 
 
 def slope_by_xi(xi: Float, g: Float) -> Float:

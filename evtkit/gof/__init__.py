@@ -16,7 +16,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from evtkit import gpd
 from evtkit._common.checks import real_array
@@ -25,6 +24,7 @@ from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from scipy.interpolate import CubicSpline
 
     from evtkit._common.types import Float
 
@@ -34,7 +34,7 @@ _METHODS = ("asymptotic", "bootstrap")
 _BLOCK = 1 << 20  # simulated excesses held at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GoodnessOfFit(Result):
     """Goodness of fit of one or many channels; every array has one entry a channel, 0-d for 1-D input.
 
@@ -48,6 +48,18 @@ class GoodnessOfFit(Result):
         Excesses used.
     method : str
         How the p-values were found.
+
+    See Also
+    --------
+    goodness_of_fit : makes it.
+    evtkit.Tail.goodness_of_fit : of a tail.
+
+    Examples
+    --------
+    >>> from evtkit import fit_gpd, gof, gpd
+    >>> excesses = gpd.rvs(0.2, 1.0, size=300, rng=0)
+    >>> gof.goodness_of_fit(excesses, fit_gpd(excesses))
+    GoodnessOfFit(w2=0.0366353, a2=0.260889, p_w2=0.753522, p_a2=0.779365, n=300, method='asymptotic')
     """
 
     w2: Float
@@ -169,6 +181,8 @@ def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
 @cache
 def _table(statistic: str) -> tuple[CubicSpline, Float]:
     """Percentage points as a function of 1/(1 + ξ), and the log odds of their probabilities, both for descending p."""
+    from scipy.interpolate import CubicSpline  # deferred, for importing it takes long
+
     from evtkit.gof import points as table
 
     p = np.array(table.P)

@@ -61,6 +61,7 @@ class NeighborDistance(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             raise ValueError(f"n_neighbors must be a whole number from 1 on, got {self.n_neighbors!r}")
         values = validate_data(self, X, dtype=np.float64)
         scale = values.std(axis=0)
+        scale[values.max(axis=0) == values.min(axis=0)] = 0.0  # of equal values it is 0 but for rounding
         self.scale_ = np.where(scale > 0.0, scale, 1.0)
         self.neighbors_ = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(values))).fit(values / self.scale_)
         return self

@@ -80,6 +80,21 @@ def fit_tail(
     ValueError
         If `frame` is no Dask data frame, columns are not numeric or unknown, a key is missing, or as in
         `evtkit.fit_tail`.
+
+    See Also
+    --------
+    evtkit.GroupSketch : what it fills.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd
+    >>> import numpy as np, pandas as pd
+    >>> from evtkit.interop.dask import fit_tail
+    >>> x = np.random.default_rng(0).gamma(2.0, size=3000)
+    >>> frame = dd.from_pandas(pd.DataFrame({"sensor": np.arange(3000) % 3, "value": x}), npartitions=4)
+    >>> tail = fit_tail(frame, by="sensor", value="value")
+    >>> tail.n.tolist()
+    [1000, 1000, 1000]
     """
     if not hasattr(frame, "to_delayed") or not hasattr(frame, "columns"):
         raise ValueError(f"frame must be a Dask data frame, got {type(frame).__name__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,21 @@ class Interval(Result):
         was not measured.
     names : ndarray of str, or None
         Of the channels.
+    asked : (str, ndarray), or None
+        What was asked for, such as "period" and the periods; it broadcasts with the estimates.
+
+    See Also
+    --------
+    evtkit.Tail.return_level : makes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> level = tail.return_level([100, 10_000], interval=0.95)
+    >>> level.estimate.round(1), level.lower.round(1), level.upper.round(1)
+    (array([ 3.6, 14. ]), array([ 3.5, 10.9]), array([ 3.8, 20. ]))
     """
 
     estimate: Float
@@ -49,10 +64,20 @@ class Interval(Result):
     status: Int
     coverage: Float | None = None
     names: NDArray[np.str_] | None = None
+    asked: tuple[str, Float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("estimate", "lower", "upper"):  # 0-d arithmetic makes scalars of arrays
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
+
+    def _table(self) -> dict[str, Any]:
+        """The channel and what was asked for stand in front."""
+        table = super()._table()
+        if self.asked is None:
+            return table
+        name, values = self.asked
+        channel = {"channel": table.pop("channel")} if "channel" in table else {}
+        return channel | {name: np.broadcast_to(values, self.estimate.shape).ravel()} | table
 
     def __repr__(self) -> str:
         what = f"{100 * self.level:g} % {self.method} limits"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from scipy.special import exprel
@@ -31,6 +32,20 @@ class Inference(Protocol):
 
     Limits need a maximum-likelihood fit. Their default method is ``"bartlett"``: profile likelihood, corrected where a
     channel has fewer than 100 excesses and the same as ``"profile"`` from there on (:doc:`/intervals`).
+
+    See Also
+    --------
+    evtkit.Tail.sf : probabilities of the next observation, with no interval to mind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> tail.xi_interval()
+    Interval(0.2498, 95 % bartlett limits 0.151 … 0.3684)
+    >>> tail.endpoint_interval().upper
+    array(inf)
     """
 
     threshold: Float
@@ -119,7 +134,14 @@ class Inference(Protocol):
         with np.errstate(under="ignore", invalid="ignore"):
             estimate = rate * np.exp(_log_sf(excess, self.xi, self.sigma))
             low, high = rate * np.exp(lower), rate * np.exp(upper)
-        return Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
+        found = Interval(estimate, low, high, level, method, self.status, self._coverage(method, level))
+        return self._said(found, "x", self._numbers_of_channels(x, "x"))
+
+    @overload
+    def expected_shortfall(self, p: ArrayLike) -> Float: ...
+
+    @overload
+    def expected_shortfall(self, p: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def expected_shortfall(
         self, p: ArrayLike, *, interval: float | None = None, method: str = "bartlett"
@@ -173,7 +195,13 @@ class Inference(Protocol):
             return np.asarray(self.threshold + self._sign * reach)[()]
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, SHORTFALL, w, interval, method)
-        return self._placed(reach, lower, upper, interval, method)
+        return self._said(self._placed(reach, lower, upper, interval, method), "p", prob)
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike) -> Float: ...
+
+    @overload
+    def mean_excess_beyond(self, x: ArrayLike, *, interval: float, method: str = ...) -> Interval: ...
 
     def mean_excess_beyond(
         self, x: ArrayLike, *, interval: float | None = None, method: str = "bartlett"
@@ -216,9 +244,14 @@ class Inference(Protocol):
             return np.asarray(mean)[()]
         values, fit = self._likelihood(interval, method, _BUT_DELTA)
         lower, upper = self._limits_at(values, fit, MEAN_EXCESS, excess, interval, method)
-        return Interval(mean, lower, upper, interval, method, self.status, self._coverage(method, interval))
+        found = Interval(mean, lower, upper, interval, method, self.status, self._coverage(method, interval))
+        return self._said(found, "x", self._numbers_of_channels(x, "x"))
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _said(self, found: Interval, name: str, asked: Float) -> Interval:
+        """With the names of the channels, and what was asked for."""
+        return replace(found, names=self.names, asked=(name, asked))
 
     @property
     def _sign(self) -> float:

@@ -133,6 +133,8 @@ def counts(expected: ArrayLike, found: ArrayLike, names: ArrayLike, ax: Axes | N
     ax.stairs(mean, edges, baseline=None, color=ink(ax), linewidth=1.0)
     if places is not at:
         ax.set_xticks(places, [literal(str(name)) for name in at])
+    elif at.dtype.kind in "iu":
+        ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(ylabel="extremes", xlim=(edges[0], edges[-1]))
     quiet(ax)
     return ax

@@ -125,6 +125,19 @@ def unit_depth(ranking: _UnitRanking, k: int = 25, ax: Axes | None = None) -> Ax
     ------
     ValueError
         If the ranking is of several samples apart.
+
+    See Also
+    --------
+    ranking : of any channels.
+
+    Examples
+    --------
+    >>> from evtkit import plot
+    >>> from evtkit.saliency import Batches, calibrate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> ax = plot.unit_depth(reference.rank(net.profile(x[:20], y[:20])), 5)
     """
     if ranking.order.ndim > 1:
         raise ValueError(f"ranking must be of one sample or set, got {len(ranking.order)} ranked apart; index it")
@@ -183,6 +196,21 @@ def repair_curves(results: _RepairResults, figure: Figure | None = None) -> Figu
     -------
     matplotlib Figure
         In each row the ranking that corrects most has its band of 95 %.
+
+    See Also
+    --------
+    repair_frontier : of `evtkit.saliency.repair`.
+
+    Examples
+    --------
+    >>> from evtkit import plot
+    >>> from evtkit.saliency import Batches, calibrate, evaluate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> results = evaluate(
+    ...     net, reference, samples(100, seed=2), by=("impact", "random"), prune=(1, 2), tune=(), progress=False)
+    >>> figure = plot.repair_curves(results)
     """
     s = results.means
     metrics = [m for m in _METRICS if m != "collateral" or not np.all(np.isnan(s[m]))]
@@ -240,6 +268,23 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
     matplotlib Axes
         A line a candidate, of the mistakes that choose. The budget is shaded. The cross, with its 95 % intervals, is
         the change that was taken, on samples that had no say.
+
+    See Also
+    --------
+    repair_curves : of `evtkit.saliency.evaluate`.
+
+    Examples
+    --------
+    >>> from evtkit import plot
+    >>> from evtkit.saliency import Batches, calibrate, repair
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> x, y = samples(3000, noise=0.0)
+    >>> net = Toy(reduction="taylor")
+    >>> reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
+    >>> net.rows[5][:] *= -4.0
+    >>> wrong = net.predict(x).argmax(axis=1) != y
+    >>> mended = repair(net, reference, (x[wrong][:40], y[wrong][:40]), (x[~wrong][:900], y[~wrong][:900]), units=[5])
+    >>> ax = plot.repair_frontier(mended)
     """
     ax = axes(ax, 6.4, 3.8)
     colours = (MARK, "#c1352b", "#bc7a00", "#9467bd", MODEL, *OTHERS)
@@ -278,6 +323,13 @@ def families(comparison: FamilyComparison, figure: Figure | None = None) -> Figu
     Returns
     -------
     matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import plot
+    >>> from evtkit.families import compare_families
+    >>> figure = plot.families(compare_families(np.random.default_rng(0).exponential(size=(200, 9))))
     """
     if figure is None:
         figure = Figure(figsize=(8.6, 3.2), layout="constrained")
@@ -323,6 +375,13 @@ def input_saliency(image: ArrayLike, saliency: ArrayLike, figure: Figure | None 
     ------
     ValueError
         If the two differ in height or width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import plot
+    >>> image = np.random.default_rng(0).random((8, 8))
+    >>> figure = plot.input_saliency(image, np.abs(image - 0.5))
     """
     picture, heat = np.squeeze(real_array(image, "image")), np.squeeze(real_array(saliency, "saliency"))
     if heat.ndim != 2 or picture.shape[:2] != heat.shape:

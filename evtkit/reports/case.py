@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit.dependence import Clusters, extremal_index
+from evtkit.dependence import Clusters, extremal_index, extremal_index_interval
 from evtkit.reports.steadiness import Steadiness, steadiness
 from evtkit.reports.wording import number
 
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from evtkit.dated import Dates
     from evtkit.tail import Tail
 
-__all__ = ["DOUBTFUL", "Case", "data_hash", "extremal_index_of", "steadiness_of"]
+__all__ = [
+    "CLUSTERED",
+    "DOUBTFUL",
+    "Case",
+    "data_hash",
+    "extremal_index_of",
+    "limits_of_extremal_index",
+    "steadiness_of",
+]
 
 DOUBTFUL = 0.05
 """p-values below which the text says so."""
+
+CLUSTERED = 0.9
+"""Extremal index below which exceedances are said to come together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +69,16 @@ def data_hash(case: Case) -> str:
 
 def extremal_index_of(case: Case) -> float:
     """The extremal index of the exceedances; 1 where there are too few to say."""
-    signed = case.sign * case.values
-    theta = float(extremal_index(signed[~np.isnan(signed)], case.sign * float(case.every.threshold)))
+    theta = float(extremal_index(case.sign * case.values, case.sign * float(case.every.threshold)))
     return 1.0 if math.isnan(theta) else theta
+
+
+def limits_of_extremal_index(case: Case) -> tuple[float, float]:
+    """Its limits, by a bootstrap of clusters; NaN where there are too few."""
+    found = extremal_index_interval(
+        case.sign * case.values, case.sign * float(case.every.threshold), level=case.level
+    )  # fmt: skip
+    return float(found.lower), float(found.upper)
 
 
 def steadiness_of(case: Case) -> Steadiness:

@@ -13,7 +13,8 @@ from evtkit._common.version import __version__
 from evtkit.dated.dates import shown
 from evtkit.dated.rhythm import MONTHS
 from evtkit.fit import FitStatus
-from evtkit.reports.case import DOUBTFUL, data_hash, extremal_index_of, steadiness_of
+from evtkit.intervals.profile import stretched
+from evtkit.reports.case import DOUBTFUL, data_hash, extremal_index_of, limits_of_extremal_index, steadiness_of
 from evtkit.reports.page import Part, Row, Section, Table, drawing
 from evtkit.reports.wording import number, p_value, period_text, with_error
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from evtkit.dated import Dates
     from evtkit.reports.case import Case
+    from evtkit.reports.levels import Level
 
 __all__ = ["data", "fit", "reproduce", "return_levels", "threshold", "time"]
 
 _LISTED = 10  # gaps
+_METHODS = {"bartlett": "profile, corrected", "profile": "profile", "delta": "delta method"}
 _GRID = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the excesses, for other thresholds
 
 
@@ -168,14 +171,17 @@ def time(case: Case) -> Section:
     """Whether extremes come evenly."""
     from evtkit import plot
 
-    found, theta = steadiness_of(case), extremal_index_of(case)
+    found, theta, (low, high) = steadiness_of(case), extremal_index_of(case), limits_of_extremal_index(case)
     of = "year" if case.dates is not None else "tenth of the series"
     pairs = [
         ("Constant rate: mean time of extremes", p_value(found.p_trend)),
         (f"Constant rate: counts a {of}", p_value(found.p_spread)),
         ("Constant size: rank correlation with time", p_value(found.p_size)),
         ("Constant rate: months of the year", p_value(found.p_season)),
-        ("Extremal index θ (Ferro & Segers 2003)", f"{theta:.3f}: clusters of {1 / theta:.2f} on average"),
+        (
+            "Extremal index θ (Ferro & Segers 2003)",
+            f"{theta:.3f}{_known(low, high, case)}: clusters of {1 / theta:.2f} on average",
+        ),
     ]
     if case.clusters is not None:
         pairs.append(("Clusters", f"{len(case.clusters):,} of {int(case.clusters.size.sum()):,} exceedances, the "
@@ -196,26 +202,56 @@ def time(case: Case) -> Section:
     return Section("Do extremes come evenly?", parts)
 
 
-def return_levels(case: Case, levels: list[tuple[float, float, float, float]], per: str | float) -> Section:
-    """Levels, their limits, and the predictive ones."""
+def return_levels(case: Case, levels: list[Level], per: str | float) -> Section:
+    """Levels, their limits by several methods, those of events, and the predictive ones."""
     if not levels:
-        return Section("Return levels", [Part("text", "Without a fit there are none.")])
-    unit = case.tail.observations_per(per)
-    nexts = np.asarray(case.tail.isf(np.array([1.0 / (m * unit) for m, *_ in levels])))
-    rows = [
-        Row((period_text(m, per), number(z, 5), f"{number(low, 5)} to {number(high, 5)}", number(float(further), 5)))
-        for (m, z, low, high), further in zip(levels, nexts, strict=True)
-    ]
-    band = f"{100 * case.level:g} % interval"
+        why = "Without a fit there are none." if not case.tail.is_fitted else "None was asked for."
+        return Section("Return levels", [Part("text", why)])
+    band, few = f"{100 * case.level:g} % interval", bool(stretched(case.tail.n_excess) > 1.0)
     what = "events" if case.clusters is not None else "observations"
+    of_unit = f" (in {case.unit})" if case.unit else ""
     text = (
-        f"The level exceeded once in a period, on average, by {what}{f' (in {case.unit})' if case.unit else ''}. "
-        "Intervals are of the profile likelihood at the rate found. The last column is the level that the next "
-        "observation exceeds with the probability one over the period, with the uncertainty of the fit averaged in: "
+        f"The level exceeded once in a period, on average, by {what}{of_unit}. Intervals are of the profile likelihood "
+        f"at the rate found{', corrected for few excesses' if few else ''}. The last column is the level that the next "
+        f"of the {what} exceeds with the probability one over the period, with the uncertainty of the fit averaged in: "
         "it is the one to set an alarm by."
     )
-    table = Table(("once in", "level", band, "predictive level"), rows, text=(0,))
-    return Section("Return levels", [Part("text", text), Part("table", table)])
+    rows = [
+        Row((period_text(one.period, per), number(one.estimate, 5), _band(one.limits["bartlett"]),
+             number(one.predictive, 5)))
+        for one in levels
+    ]  # fmt: skip
+    parts = [Part("text", text), Part("table", Table(("once in", "level", band, "predictive level"), rows, text=(0,)))]
+    if any(one.event for one in levels):
+        theta, (low, high) = extremal_index_of(case), limits_of_extremal_index(case)
+        rows = [
+            Row((period_text(one.period, per), number(one.event[0], 5), _band(one.event[1:])))
+            for one in levels
+            if one.event
+        ]
+        parts += [
+            Part("text", "Exceedances come in clusters. The level that a cluster reaches once in a period is lower: it "
+                         "has the probability one over θ periods, with the extremal index θ = "
+                         f"{theta:.2f}{_known(low, high, case)} (Coles 2001, section 5.3.3). Its intervals take θ as "
+                         "known, and exceedances as independent."),
+            Part("table", Table(("once in", "level of events", band), rows, text=(0,))),
+        ]  # fmt: skip
+    methods = (*(["bartlett"] if few else []), "profile", "delta")
+    rows = [Row((period_text(one.period, per), *(_band(one.limits[name]) for name in methods))) for one in levels]
+    parts += [
+        Part("text", f"The same {band}s by other methods. The delta method's are symmetric and too short far out; "
+                     "where they differ much, the likelihood is skewed and the first column is to be believed."),
+        Part("table", Table(("once in", *(_METHODS[name] for name in methods)), rows, text=(0,))),
+    ]  # fmt: skip
+    return Section("Return levels", parts)
+
+
+def _known(low: float, high: float, case: Case) -> str:
+    return "" if math.isnan(low) else f" ({100 * case.level:g} %: {low:.2f} to {high:.2f})"
+
+
+def _band(limits: Sequence[float]) -> str:
+    return "–" if math.isnan(limits[0]) else f"{number(limits[0], 5)} to {number(limits[1], 5)}"
 
 
 def reproduce(case: Case, call: str, source: str | None) -> Section:

@@ -11,7 +11,8 @@ from evtkit.dated.reading import dated_values
 from evtkit.dependence import decluster
 from evtkit.peaks import fit_tail
 from evtkit.reports import sections
-from evtkit.reports.case import DOUBTFUL, Case, extremal_index_of, steadiness_of
+from evtkit.reports.case import CLUSTERED, DOUBTFUL, Case, extremal_index_of, steadiness_of
+from evtkit.reports.levels import levels_of
 from evtkit.reports.page import Part, Section, write_page
 from evtkit.reports.wording import number, p_value, period_text, span_text, with_error
 
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from evtkit.reports.levels import Level
 
 __all__ = ["report"]
 
-_YEARS = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
-_CLUSTERED = 0.9  # extremal index below which exceedances are said to come together
 _FAR = 4.0  # times the length of the record beyond which a level is said to rest on the model
 
 
@@ -100,6 +100,22 @@ def report(
         If x is not one series of numbers, an argument is none of these, or the folder does not exist.
     ImportError
         If Jinja or Matplotlib is not installed.
+
+    See Also
+    --------
+    evtkit.plot.diagnostics : the pictures alone.
+    evtkit.saliency.report : of a network.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from evtkit import demo, reports
+    >>> days, loss = demo.daily_losses()
+    >>> path = Path(tempfile.mkdtemp()) / "losses.html"
+    >>> tail = reports.report(path, loss, threshold=2.0, time=days, label="daily loss", unit="%")
+    >>> path.stat().st_size > 100_000  # one page, its pictures in it
+    True
     """
     if season is not None:
         x, time = _of_season(x, time, season)
@@ -120,15 +136,14 @@ def report(
     every = fit_tail(values, time=dates, side=side, missing="drop", **rule)
     tail, clusters = every, None
     if span is not None:
-        if side != "upper":
-            raise ValueError("span is of upper extremes, got side='lower'; negate the values")
-        assert every.sample is not None  # without gross outliers
-        clusters = decluster(every.sample.astype(np.float64), float(every.threshold), span=span, time=dates)
+        assert every.sample is not None  # without gross outliers, and negated on the lower side
+        kept = every.sample.astype(np.float64) if side == "upper" else -every.sample.astype(np.float64)
+        clusters = decluster(kept, float(every.threshold), span=span, time=dates, side=side)
         tail = fit_tail(clusters)
     chosen = f"as asked for ({', '.join(given)})" if given else "by a rule of thumb; nobody chose it"
     case = Case(values, dates, tail, every, clusters, chosen, label or name or "value", unit, level)
     per = per if per is not None else "year" if dates is not None and dates.per_year > 0.0 else 1.0
-    levels = _levels(case, periods, per)
+    levels = levels_of(case, periods, per)
     said = [*_caveats(case, levels, per), *notes]
     call = command or _call(path, rule, time, column, season, span, side, periods, per, level, label, unit, title, name)
     return write_page(
@@ -161,23 +176,6 @@ def _nothing() -> Part:
     return Part("text", "Nothing was found that speaks against the fit.")
 
 
-def _levels(case: Case, periods: Sequence[float] | None, per: str | float) -> list[tuple[float, float, float, float]]:
-    """Return periods with their levels and limits, without those below the threshold unless they were asked for."""
-    tail, wanted = case.tail, periods
-    unit = tail.observations_per(per)
-    if wanted is None:
-        shortest = float(tail.n / max(int(tail.n_excess), 1)) / unit
-        grid = _YEARS if isinstance(per, str) else [10.0**k for k in range(1, 1 + int(np.log10(10.0 * float(tail.n))))]
-        wanted = [m for m in grid if m > 1.01 * shortest]
-    if not tail.is_fitted:
-        return []
-    out = []
-    for m in wanted:
-        found = tail.return_level(m, interval=case.level, per=per)
-        out.append((float(m), float(found.estimate), float(found.lower), float(found.upper)))
-    return out
-
-
 def _lead(case: Case) -> str:
     what = "events, the peaks of clusters," if case.clusters is not None else "observations"
     beyond = "above" if case.sign > 0 else "below"
@@ -188,7 +186,7 @@ def _lead(case: Case) -> str:
     )
 
 
-def _facts(case: Case, levels: Sequence[tuple[float, ...]], per: str | float) -> list[tuple[str, str]]:
+def _facts(case: Case, levels: Sequence[Level], per: str | float) -> list[tuple[str, str]]:
     tail = case.tail
     said = [
         (f"{int(tail.n):,}", "observations"),
@@ -196,14 +194,18 @@ def _facts(case: Case, levels: Sequence[tuple[float, ...]], per: str | float) ->
         (f"{int(tail.n_excess):,}", "events" if case.clusters is not None else "excesses"),
         (with_error(float(tail.xi), float(tail.se_xi)), "shape ξ"),
     ]
-    hundred = [line for line in levels if line[0] == 100.0] or list(levels[-1:])
-    for m, estimate, low, high in hundred:
-        band = f"{number(low)} to {number(high)} at {100 * case.level:g} %"
-        said.append((case.quantity(estimate), f"level of {period_text(m, per)}, {band}"))
+    for one in [line for line in levels if line.period == 100.0] or list(levels[-1:]):
+        band = f"{number(one.lower)} to {number(one.upper)} at {100 * case.level:g} %"
+        said.append((case.quantity(one.estimate), f"level of {period_text(one.period, per)}, {band}"))
+        if one.event:
+            band = f"{number(one.event[1])} to {number(one.event[2])}"
+            said.append(
+                (case.quantity(one.event[0]), f"level that events reach in {period_text(one.period, per)}, {band}")
+            )
     return said
 
 
-def _caveats(case: Case, levels: Sequence[tuple[float, ...]], per: str | float) -> list[str]:
+def _caveats(case: Case, levels: Sequence[Level], per: str | float) -> list[str]:
     """Every note that applies, as a sentence."""
     said = [f"{line[0].upper()}{line[1:]}." for line in case.tail.notes]
     if case.chosen.startswith("by a rule"):
@@ -221,13 +223,13 @@ def _caveats(case: Case, levels: Sequence[tuple[float, ...]], per: str | float) 
         if p < DOUBTFUL:
             said.append(f"{what} ({p_value(p)}). Return levels take their law as constant.")
     theta = extremal_index_of(case)
-    if case.clusters is None and theta < _CLUSTERED:
+    if case.clusters is None and theta < CLUSTERED:
         said.append(
             f"Exceedances come in clusters of {1 / theta:.1f} on average. Intervals and tests take them as independent "
-            "and are too sure; fit the peaks of clusters (span) beside this."
+            "and are too sure; fit the peaks of clusters (span) beside this. The table has the levels of events, too."
         )
     length = float(case.tail.n) / case.tail.observations_per(per)
-    if far := [m for m, *_ in levels if m > _FAR * length]:
+    if far := [one.period for one in levels if one.period > _FAR * length]:
         said.append(
             f"Levels from {period_text(far[0], per)} on lie more than {_FAR:g} times beyond the record, which is "
             f"{period_text(float(f'{length:.3g}'), per)} long: they rest on the model."

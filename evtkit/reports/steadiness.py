@@ -23,7 +23,7 @@ _PARTS = 10  # of a series without dates
 _FEWEST = 5.0  # extremes expected in a part, at least, for the test of dispersion
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Steadiness(Result):
     """How extremes are spread over time; one row a year, or a tenth of the series where it has no dates.
 

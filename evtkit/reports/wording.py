@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["number", "p_value", "period_text", "span_text", "with_error"]
 
 
+_LONGEST = 1e12
+
+
 def number(value: float, digits: int = 4) -> str:
     """A number to so many digits, with a minus that is one."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:,.{digits}g}".replace("-", "−") if abs(value) < 10.0**digits else f"{value:,.0f}".replace("-", "−")
+    form = f",.{digits}g" if abs(value) < 10.0**digits else ",.0f" if abs(value) < _LONGEST else f".{digits}g"
+    return f"{value:{form}}".replace("-", "−")
 
 
 def p_value(value: float) -> str:

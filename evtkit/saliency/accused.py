@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.results import Result
-from evtkit._common.text import aligned
+from evtkit._common.text import aligned, counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +73,23 @@ class Suspects(Result):
     Examples
     --------
     See `suspects`.
+
+    See Also
+    --------
+    suspects : makes it.
+    UnitRanking : a ranking that tests nothing.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, suspects
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> x, y = samples(3000, noise=0.05)
+    >>> net = Toy(hidden=8)
+    >>> reference = calibrate(net, Batches(x[:2000], y[:2000]), progress=False)
+    >>> net.rows[5][:] *= -4.0
+    >>> found = suspects(net, reference, (x[2000:2100], y[2000:2100]))
+    >>> print(found.units.names[found.top(1)])
+    ['layer1.conv[5]']
     """
 
     units: Units
@@ -109,7 +126,7 @@ class Suspects(Result):
         return self.ranked[:k]
 
     def __repr__(self) -> str:
-        head = f"Suspects of {len(self.units):,} units for {self.n_mistakes:,} mistakes"
+        head = f"Suspects of {len(self.units):,} units for {counted(self.n_mistakes, 'mistake')}"
         return f"{head}: {self._verdict()}\n{self.table(5)}"
 
     def _verdict(self) -> str:
@@ -167,5 +184,5 @@ class Suspects(Result):
         head, *body = self.rows()
         lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
         lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-        title = f"Suspects for {self.n_mistakes:,} mistakes: {self._verdict()}"
+        title = f"Suspects for {counted(self.n_mistakes, 'mistake')}: {self._verdict()}"
         return f"<p>{escape(title)}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"

@@ -9,17 +9,16 @@ import numpy as np
 from tqdm import tqdm
 
 from evtkit.ranking import SCORES
-from evtkit.saliency.batches import Batches, labels_of, size_of, take
+from evtkit.saliency.batches import Batches, size_of, take
 from evtkit.saliency.results import METRICS, RepairCurves, RepairResults
+from evtkit.saliency.sweeping import HeldOut, Outcome, Sweep
 from evtkit.saliency.tasks import mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from numpy.typing import ArrayLike, NDArray
 
-    from evtkit._common.types import Float
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.reference import Reference
 
@@ -85,7 +84,8 @@ def evaluate(
     collateral_k : sequence of int
         The k at which collateral is measured.
     batch_size : int
-        Samples profiled, or held-out samples predicted, at a time. Does not change the results, but for rounding.
+        Samples profiled, held-out samples predicted, or repairs of a mistake tried, at a time. Does not change the
+        results, but for rounding.
     n_boot, seed : int
         Bootstrap resamples; seed of these and of the random ranking.
     progress : bool
@@ -125,19 +125,20 @@ def evaluate(
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}")
     mistakes = Batches(*samples, batch_size)
-    classes = wrong is None and getattr(model, "task", "classes") == "classes"
-    held = None if held_out is None else _HeldOut(model, Batches(*held_out, batch_size), wrong)
-    sweeps: list[_Outcome] = []
+    held = None if held_out is None else HeldOut(model, Batches(*held_out, batch_size), wrong)
+    sweep = Sweep(model, plan.ks, step, wrong, batch_size, held, plan.collateral_k)
+    sweeps: list[Outcome] = []
     first = 0  # the bar's own count stands still where it is not shown
     with tqdm(total=mistakes.n_samples, unit="sample", desc="evaluate", disable=None if progress else True) as bar:
         for x, y in mistakes:
-            ones = [(_one(x, i), _one(y, i)) for i in range(size_of(y))]
-            missed = [i for i, one in enumerate(ones) if mistaken(model, *one, wrong)[0]]
+            missed = np.flatnonzero(mistaken(model, x, y, wrong)).tolist()
             if missed:
                 tops, n_above = plan.tops(x, y, np.asarray(model.profile(x, y)), first)
-                sweeps += [_sweep(model, plan, *ones[i], tops[:, i], n_above[i], held, wrong, classes) for i in missed]
-            first += len(ones)
-            bar.update(len(ones))
+                for i in missed:
+                    one = slice(i, i + 1)
+                    sweeps.append(sweep.of(take(x, one), take(y, one), tops[:, i], int(n_above[i])))
+            first += size_of(y)
+            bar.update(size_of(y))
     if not sweeps:
         raise ValueError(f"some samples must be mistakes, got {mistakes.n_samples} that are all classified right")
     curves = {
@@ -226,79 +227,6 @@ class _Plan:
         if above is None:
             above = self.reference.rank(profiles, "gradient", combine="each").n_above
         return tops, above
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """One sample's values of each metric, (rankings, ks), for every repair; and what was before."""
-
-    values: dict[str, dict[str, Float]]
-    n_above: int
-    wrong: float
-    true: float
-
-
-class _HeldOut:
-    """Samples on which collateral is measured."""
-
-    def __init__(self, model: SaliencyModel, batches: Batches, wrong: Callable[[Any, Any], Any] | None) -> None:
-        self._model, self._batches, self._how = model, batches, wrong
-        self._right = ~self._wrong()
-        self.n = int(np.count_nonzero(self._right))
-        if not self.n:
-            raise ValueError(f"some held-out samples must be classified right, got none of {len(self._right)}")
-
-    def lost(self) -> float:
-        """Share of those right before that are wrong now."""
-        return float(np.count_nonzero(self._wrong() & self._right)) / self.n
-
-    def _wrong(self) -> NDArray[np.bool_]:
-        return np.concatenate([mistaken(self._model, x, y, self._how) for x, y in self._batches])
-
-
-def _sweep(
-    model: SaliencyModel,
-    plan: _Plan,
-    x: Any,
-    y: Any,
-    tops: NDArray[np.int64],
-    n_above: int,
-    held: _HeldOut | None,
-    how: Callable[[Any, Any], Any] | None,
-    classes: bool,
-) -> _Outcome:
-    """Every repair of one sample; confidences only where classes are predicted."""
-    wrong, true, before = 0, 0, np.full(1, np.nan)
-    if classes:
-        before = np.asarray(model.predict(x)[0], dtype=np.float64)
-        wrong, true = int(np.argmax(before)), int(labels_of(y)[0])
-    gradient = model.gradient(x, y) if "tune" in plan.ks else None
-    longest = np.sqrt(np.cumsum(np.sort(gradient.norms**2)[::-1])) if gradient is not None else np.empty(0)
-
-    def change(repair: str, units: NDArray[np.int64]) -> AbstractContextManager[Any]:
-        if repair == "prune":
-            return model.pruned(units)
-        if repair == "tune":
-            return model.tuned(units, step=plan.step, gradient=gradient)
-        return model.tuned(units, gradient=gradient, length=float(plan.step * longest[len(units) - 1]))
-
-    values = {}
-    for repair, ks in plan.ks.items():
-        out = {metric: np.full((len(plan.names), len(ks)), np.nan) for metric in METRICS}
-        for r in range(len(plan.names)):
-            for j, k in enumerate(ks):
-                with change(repair, tops[r, :k]):
-                    after = np.asarray(model.predict(x)[0], dtype=np.float64) if classes else before
-                    out["corrected"][r, j] = np.argmax(after) == true if classes else not mistaken(model, x, y, how)[0]
-                    if held is not None and k in plan.collateral_k:
-                        out["collateral"][r, j] = held.lost()
-                out["wrong"][r, j], out["true"][r, j] = after[wrong] - before[wrong], after[true] - before[true]
-        values[repair] = out
-    return _Outcome(values, int(n_above), float(before[wrong]), float(before[true]))
-
-
-def _one(x: Any, i: int) -> Any:
-    return take(x, slice(i, i + 1))
 
 
 def _grid(name: str, given: Sequence[int] | None, default: tuple[int, ...], n_units: int) -> tuple[int, ...]:

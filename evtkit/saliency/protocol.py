@@ -38,7 +38,8 @@ class SaliencyModel(Protocol):
     returned is NumPy.
 
     A model may also have ``has_activations``, true, and ``activations(x)``: the mean and mean size of what each unit
-    puts out over its positions, shape (batch, units, 2), or NaN. `calibrate` and `suspects` do without otherwise.
+    puts out over its positions, shape (batch, units, 2), or NaN. `calibrate` and `suspects` do without otherwise, and
+    `repair` without ``last_layer`` and ``shifted``, see `NetworkModel`.
     """
 
     @property

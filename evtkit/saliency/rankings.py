@@ -36,6 +36,25 @@ class UnitRanking(Ranking):
         For a set, the share of its samples in which each unit exceeds its threshold.
     n_samples : int
         How many samples were combined; 1 for a single one.
+
+    See Also
+    --------
+    Reference.rank : makes it.
+    suspects : which unit is at fault, or none.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> ranking = reference.rank(net.profile(x[:20], y[:20]))
+    >>> ranking.n_samples, ranking.top(2)
+    (20, array([3, 5]))
+    >>> print(ranking.table(2))
+       unit            mean value  impact, mean      p  above in
+    1  layer1.conv[3]       1.832         5.083  0.603      10 %
+    2  layer1.conv[5]       1.833         5.018  0.603      10 %
     """
 
     units: Units = field(kw_only=True)
@@ -128,7 +147,7 @@ class UnitRanking(Ranking):
             raise ValueError(f"{what} needs one ranking, got {len(self.order)} samples ranked apart; index them")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Enrichment(Result):
     """Share of each group among the first k units, divided by its share of all units.
 
@@ -146,6 +165,21 @@ class Enrichment(Result):
         (n_top/k) / (n_units/all units): 1 is no enrichment.
     p_value : ndarray of float64, shape (groups,)
         Probability of at least as many if the first k were drawn at random (hypergeometric).
+
+    See Also
+    --------
+    UnitRanking.enrichment : makes it.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> print(reference.rank(net.profile(x[:20], y[:20])).enrichment(5))
+    stage   units  in top 5  enrichment   P(≥)
+    layer1      8         4         1.2  0.424
+    fc          4         1         0.6  0.929
     """
 
     by: str

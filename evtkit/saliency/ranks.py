@@ -92,6 +92,16 @@ def ranks_of(group: Any) -> Ranks:
     ------
     ValueError
         If it is anything else, or this process does not belong to it.
+
+    See Also
+    --------
+    evtkit.saliency.calibrate : takes a group.
+
+    Examples
+    --------
+    >>> from evtkit.saliency.ranks import ranks_of
+    >>> ranks_of(None).size
+    1
     """
     if group is None:
         return Alone()

@@ -1,4 +1,4 @@
-"""Repairing: small steps of the units at fault, or of all, sized on samples that are in no loss, judged on others."""
+"""Repairing: units at fault, the last layer or all are changed, sized on samples in no loss, judged on others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from evtkit.saliency.batches import size_of
 from evtkit.saliency.finding import suspects
+from evtkit.saliency.readouts import as_seen, best_refits
 from evtkit.saliency.repairs import Repair, Share, Tried
 from evtkit.saliency.tasks import as_targets, losses, mistaken_among
 from evtkit.saliency.trials import rows_of
@@ -51,12 +52,17 @@ def repair(
     """Find a small change of the weights that corrects some mistakes and their like, and costs next to nothing.
 
     Candidates are tried side by side: the first unit that `suspects` lists, in small gradient steps from where it is,
-    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; and
-    fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the mistakes and of rehearsed
-    samples together. If the end of one costs more than the budget, parts of the way to it are tried by halves: weights
-    between those before and after fine-tuning keep more of what was right (Wortsman et al. 2022). Of all that was
-    tried, the change that corrects most mistakes within the budget is taken, the smaller one of two that correct as
-    many; nothing further is tried once all are corrected for half of the budget.
+    from its removal and with its sign turned; all that it names (the first five, if it names none), in steps; the last
+    layer fitted anew; and fine-tuning of all units by Adam (Kingma & Ba 2015). Each step lowers the loss of the
+    mistakes and of rehearsed samples together. If the end of one costs more than the budget, parts of the way to it are
+    tried by halves: weights between those before and after fine-tuning keep more of what was right (Wortsman et al.
+    2022). Of all that was tried, the change that corrects most mistakes within the budget is taken, the smaller one of
+    two that correct as many; nothing further is tried once all are corrected for half of the budget.
+
+    The last layer is fitted with a brake: the mean square of what its change does to the scores of rehearsed samples.
+    So it moves along what the mistakes differ in and right samples hardly do, as in Bau et al. (2020). Several fits and
+    parts of the way to each are compared by their margins, which takes next to no time. For classes, by the default
+    loss, of models that tell of a last layer that is linear and puts out the scores; it need not have units.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
     likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
@@ -78,7 +84,7 @@ def repair(
     units : array-like, optional
         The units at fault, as in `Units.resolve`, if they are known. By default found. Empty: only `candidates`.
     candidates : mapping of str to sequence of int, optional
-        Sets of units that take gradient steps, by name, instead of all units.
+        Sets of units that take gradient steps, by name, instead of the last layer and of all units.
     steps : int
         Gradient steps of each candidate, longer and longer as long as the loss falls.
     batch_size : int
@@ -141,8 +147,11 @@ def repair(
     plan += [(name, [int(u) for u in some], None, _ALL if len(some) > 25 else _FEW) for name, some in others.items()]
     search = _Search(model, own, kept, budget, batch_size, wrong)
     for name, some, start, first in plan:
+        tuned = name == "all units" and candidates is None
+        if tuned and not search.perfect:
+            search.refit()
         if not search.perfect:
-            search.follow(name, some, start, first, steps, tuned=name == "all units" and candidates is None)
+            search.follow(name, some, start, first, steps, tuned)
     return search.best(found)
 
 
@@ -175,6 +184,18 @@ class _Search:
         end = self._tune(name, units, steps) if tuned else self._walk(name, units, start, first, steps)
         if end:
             self._part_of_the_way(name, units, end)
+
+    def refit(self) -> None:
+        """Fit the last layer anew, where it is a linear one that the model tells of, and look at the best fits."""
+        model: Any = self._model
+        samples = [parts[part] for parts in (self._own, self._kept) for part in ("learn", "choose")]
+        told = [as_seen(model, *part, self._batch) for part in samples]
+        if any(one is None for one in told):
+            return
+        seen = [one[1] for one in told if one is not None]
+        for number, (step, fits) in enumerate(best_refits(seen[:2], seen[2:], self._budget), 1):
+            with model.shifted(told[0][0].changes(model.profiler.network, step)):  # type: ignore[index]
+                self._look("last layer", list(range(len(step))), number, fits=fits)
 
     def _tune(self, name: str, units: list[int], steps: int) -> dict[str, Any]:
         """Adam's steps (Kingma & Ba 2015), as in fine-tuning; returns the end if it costs more than the budget."""
@@ -273,10 +294,12 @@ class _Search:
         corrected, lost = Share.of(right["own"]), Share.of(~right["kept"])
         return Repair(self._model.units, delta, tuple(self.tried), chosen, corrected, lost, self._budget, found)
 
-    def _look(self, name: str, units: list[int], number: int, delta: dict[str, Any] | None = None) -> float:
-        """Record the change in force; returns what it costs."""
+    def _look(
+        self, name: str, units: list[int], number: int, delta: dict[str, Any] | None = None, fits: bool = True
+    ) -> float:
+        """Record the change in force, which may be taken if it fits; returns what it costs."""
         learnt, chosen = (float(self._right(self._own[part]).mean()) for part in ("learn", "choose"))
-        lost = float(1.0 - self._right(self._kept["choose"]).mean())
+        lost = float(np.mean(~self._right(self._kept["choose"])))
         delta = self._model.export(self._outer) if delta is None else delta
         names = [key for key in delta if key.endswith(".after")]
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
@@ -286,7 +309,7 @@ class _Search:
         # half of the weight to the mistakes that were in no loss, for what carries over; but they are few
         score = (0.5 * learnt + 0.5 * chosen) if n["choose"] >= 5 else (n["learn"] * learnt + chosen) / (n["learn"] + 1)
         key = (score, -lost, -norm)
-        if lost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
+        if fits and lost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
             self._best = key, len(self.tried) - 1, delta
         return lost
 

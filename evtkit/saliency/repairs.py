@@ -62,7 +62,8 @@ class Tried:
     candidate : str
         What was changed, and from where it began.
     n_units, step : int
-        How many units, and after how many gradient steps; 0 is the beginning.
+        How many units, and after how many gradient steps; 0 is the beginning. Of the last layer, how many classes, and
+        which of its fits.
     norm : float
         Euclidean length of the change.
     learnt, corrected : float
@@ -103,6 +104,25 @@ class Repair(Result):
         What might be lost.
     suspects : Suspects or None
         The units at fault, as they were found.
+
+    See Also
+    --------
+    repair : makes it.
+    evtkit.plot.repair_frontier : the picture.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, repair
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> x, y = samples(3000, noise=0.0)
+    >>> net = Toy(reduction="taylor")
+    >>> reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
+    >>> net.rows[5][:] *= -4.0
+    >>> wrong = net.predict(x).argmax(axis=1) != y
+    >>> mended = repair(net, reference, (x[wrong][:40], y[wrong][:40]), (x[~wrong][:900], y[~wrong][:900]), units=[5])
+    >>> chosen = mended.tried[mended.chosen]
+    >>> chosen.n_units, mended.corrected.value > 0.5
+    (1, True)
     """
 
     units: Units

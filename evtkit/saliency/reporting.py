@@ -77,6 +77,23 @@ def report(
         If the ranking is of other units, or of several samples apart, or the folder does not exist.
     ImportError
         If Jinja or Matplotlib is not installed.
+
+    See Also
+    --------
+    evtkit.reports.report : of a series.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from evtkit.saliency import Batches, calibrate, report
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> path = Path(tempfile.mkdtemp()) / "report.html"
+    >>> path = report(path, reference, ranking=reference.rank(net.profile(x[:20], y[:20])))
+    >>> path.stat().st_size > 50_000
+    True
     """
     if suspects is not None and suspects.units != reference.units:
         raise ValueError(f"suspects must be of the reference's units, got {suspects!r}")

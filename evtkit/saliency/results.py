@@ -46,6 +46,17 @@ class RepairCurves:
     collateral : ndarray of float64, shape (rankings, samples, ks)
         Share of the held-out samples, right before, that the repair for this one sample gets wrong; NaN at ks at which
         it was not measured.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, evaluate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> results = evaluate(
+    ...     net, reference, samples(100, seed=2), by=("impact", "random"), prune=(1,), tune=(), progress=False)
+    >>> results.curves["prune"].corrected.shape == (2, len(results), 1)
+    True
     """
 
     k: NDArray[np.int64]
@@ -77,6 +88,26 @@ class RepairResults(Result):
         Bootstrap resamples of the samples, and the seed.
     settings : mapping
         ``step``: that of tuning.
+
+    See Also
+    --------
+    evaluate : makes it.
+    evtkit.plot.repair_curves : the picture.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import Batches, calibrate, evaluate
+    >>> from evtkit.saliency.toy import Toy, samples
+    >>> net, (x, y) = Toy(), samples(1000)
+    >>> reference = calibrate(net, Batches(x, y), progress=False)
+    >>> results = evaluate(
+    ...     net, reference, samples(100, seed=2), by=("impact", "random"), prune=(1,), tune=(), progress=False)
+    >>> results
+    RepairResults(22 mistakes, 78 left out; prune by impact, random; 0 held-out samples)
+    >>> print(results.table([1]))
+    repair  by      k  wrong class  true class  corrected   95 % band  collateral  n(k)
+    prune   impact  1      -14.0 %      +7.9 %      9.1 %  0.0 … 22.7                19
+    prune   random  1       -7.3 %      +2.8 %      4.5 %  0.0 … 13.6                19
     """
 
     by: tuple[str, ...]

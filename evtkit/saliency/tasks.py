@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Wrong = Callable[[NDArray[Any], Any], Any]
 
-__all__ = ["as_targets", "cross_entropy", "losses", "mistaken", "mistaken_among"]
+__all__ = ["as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among"]
 
 
 def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
@@ -52,7 +52,11 @@ def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -
     >>> mistaken(net, x, y, lambda predictions, y: predictions[:, 0] > 0.5).shape
     (4,)
     """
-    predictions = np.asarray(model.predict(x))
+    return judged(model, np.asarray(model.predict(x)), y, wrong)
+
+
+def judged(model: SaliencyModel, predictions: NDArray[Any], y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
+    """`mistaken`, of predictions that have been made."""
     size = size_of(y)
     if wrong is not None:
         found = plain(wrong(predictions, y))
@@ -83,7 +87,7 @@ def mistaken_among(
 
 def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
     """Loss of each sample, shape (n,): the cross-entropy to the class, or what else the model's loss is."""
-    plain_classes = _is_plain(model) and np.ndim(y) == 1
+    plain_classes = is_plain(model) and np.ndim(y) == 1
     own = None if plain_classes else getattr(model, "losses", None)
     parts = []
     for rows in _parts(size_of(y), batch_size):
@@ -114,7 +118,7 @@ def as_targets(model: SaliencyModel, x: Any, y: Any, name: str) -> Any:
         If they are not one a sample, or there are none.
     """
     targets = y
-    if _is_plain(model):
+    if is_plain(model):
         try:
             targets = labels_of(y)
         except ValueError:  # a label a position
@@ -126,7 +130,7 @@ def as_targets(model: SaliencyModel, x: Any, y: Any, name: str) -> Any:
     return targets
 
 
-def _is_plain(model: SaliencyModel) -> bool:
+def is_plain(model: SaliencyModel) -> bool:
     """Whether it tells classes apart, by their cross-entropy."""
     return getattr(model, "task", "classes") == "classes" and getattr(model, "loss", None) is None
 

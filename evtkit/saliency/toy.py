@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit.saliency.adapting import Batch, Candidate, Lanes, Network, NetworkModel, Profiler
+from evtkit.saliency.adapting import Batch, Candidate, Lanes, LastLayer, Network, NetworkModel, Profiler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -124,6 +124,10 @@ class _Profiler(Profiler):
         x = np.asarray(batch.inputs)
         values = np.hstack([x @ w.T, self._forward(x)[1] @ v.T])
         return np.stack([values, np.abs(values)], axis=2)
+
+    def last_layer(self, batch: Batch) -> LastLayer:
+        _, hidden, scores = self._forward(np.asarray(batch.inputs))
+        return LastLayer("fc.v", None, 0, hidden, scores)
 
     def gradient(self, batch: Batch, target: Any, names: Iterable[str]) -> dict[str, Float]:
         x = np.asarray(batch.inputs)

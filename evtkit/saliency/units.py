@@ -180,7 +180,14 @@ class Units:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A parameter that no unit covers, with its number of weights and the reason."""
+    """A parameter that no unit covers, with its number of weights and the reason.
+
+    Examples
+    --------
+    >>> from evtkit.saliency import LeftOut
+    >>> LeftOut("head.bias", 10, "bias")
+    LeftOut(parameter='head.bias', size=10, reason='bias')
+    """
 
     parameter: str
     size: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evtkit._common.text import counted
 from evtkit.reports.page import Part, Row, Section, Table, picture
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ def suspected(found: Suspects, k: int) -> Section:
         else f"None is at fault at the {100 * found.level:g} % level."
     )
     how = (
-        f"{verdict} The units that stand out were tried on {found.n_mistakes:,} mistakes. The effect is the share of "
-        "their loss that goes when the unit is removed, or its sign is turned (“sign”), whichever takes more. A unit "
-        "that is “lacking” is silent: its saliency is far smaller in size than it usually is. One that “follows” "
-        "stands out far less once the first is changed. p is the probability that any unit would stand out so far on "
-        "usual mistakes of the network that was calibrated; samples of another kind make it small too. Grey: not named."
+        f"{verdict} The units that stand out were tried on {counted(found.n_mistakes, 'mistake')}. The effect is "
+        "the share of their loss that goes when the unit is removed, or its sign is turned (“sign”), whichever "
+        "takes more. A unit that is “lacking” is silent: its saliency is far smaller in size than it usually is. "
+        "One that “follows” stands out far less once the first is changed. p is the probability that any unit "
+        "would stand out so far on usual mistakes of the network that was calibrated; samples of another kind make "
+        "it small too. Grey: not named."
     )
     return Section("Which units are at fault?", [Part("text", how), Part("table", Table(head, rows, (1, 2), (1,)))])
 

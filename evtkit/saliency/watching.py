@@ -56,6 +56,21 @@ class UnitWatch:
         Clusters over improbable frames in calibration: 1 for independent frames.
     frame : int
         Number of the next frame; the first one after the calibration is 0.
+
+    See Also
+    --------
+    watch : makes it.
+    evtkit.spot.Event : what it tells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.saliency import watch
+    >>> from evtkit.saliency.toy import Toy
+    >>> frames = np.random.default_rng(0).normal(size=(3000, 6))
+    >>> net = Toy(reduction="taylor", dead=0)
+    >>> watch(net, frames, net.predict(frames).argmax(axis=1), risk=1e-3)
+    UnitWatch(12 units; risk 0.001 a frame, frame 0; events begin at P below 0.0052, extremal index 1)
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from evtkit._common.text import counted
 from evtkit.spot.labels import ANOMALY
 from evtkit.spot.rows import RowBudget
 from evtkit.spot.stored import check_events
@@ -30,7 +31,19 @@ _OPTIONS = ("risk", "side", "quiet", "cooldown", "need", "within", "memory")
 
 
 class Alarm(NamedTuple):
-    """A value beyond the alarm level."""
+    """A value beyond the alarm level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> peak = spot.events(x[1500:])[-1].peak
+    >>> peak.row, peak.value, peak.side
+    (500, 9.0, 'upper')
+    """
 
     row: int
     """The observation's number, the first one after the calibration being 0 unless `Events` was told otherwise."""
@@ -63,6 +76,24 @@ class Event:
     has_moved : bool
         When it was over, a stream was not back where its levels were when it began: it has moved, or the detector
         follows it.
+
+    See Also
+    --------
+    evtkit.Spot.events : tells them.
+    Events : with choices of your own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> told = spot.events(x[1500:])
+    >>> told[-1]
+    Event(0: rows 500 to 504, 5 alarms, peak 9, p 1.2e-08; over)
+    >>> told[-1].peak.row, told[-1].rows, told[-1].is_over
+    (500, 5, True)
     """
 
     first: Alarm
@@ -100,7 +131,7 @@ class Event:
 
     def __repr__(self) -> str:
         state = ("moved" if self.has_moved else "over") if self.is_over else "going on"
-        return (f"Event({', '.join(self.channels)}: rows {self.start} to {self.end}, {self.alarms:,} alarms, "
+        return (f"Event({', '.join(self.channels)}: rows {self.start} to {self.end}, {counted(self.alarms, 'alarm')}, "
                 f"peak {self.peak.value:.6g}, p {self.peak.probability:.2g}; {state})")  # fmt: skip
 
 
@@ -174,7 +205,7 @@ class Events:
     >>> x[300:320] = 9.0
     >>> for event in events.feed(x, spot.trace(x, alarms_only=True)):
     ...     print(event)
-    Event(0: rows 300 to 300, 1 alarms, peak 9, p ...; going on)
+    Event(0: rows 300 to 300, 1 alarm, peak 9, p ...; going on)
     Event(0: rows 300 to 319, 20 alarms, peak 9, p ...; over)
     """
 

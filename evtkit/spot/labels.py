@@ -11,7 +11,18 @@ __all__ = ["ANOMALY", "EXCESS", "HUGE", "MISSING", "NORMAL", "Label"]
 
 
 class Label(IntEnum):
-    """What `Spot.update` says of an observation."""
+    """What `Spot.update` says of an observation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> spot.step(9.0), int(spot.step(0.0))
+    (<Label.ANOMALY: 2>, 0)
+    """
 
     MISSING = labels.MISSING
     """NaN, with ``nonfinite="skip"``."""

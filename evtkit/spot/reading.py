@@ -9,6 +9,7 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.files import json_from_bytes, json_to_bytes, read_json, write_json
 from evtkit._common.frames import check_names, frame_labels, like
+from evtkit._common.text import counted
 from evtkit.fit import FitStatus
 from evtkit.spot.events import Events
 
@@ -184,15 +185,17 @@ class Detector:
         status = self.status.ravel().tolist()
         if not self._single:
             states = ", ".join(f"{status.count(s):,} {s.name}" for s in FitStatus if s in status)
-            return f"{about}; {len(self._streams):,} streams, {self.n.sum():,} observations; tails {states})"
+            return (f"{about}; {counted(len(self._streams), 'stream')}, "
+                    f"{counted(int(self.n.sum()), 'observation')}; tails {states})")  # fmt: skip
         tails = [
-            f"alarm {word} {level:.4g}, {count:,} excesses {word} {u:.4g}, xi={xi:.3g}, {FitStatus(state).name}"
+            f"alarm {word} {level:.4g}, {counted(int(count), 'excess')} {word} {u:.4g}, xi={xi:.3g}, "
+            f"{FitStatus(state).name}"
             for word, level, count, u, xi, state in zip(
                 ("above",) if self.side == "upper" else ("below", "above"), self.alarm_threshold.ravel(),
                 self.n_excess.ravel(), self.threshold.ravel(), self.xi.ravel(), status, strict=False,
             )
         ]  # fmt: skip
-        return f"{about}; {int(self.n):,} observations; {'; '.join(tails)})"
+        return f"{about}; {counted(int(self.n), 'observation')}; {'; '.join(tails)})"
 
     # -- files -------------------------------------------------------------------------------------------------------
 

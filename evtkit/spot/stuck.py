@@ -21,7 +21,21 @@ _LONGER = 3  # times the longest run that was usual
 
 
 class Repeat(NamedTuple):
-    """One value, again and again."""
+    """One value, again and again.
+
+    See Also
+    --------
+    Stuck : tells it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit.spot import Stuck
+    >>> x = np.random.default_rng(0).standard_normal(2000).round(2)
+    >>> x[1500:1600] = 0.5
+    >>> Stuck(x[:1000]).feed(x[1000:])[0]
+    Repeat(channel='0', value=0.5, start=500, rows=20, is_over=False)
+    """
 
     channel: str
     value: float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.results import Result
+from evtkit._common.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace(Result):
     """What a stream looked like to its detector, one row an observation; see `Spot.trace`.
 
@@ -36,6 +37,24 @@ class Trace(Result):
         Of the streams, shape (streams,) or ().
     dates : Dates, or None
         Of the observations, if they had dates.
+
+    See Also
+    --------
+    evtkit.Spot.trace : makes it.
+    evtkit.plot.stream : the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import Spot
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> x[2000:2005] = 9.0
+    >>> spot = Spot(risk=1e-4).fit(x[:1500])
+    >>> trace = spot.trace(x[1500:])
+    >>> trace
+    Trace(1,500 observations, 5 alarms)
+    >>> np.flatnonzero(trace.label == 2)
+    array([500, 501, 502, 503, 504])
     """
 
     label: NDArray[np.int8]
@@ -62,4 +81,5 @@ class Trace(Result):
 
     def _head(self) -> str:
         """How many alarms there were."""
-        return f"Trace({len(self.label):,} observations, {np.count_nonzero(self.label == 2):,} alarms)"
+        alarms = int(np.count_nonzero(self.label == 2))
+        return f"Trace({counted(len(self.label), 'observation')}, {counted(alarms, 'alarm')})"

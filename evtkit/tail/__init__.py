@@ -88,6 +88,22 @@ class Tail(Inference, Result):
         When the observations were made, if they had dates; in the order of `sample`.
     library : str or None
         "pandas" or "polars", where a data frame of it was fitted: one number a channel then comes with the names.
+
+    See Also
+    --------
+    fit_tail : makes it.
+    TailSketch : for data that do not fit into memory.
+    evtkit.covariates.CovariateTail : a tail that depends on something.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import fit_tail
+    >>> tail = fit_tail(np.random.default_rng(0).standard_t(df=4, size=10_000), quantile=0.95)
+    >>> tail
+    Tail(x > 2.06025: 499 of 10000, xi=0.2498 ± 0.055, sigma=0.8021 ± 0.056, OK)
+    >>> print(f"{tail.sf(20.0):.2g}, {tail.isf(1e-4):.1f}, {tail.return_level(1e4):.1f}")
+    3.5e-05, 14.7, 14.0
     """
 
     threshold: Float
@@ -305,7 +321,8 @@ class Tail(Inference, Result):
         >>> print(f"{dated.return_level(100, per='year'):.1f}")
         38.7
         """
-        m = self._periods(period) * self.observations_per(per)
+        asked = self._periods(period)
+        m = asked * self.observations_per(per)
         if np.any(bad := ~(m > 1.0)):
             raise ValueError(f"period must be more than one observation, got {float(m[bad].flat[0])}")
         theta = real_array(extremal_index, "extremal_index").astype(np.float64)
@@ -317,7 +334,7 @@ class Tail(Inference, Result):
         estimate = np.asarray(self.isf(1.0 / m, law="plug-in"))
         if interval is None:
             return self._like(period, estimate)
-        return replace(self._level_interval(m, estimate, interval, method), names=self.names)
+        return self._said(self._level_interval(m, estimate, interval, method), "period", asked)
 
     def goodness_of_fit(self, **options: Any) -> GoodnessOfFit:
         """Do the excesses follow the fitted GPD? Options as in `evtkit.gof.goodness_of_fit`."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from evtkit import gpd
 from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, text
+from evtkit._common.zones import zone_of
 from evtkit._moments import empty_state, mean_and_variance, right_bins
 from evtkit.fit import FitStatus
 
@@ -96,8 +96,8 @@ def _check_dates(time: Int, words: Mapping[str, Any]) -> None:
     integer(words["unordered"], "unordered")
     if words["zone"] is not None:
         try:
-            ZoneInfo(words["zone"])
-        except (TypeError, ValueError, OSError, KeyError):
+            zone_of(words["zone"])
+        except (TypeError, ValueError):
             raise ValueError(f"zone {words['zone']!r:.60} is unknown") from None
 
 

@@ -64,13 +64,20 @@ class LawResult:
         return text if self.sample is None else f"{text}\n    excesses = {self.sample.tolist()}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EstimatorReport(Result):
     """How an estimator fared under every law; printed, a line a law.
 
     Attributes
     ----------
     results : tuple of LawResult
+
+    Examples
+    --------
+    >>> from evtkit.testing import check_gpd_estimator
+    >>> report = check_gpd_estimator(lambda y: (0.1, 1.0), max_examples=5, raise_on_failure=False)
+    >>> report.passed
+    False
     """
 
     results: tuple[LawResult, ...]
@@ -102,7 +109,17 @@ class EstimatorReport(Result):
 
 
 class BrokenLawError(AssertionError):
-    """An estimator breaks a law; `report` says which, and on which sample."""
+    """An estimator breaks a law; `report` says which, and on which sample.
+
+    Examples
+    --------
+    >>> from evtkit.testing import BrokenLawError, check_gpd_estimator
+    >>> try:
+    ...     check_gpd_estimator(lambda y: (0.1, 1.0), max_examples=5)
+    ... except BrokenLawError as error:
+    ...     print(error.report.passed)
+    False
+    """
 
     def __init__(self, report: EstimatorReport) -> None:
         super().__init__("\n" + "\n".join(map(str, report.failures)))
@@ -147,6 +164,14 @@ def check_gpd_estimator(
     ------
     BrokenLawError
         An AssertionError with the report, where a law is broken and `raise_on_failure`.
+
+    Examples
+    --------
+    >>> from evtkit import fit_gpd
+    >>> from evtkit.testing import check_gpd_estimator
+    >>> report = check_gpd_estimator(lambda y: (fit_gpd(y).xi, fit_gpd(y).sigma), max_examples=5)
+    >>> report.passed
+    True
     """
     estimator = Estimator(fit, tolerance)
     results = []

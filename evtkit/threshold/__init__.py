@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MeanResidualLife(Result):
     """Mean excess against the threshold; every array has one entry a threshold.
 
@@ -60,6 +60,22 @@ class MeanResidualLife(Result):
         Number of excesses.
     level : float
         Confidence level.
+
+    See Also
+    --------
+    mean_residual_life : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> life = threshold.mean_residual_life(x, [1.0, 2.0])
+    >>> print(life.summary())
+    MeanResidualLife(level=0.95, 2 rows)
+    threshold  mean_excess    lower   upper  n_excess
+            1      0.91822  0.80797  1.0285       365
+            2        1.044  0.81342  1.2745       116
     """
 
     threshold: Float
@@ -70,7 +86,7 @@ class MeanResidualLife(Result):
     level: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParameterStability(Result):
     """Fits over a range of thresholds; every array has one entry a threshold.
 
@@ -86,6 +102,19 @@ class ParameterStability(Result):
         Number of excesses.
     status : ndarray of int64
         The fits' `evtkit.FitStatus`.
+
+    See Also
+    --------
+    parameter_stability : makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> fits = threshold.parameter_stability(x, [1.0, 2.0])
+    >>> fits.se_xi.round(3)
+    array([0.06 , 0.127])
     """
 
     threshold: Float
@@ -117,6 +146,19 @@ def mean_residual_life(x: ArrayLike, thresholds: ArrayLike | None = None, *, lev
     ------
     ValueError
         Where x is not one channel of finite numbers, thresholds are not finite numbers, or level is outside (0, 1).
+
+    See Also
+    --------
+    evtkit.plot.mean_residual_life : the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> life = threshold.mean_residual_life(x, [1.0, 2.0, 3.0])
+    >>> life.mean_excess.round(2), life.n_excess
+    (array([0.92, 1.04, 1.41]), array([365, 116,  38]))
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
@@ -153,6 +195,20 @@ def parameter_stability(x: ArrayLike, thresholds: ArrayLike | None = None) -> Pa
     ------
     ValueError
         Where x is not one channel of finite numbers, or thresholds are not finite numbers.
+
+    See Also
+    --------
+    evtkit.plot.stability : the picture.
+    suggest_threshold : a suggestion from tests.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> fits = threshold.parameter_stability(x, [1.0, 2.0, 3.0])
+    >>> fits.xi.round(2), fits.modified_scale.round(2)
+    (array([ 0.14,  0.24, -0.02]), array([0.65, 0.33, 1.48]))
     """
     ordered = one_channel(x)
     u = candidate_thresholds(ordered, thresholds)

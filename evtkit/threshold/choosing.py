@@ -22,7 +22,7 @@ __all__ = ["METHODS", "ThresholdChoice", "suggest_threshold"]
 _CANDIDATES = {"forward-stop": 50, "score": 20, "discrepancy": 30}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ThresholdChoice(Result):
     """A suggested threshold, and the evidence that led to it.
 
@@ -45,6 +45,22 @@ class ThresholdChoice(Result):
         As it was asked for.
     fdr : float
         False discovery rate.
+
+    See Also
+    --------
+    suggest_threshold : makes it.
+    evtkit.plot.threshold_evidence : the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> choice = threshold.suggest_threshold(x)
+    >>> choice
+    ThresholdChoice(threshold=0.488408, xi=0.0887272, sigma=0.822495, n_excess=650, ...)
+    >>> choice.p_value[:3].round(4)  # of the candidates, from the lowest on
+    array([0.    , 0.0002, 0.0042])
     """
 
     threshold: float
@@ -107,6 +123,20 @@ def suggest_threshold(
     ----------
     Bader, Yan & Zhang (2018), Ann. Appl. Stat. 12, 310-329. Northrop & Coleman (2014), Extremes 17, 289-303. Murphy,
     Tawn & Varty (2024), Technometrics 67, 215-224.
+
+    See Also
+    --------
+    parameter_stability : what to look at beside a suggestion.
+    evtkit.fit_tail : chooses one by itself, high enough for most laws.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evtkit import threshold
+    >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
+    >>> choice = threshold.suggest_threshold(x)
+    >>> print(f"u = {choice.threshold:.2f}, {choice.n_excess} excesses, ξ = {choice.xi:.2f}")
+    u = 0.49, 650 excesses, ξ = 0.09
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")

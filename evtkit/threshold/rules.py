@@ -88,11 +88,9 @@ def ties_together(largest: NDArray[Any], kept: Int) -> Int:
         How many of them to keep, the threshold among them.
     """
     out, width = kept.copy(), largest.shape[1]
-    first = np.minimum(width - kept, width - 1)[:, None]
-    tied = np.take_along_axis(largest, first, axis=1) == np.take_along_axis(
-        largest, np.minimum(first + 1, width - 1), 1
-    )
-    for channel in np.flatnonzero(tied[:, 0] & (kept > 1)):
+    rows, first = np.arange(len(largest)), np.minimum(width - kept, width - 1)
+    tied = largest[rows, first] == largest[rows, np.minimum(first + 1, width - 1)]
+    for channel in np.flatnonzero(tied & (kept > 1)):
         row, asked = largest[channel], float(kept[channel] - 1)
         value = row[width - int(kept[channel])]
         above, at_least = int(np.count_nonzero(row > value)), int(np.count_nonzero(row >= value))

@@ -60,7 +60,9 @@ def steps() -> list[list[str]]:
     for name, (drawn, shift) in CAUSES.items():
         lines.append(["causes.py", "--setting", name, "--faults", str(drawn)])
         lines.append(["causes.py", "--setting", name, "--faults", str(drawn // 2), "--at-once", "2"])
+        lines.append(["causes.py", "--setting", name, "--faults", str(drawn // 2), "--after"])
         if shift:
+            lines.append(["last.py", "--setting", name, "--shifts", shift])
             lines.append(["mended.py", "--setting", name, "--faults", str(drawn // 2), "--shifts", shift])
     for name in NAMES:
         lines += [["tails.py", "--setting", name], ["stability.py", "--setting", name]]

@@ -171,3 +171,18 @@ def test_outliers_among_the_rows_do_not_move_the_risk(estimator):
         assert np.all(spoilt.p_values_[:10] < 0.005)
         flagged.append(np.mean(spoilt.predict(fresh) == -1))
     assert 0.5 < np.mean(flagged) / 0.01 < 1.5
+
+
+@pytest.mark.parametrize("constant", [0.1, 1.0 / 3.0, -1e8 / 7.0, 1e-200])
+def test_a_feature_that_became_constant_does_not_drown_the_others(constant):
+    """Rows with another value are left out as outliers; what is left has a standard deviation of rounding alone."""
+    rng = np.random.default_rng(0)
+    rows, new = normal(rng, 500), np.vstack([normal(rng, 200), 4.0 + normal(rng, 200)])
+    spoilt = np.column_stack([rows, np.full(500, constant)])
+    spoilt[:3, :] = 60.0 + rng.random((3, 5))
+    with_it = np.column_stack([new, np.full(400, constant)])
+    detector = CalibratedDetector().fit(spoilt)
+    assert detector.tail_.left_out == 3
+    np.testing.assert_allclose(
+        detector.score_samples(with_it), CalibratedDetector().fit(rows[3:]).score_samples(new), rtol=1e-6
+    )

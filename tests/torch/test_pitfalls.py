@@ -358,6 +358,31 @@ def test_9_compiled_networks_run_eagerly():
     np.testing.assert_allclose(TorchModel(nn.Sequential(compiled)).profile(X, Y), want, rtol=1e-10)
 
 
+@pytest.mark.parametrize("listed", [(), ("head.weight",), ("second.weight", "head.bias")])
+def test_9_parameters_that_a_network_lists_in_a_way_of_its_own(listed):
+    class Own(Small):
+        def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+            some = super().named_parameters(prefix, recurse, remove_duplicate)
+            return ((f"net/{name}", p) for name, p in some if name in listed)
+
+    model, plain = Own().double(), Small().double()
+    plain.load_state_dict(model.state_dict())
+    net, other = TorchModel(model, units=("filters", "rows")), TorchModel(plain, units=("filters", "rows"))
+    assert net.units == other.units
+    assert net.coverage == other.coverage
+    np.testing.assert_array_equal(net.profile(X, Y), other.profile(X, Y))
+    gradient = net.gradient(X, Y)
+    np.testing.assert_array_equal(gradient.norms, other.gradient(X, Y).norms)
+    assert all(
+        p.grad is None and p.requires_grad
+        for part in model.modules()
+        for p in part._parameters.values()
+        if p is not None
+    )
+    with net.pruned([0, 5]), other.pruned([0, 5]):
+        np.testing.assert_array_equal(net.predict(X), other.predict(X))
+
+
 def test_10_a_layer_of_ones_own_needs_a_rule():
     class Scale(nn.Module):
         def __init__(self):

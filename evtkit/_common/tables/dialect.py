@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evtkit._common.tables.numbers import THOUSANDS
+
 __all__ = ["SEPARATORS", "Dialect"]
 
 SEPARATORS = {
@@ -26,6 +28,8 @@ class Dialect:
         default a tab for .tsv files, a semicolon where the decimal mark is a comma, else a comma.
     decimal : {".", ","}
         The decimal mark.
+    thousands : {".", ",", "'", " "}, optional
+        What stands between groups of three digits.
     encoding : str, optional
         By default UTF-8, or what the file's byte-order mark says.
     comment : str, optional
@@ -53,11 +57,17 @@ class Dialect:
     comment: str | None = None
     header: bool | None = None
     na: tuple[str, ...] = ()
+    thousands: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         if self.decimal not in (".", ","):
             raise ValueError(f"decimal must be '.' or ',', got {self.decimal!r}")
+        if self.thousands is not None:
+            if self.thousands not in THOUSANDS:
+                raise ValueError(f"thousands must be one of {', '.join(map(repr, THOUSANDS))}, got {self.thousands!r}")
+            if self.thousands == self.decimal:
+                raise ValueError(f"thousands and decimal must differ, got {self.decimal!r} for both")
         if self.separator is not None:
             between = SEPARATORS.get(self.separator, self.separator)
             if len(between.encode()) != 1:

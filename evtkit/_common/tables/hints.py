@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from evtkit._common.tables.numbers import MISSING, is_number
+from evtkit._common.tables.numbers import MISSING, THOUSANDS, is_number, shown
 
 if TYPE_CHECKING:
     from evtkit._common.tables.dialect import Dialect
@@ -23,22 +23,28 @@ def hint(text: str, path: str, dialect: Dialect) -> str:
     """What to add to a message: the separator, decimal mark and comments by which more columns are numbers, if any."""
     lines = [line for line in text[:100_000].split("\n")[:_LINES] if line.strip()]
     now = dialect.between(path)
-    best, found = _columns(lines, now, dialect.decimal, dialect.comment, dialect), ""
+    best, found = _columns(lines, now, dialect, dialect), ""
     comments = (
         [None]
         if dialect.comment
         else [None, *(c for c in _COMMENTS if any(line.lstrip().startswith(c) for line in lines))]
     )
-    for comment, decimal, between in product(comments, (dialect.decimal, ".,".replace(dialect.decimal, "")), ",;\t| "):
-        if between == decimal or (comment and between == comment):
+    other = ".,".replace(dialect.decimal, "")
+    marks = [(decimal, dialect.thousands) for decimal in (dialect.decimal, other) if decimal != dialect.thousands]
+    if dialect.thousands is None:  # asked last: 1.234 may be a number as it is
+        marks += [(decimal, mark) for decimal in (dialect.decimal, other) for mark in THOUSANDS if mark != decimal]
+    for (decimal, thousands), comment, between in product(marks, comments, ",;\t| "):
+        if between in (decimal, thousands) or (comment and between == comment):
             continue
-        columns = _columns(lines, between, decimal, comment or dialect.comment, dialect)
+        meant = replace(dialect, separator=None, decimal=decimal, thousands=thousands)
+        columns = _columns(lines, between, replace(meant, comment=comment or dialect.comment), dialect)
         if columns > best:
             # a decimal comma chooses the semicolon by itself
-            implied = replace(dialect, separator=None, decimal=decimal).between(path)
+            implied = meant.between(path)
             flags = [
                 f"--separator {_SHOWN.get(between, repr(between))}" if between not in (now, implied) else "",
                 f"--decimal {decimal}" if decimal != dialect.decimal else "",
+                f"--thousands {shown(thousands)}" if thousands is not None and dialect.thousands is None else "",
                 f"--comment {comment!r}" if comment else "",
             ]
             if between == now != implied and dialect.separator is None:
@@ -47,8 +53,9 @@ def hint(text: str, path: str, dialect: Dialect) -> str:
     return f"; it would be read with {found}" if found else ""
 
 
-def _columns(lines: list[str], between: str, decimal: str, comment: str | None, dialect: Dialect) -> int:
+def _columns(lines: list[str], between: str, meant: Dialect, dialect: Dialect) -> int:
     """How many columns are numbers and missing values only, 0 where the lines do not make a table."""
+    comment, decimal, thousands = meant.comment, meant.decimal, meant.thousands
     kept = [line for line in lines if comment is None or not line.lstrip().startswith(comment)]
     try:
         rows = [line.split() for line in kept] if between == " " else list(csv.reader(kept, delimiter=between))
@@ -62,7 +69,7 @@ def _columns(lines: list[str], between: str, decimal: str, comment: str | None, 
     absent = {*MISSING, *dialect.na}
     columns = [[cell.strip() for cell in column] for column in zip(*body, strict=True)]
     return sum(
-        any(is_number(cell, decimal) for cell in column)
-        and all(is_number(cell, decimal) or cell in absent or cell.lower() == "nan" for cell in column)
+        any(is_number(cell, decimal, thousands) for cell in column)
+        and all(is_number(cell, decimal, thousands) or cell in absent or cell.lower() == "nan" for cell in column)
         for column in columns
     )

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["MISSING", "Numbers", "is_number", "numbers", "oddity"]
+__all__ = ["MISSING", "THOUSANDS", "Numbers", "is_number", "numbers", "oddity", "shown"]
+
+THOUSANDS = (".", ",", "'", " ")
+"""What may stand between groups of three digits."""
 
 MISSING = ["", "NA", "N/A", "null"]  # besides NaN, which is a number to a parser
 
@@ -36,13 +39,16 @@ class Numbers(NamedTuple):
     """Cells that are neither a number nor a missing value."""
 
 
-def numbers(cells: pl.Series, decimal: str, na: Sequence[str]) -> Numbers:
+def numbers(cells: pl.Series, decimal: str, na: Sequence[str], thousands: str | None = None) -> Numbers:
     """The numbers in cells of text without blanks around."""
     import polars as pl
 
     plain = cells
+    if thousands is not None:  # only where it parts groups of three digits: 1.5 is then no number
+        without = cells.str.replace_all(_marks(thousands), "")
+        cells = plain = without.zip_with(cells.str.contains(_grouped(decimal, thousands)), cells)
     if decimal != ".":  # and a point makes no number
-        plain = cells.str.replace_all(".", "?", literal=True).str.replace_all(decimal, ".", literal=True)
+        plain = plain.str.replace_all(".", "?", literal=True).str.replace_all(decimal, ".", literal=True)
     values = plain.cast(pl.Float64, strict=False).to_numpy().copy()
     other = np.zeros(len(values), bool)
     if len(strange := np.flatnonzero(~np.isfinite(values))):
@@ -56,12 +62,14 @@ def numbers(cells: pl.Series, decimal: str, na: Sequence[str]) -> Numbers:
     return Numbers(values, other)
 
 
-def is_number(cell: str, decimal: str) -> bool:
+def is_number(cell: str, decimal: str, thousands: str | None = None) -> bool:
     """Whether a cell is a finite number, in the way that the file writes them."""
+    if thousands is not None and re.search(_grouped(decimal, thousands), cell) is not None:
+        return True
     return re.search(_pattern(decimal), cell) is not None
 
 
-def oddity(cells: Sequence[str], decimal: str) -> str:
+def oddity(cells: Sequence[str], decimal: str, thousands: str | None = None) -> str:
     """What to do about cells that look like numbers, each of them, and are none; empty if they do not."""
     units = {(found[2] or found[3]) if (found := _UNIT.fullmatch(cell)) else "" for cell in cells}
     if len(units) == 1 and (unit := units.pop()):
@@ -70,11 +78,32 @@ def oddity(cells: Sequence[str], decimal: str) -> str:
         return ""
     mark = "," if decimal == "." else "."
     advice = []
-    if all(is_number(cell, mark) for cell in cells):
-        advice.append(f"--decimal {mark} reads it, if that is its decimal mark")
-    if all(re.fullmatch(f"[+-]?{_GROUPED}", cell) for cell in cells):
+    for point, option in ((mark, f"--decimal {mark}"), (decimal, "")):
+        if all(is_number(cell, point, thousands) for cell in cells):
+            advice.append(f"{option} reads it, if that is its decimal mark")
+            continue
+        fits = [one for one in THOUSANDS if one != point and all(is_number(cell, point, one) for cell in cells)]
+        if fits:
+            options = f"{option} --thousands {shown(fits[0])}".strip()
+            advice.append(f"{options} reads it, if {fits[0]!r} parts its thousands")
+    if not advice and all(re.fullmatch(f"[+-]?{_GROUPED}", cell) for cell in cells):
         advice.append("write it without thousands separators, if it has them")
     return "; ".join(advice) or "a number has digits, a sign, a decimal mark and an exponent (E) only"
+
+
+def shown(mark: str) -> str:
+    """A mark as it is written on a command line."""
+    return mark if mark in ".," else f'"{mark}"'
+
+
+def _marks(thousands: str) -> str:
+    """What counts as such a mark: an apostrophe and a blank are typeset in several ways."""
+    return {" ": "[ \u00a0\u2009\u202f]", "'": "['\u2019]"}.get(thousands, re.escape(thousands))
+
+
+@cache
+def _grouped(decimal: str, thousands: str) -> str:
+    return rf"^[+-]?[0-9]{{1,3}}({_marks(thousands)}[0-9]{{3}})+({re.escape(decimal)}[0-9]*)?$"
 
 
 @cache

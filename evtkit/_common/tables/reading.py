@@ -187,7 +187,7 @@ class _File:
         self._texts: Callable[[int], pl.Series] = lambda place: cells.gather_every(len(first), place)
         self._types = [""] * len(first)
         self._column: Callable[[int], pl.Series] = self._texts
-        values, other = numbers(cells, self._dialect.decimal, self._dialect.na)
+        values, other = numbers(cells, self._dialect.decimal, self._dialect.na, self._dialect.thousands)
         self._values, self._other = list(values.reshape(-1, len(first)).T), list(other.reshape(-1, len(first)).T)
 
     def _of_parquet(self, data: bytes) -> None:
@@ -229,7 +229,9 @@ class _File:
                 "--header if it has the names of the columns"
             )
         if self.height == 0:
-            if len(first) > 1 and all(is_number(cell, self._dialect.decimal) for cell in first):
+            if len(first) > 1 and all(
+                is_number(cell, self._dialect.decimal, self._dialect.thousands) for cell in first
+            ):
                 raise ValueError(
                     f"{self.path} is one line of {len(first):,} numbers, wanted a line for each observation{self.hint}"
                 )
@@ -344,7 +346,7 @@ class _File:
     def _advice(self, place: int) -> str:
         """What to do about cells that look like numbers and are none."""
         cells = self._texts(place).to_numpy()[np.flatnonzero(self._other[place])[:_ODD]].tolist()
-        return oddity(cells, self._dialect.decimal)
+        return oddity(cells, self._dialect.decimal, self._dialect.thousands)
 
 
 def listed(names: Sequence[str]) -> str:

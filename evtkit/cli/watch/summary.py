@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.text import plain
+from evtkit._common.text import counted, plain
 from evtkit.cli._report import number
 from evtkit.fit import FitStatus
 
@@ -55,7 +55,7 @@ def of_calibration(watch: Watch, pace: float | None) -> list[str]:
         for s, side in enumerate(sides):
             if np.isfinite(levels[c, s]):
                 word = "above" if side == "upper" else "below"
-                parts.append(f"{word} {number(float(levels[c, s]), 5)} ({counts[c, s]:,} excesses)")
+                parts.append(f"{word} {number(float(levels[c, s]), 5)} ({counted(int(counts[c, s]), 'excess')})")
             else:
                 needed = math.ceil(len(sides) / spot.risk)
                 parts.append(
@@ -99,7 +99,8 @@ def of_watch(watch: Watch) -> list[str]:
     rows, risk = watch.rows - watch.calibrated, watch.detector.risk
     going_on = len(watch.events.going_on)
     lines = [
-        f"{rows:,} rows after the calibration: {int(watch.alarms.sum()):,} alarms, {watch.events.total:,} events"
+        f"{rows:,} rows after the calibration: {counted(int(watch.alarms.sum()), 'alarm')}, "
+        f"{counted(watch.events.total, 'event')}"
         + (f", {going_on} going on" if going_on else "")
         + f"; {rows * risk:.2g} events expected by chance"
     ]
@@ -110,7 +111,7 @@ def of_watch(watch: Watch) -> list[str]:
             break
         ratio = alarms / (rows * risk)
         lines.append(
-            f"{plain(watch.columns[c])}: {alarms:,} alarms, {int(watch.begun[c]):,} events begun, "
+            f"{plain(watch.columns[c])}: {counted(alarms, 'alarm')}, {counted(int(watch.begun[c]), 'event')} begun, "
             f"{ratio:,.3g} times the risk"
         )
         if ratio > _MANY and alarms >= _MANY:

@@ -50,6 +50,16 @@ def return_level(
     -------
     xarray.DataArray, or xarray.Dataset
         A Dataset of ``return_level``, ``lower`` and ``upper`` where an interval is asked for.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from evtkit.interop.xarray import fit_tail, return_level
+    >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> x = np.random.default_rng(0).weibull(0.8, (len(days), 2))
+    >>> rain = xr.DataArray(x, dims=("time", "site"), coords={"time": days})
+    >>> return_level(fit_tail(rain), 100, per="year").round(1).values
+    array([17.1, 16.8])
     """
     periods = np.asarray(period, dtype=np.float64)
     if periods.ndim > 1:
@@ -104,6 +114,16 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
     ------
     ValueError
         If the cells are others, the excesses were not kept, or the law is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from evtkit.interop.xarray import fit_tail, score
+    >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> x = np.random.default_rng(0).weibull(0.8, (len(days), 2))
+    >>> rain = xr.DataArray(x, dims=("time", "site"), coords={"time": days})
+    >>> score(fit_tail(rain), rain).min("time").round(6).values
+    array([0.000289, 0.000313])
     """
     if law not in ("predictive", "plug-in"):
         raise ValueError(f"law must be 'predictive' or 'plug-in', got {law!r}")
@@ -146,6 +166,16 @@ def goodness_of_fit(ds: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         ``w2``, ``a2`` and their p-values ``p_w2``, ``p_a2``, by cell.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from evtkit.interop.xarray import fit_tail, goodness_of_fit
+    >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> x = np.random.default_rng(0).weibull(0.8, (len(days), 2))
+    >>> rain = xr.DataArray(x, dims=("time", "site"), coords={"time": days})
+    >>> goodness_of_fit(fit_tail(rain)).p_a2.round(2).values
+    array([0.24, 0.25])
     """
     _check_fits(ds)
     if "largest" not in ds:
@@ -169,6 +199,16 @@ def to_tail(ds: xr.Dataset) -> Tail:
 
     A text coordinate of a single dimension of cells gives the channels' names. Without kept excesses the tail knows its
     parameters only: plug-in probabilities and levels.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from evtkit.interop.xarray import fit_tail, to_tail
+    >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> x = np.random.default_rng(0).weibull(0.8, (len(days), 2))
+    >>> rain = xr.DataArray(x, dims=("time", "site"), coords={"time": days})
+    >>> len(to_tail(fit_tail(rain)))
+    2
     """
     fits, cells = _inputs(ds)
     arrays = [np.asarray(plain(one, "ds")[0].transpose(*cells, ...).values) for one in fits]

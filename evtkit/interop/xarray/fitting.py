@@ -65,6 +65,21 @@ def fit_tail(
     ValueError
         If `da` is no DataArray with this dimension, or as in `evtkit.fit_tail`; of data in chunks, when they are
         computed.
+
+    See Also
+    --------
+    to_tail : the fits as a `evtkit.Tail`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from evtkit.interop.xarray import fit_tail
+    >>> days = np.arange("1990-01-01", "2000-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> x = np.random.default_rng(0).weibull(0.8, (len(days), 2))
+    >>> rain = xr.DataArray(x, dims=("time", "site"), coords={"time": days})
+    >>> fits = fit_tail(rain)
+    >>> sorted(fits.data_vars)[:3], fits.xi.dims
+    (['cov', 'largest', 'left_out'], ('site',))
     """
     data, units, quantity = plain(da, "da")
     if dim not in data.dims:

@@ -15,6 +15,7 @@ from evtkit.saliency.adapting.arrays import Arrays
 from evtkit.saliency.adapting.batch import Batch
 from evtkit.saliency.adapting.input_maps import input_saliency
 from evtkit.saliency.adapting.lanes import Lanes
+from evtkit.saliency.adapting.last import LastLayer
 from evtkit.saliency.adapting.layers import Holder, Holders, LayerTypes, lanes_along, resolve, single
 from evtkit.saliency.adapting.model import NetworkModel, check_options
 from evtkit.saliency.adapting.network import Network
@@ -42,6 +43,7 @@ __all__ = [
     "Holder",
     "Holders",
     "Lanes",
+    "LastLayer",
     "LayerTypes",
     "Network",
     "NetworkGradient",

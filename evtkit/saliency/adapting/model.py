@@ -18,13 +18,14 @@ from evtkit.saliency.adapting.verification import SAMPLES, verify
 from evtkit.saliency.units import LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit.saliency.adapting.batch import Batch
     from evtkit.saliency.adapting.lanes import Index
+    from evtkit.saliency.adapting.last import LastLayer
     from evtkit.saliency.adapting.profiler import Profiler
     from evtkit.saliency.protocol import UnitGradient
     from evtkit.saliency.units import Coverage, Units
@@ -204,17 +205,21 @@ class NetworkModel:
         """
         return self._run(lambda part, own, before: self.profiler.activations(part), self.profiler.batch(x))
 
-    def varied(self, units: ArrayLike, factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
-        """Context in which each sample of the next batch sees the weights of a unit of its own multiplied by a factor.
+    def varied(
+        self, units: Sequence[ArrayLike], factor: ArrayLike, *, gradient: UnitGradient | None = None
+    ) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which each sample of the next batch sees the weights of units of its own changed.
 
-        Many trials of single units go into one batch so.
+        Many trials go into one batch so.
 
         Parameters
         ----------
-        units : array-like of int, shape (batch,)
-            Position of each sample's unit.
-        factor : float
-            0 removes the unit, −1 turns its sign.
+        units : sequence of int, or of arrays of int; length (batch,)
+            Positions of each sample's units.
+        factor : float, or array-like of shape (batch,)
+            What their weights are multiplied by: 0 removes the units, −1 turns their sign.
+        gradient : NetworkGradient, optional
+            From `gradient`; then the factor is the multiple of it that is subtracted from the weights.
 
         Returns
         -------
@@ -222,7 +227,66 @@ class NetworkModel:
             It gives a function that says afterwards whether that has happened; what was computed does not count
             otherwise. None if the adapter cannot do that for these units, which `scaled` and `pruned` can, one by one.
         """
-        return self.profiler.varied(np.asarray(units, dtype=np.intp), factor)
+        chosen = [np.atleast_1d(np.asarray(some, dtype=np.intp)) for some in units]
+        factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), (len(chosen),))
+        return self.profiler.varied(chosen, factors, None if gradient is None else self._own(gradient).parameters)
+
+    def last_layer(self, x: Any) -> LastLayer | None:
+        """The linear layer whose output is the class scores, and some samples as it sees them, in inference mode.
+
+        Parameters
+        ----------
+        x : array, tensor, or tuple, list or dict of them
+            As in `profile`.
+
+        Returns
+        -------
+        LastLayer or None
+            None where no layer puts out the scores in its only call, and for other tasks than classes.
+        """
+        found: list[LastLayer | None] = []
+
+        def once(part: Batch, own: Any, before: int) -> NDArray[np.floating[Any]]:
+            found.append(self.profiler.last_layer(part) if self.task == "classes" else None)
+            return np.empty(0)
+
+        self._run(once, self.profiler.batch(x))
+        parts = [one for one in found if one is not None]
+        if len(parts) < len(found) or len({(one.weight, one.bias, one.axis) for one in parts}) > 1:
+            return None
+        features, scores = (np.concatenate([getattr(one, what) for one in parts]) for what in ("features", "scores"))
+        whole = replace(parts[0], features=features, scores=scores)
+        return whole if whole.holds(self.profiler.network) else None
+
+    @contextmanager
+    def shifted(self, changes: Mapping[str, NDArray[Any]]) -> Iterator[Self]:
+        """Context in which arrays are added to parameters.
+
+        Parameters
+        ----------
+        changes : mapping of str to ndarray
+            What to add, by the full name of a parameter and of its shape.
+
+        Yields
+        ------
+        NetworkModel
+            This object. On leaving, weights are restored bit for bit, also after an exception.
+
+        Raises
+        ------
+        ValueError
+            If a name or a shape is not the network's.
+        """
+        network = self.profiler.network
+        known = set(network.names())
+        for name, change in changes.items():
+            shape = network.shape(name) if name in known else None
+            if shape != np.shape(change):
+                raise ValueError(f"changes must have a parameter's name and shape, got {name!r}: {np.shape(change)}")
+        slices: dict[str, list[Index]] = {name: [(slice(None),) * np.ndim(by)] for name, by in changes.items()}
+        arrays = network.arrays
+        with self._patches.changed(slices, lambda name, index, weights: weights + arrays.like(changes[name], weights)):
+            yield self
 
     def unit_norms(self, selection: ArrayLike | None = None) -> NDArray[np.float64]:
         """Euclidean length of each selected unit's weights (all by default), shape (selected,)."""
@@ -356,10 +420,7 @@ class NetworkModel:
         chosen = self._resolve(selection)
         if (x is None) == (gradient is None):
             raise ValueError("give one of x and gradient, got both or neither")
-        taken = self.gradient(x, y, chosen) if gradient is None else gradient
-        if not isinstance(taken, self.gradient_type):
-            own = type(self).__name__
-            raise ValueError(f"gradient must come from {own}.gradient, got {type(taken).__name__}")
+        taken = self._own(self.gradient(x, y, chosen) if gradient is None else gradient)
         multiple = step_size(taken.norms_of(chosen), step, length)
 
         arrays = self.profiler.network.arrays
@@ -387,6 +448,13 @@ class NetworkModel:
                 )
             yield self
 
+    def _own(self, gradient: UnitGradient) -> NetworkGradient:
+        """A gradient of this kind of network."""
+        if not isinstance(gradient, self.gradient_type):
+            own = type(self).__name__
+            raise ValueError(f"gradient must come from {own}.gradient, got {type(gradient).__name__}")
+        return gradient
+
     @contextmanager
     def stepping(self, selection: ArrayLike) -> Iterator[Callable[[UnitGradient, float], None]]:
         """Context in which the selected units can take any number of steps.
@@ -406,12 +474,9 @@ class NetworkModel:
         slices = self._patches.slices(chosen)
 
         def step(gradient: UnitGradient, multiple: float) -> None:
-            if not isinstance(gradient, self.gradient_type):
-                raise ValueError(
-                    f"gradient must come from {type(self).__name__}.gradient, got {type(gradient).__name__}"
-                )
-            gradient.norms_of(chosen)
-            self._patches.shift(slices, lambda name, index: -multiple * gradient.parameters[name][index])
+            own = self._own(gradient)
+            own.norms_of(chosen)
+            self._patches.shift(slices, lambda name, index: -multiple * own.parameters[name][index])
 
         with self._patches.changed(slices, lambda name, index, weights: weights):
             yield step

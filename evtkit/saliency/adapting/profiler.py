@@ -15,10 +15,12 @@ from evtkit.saliency.adapting.reduction import Reduction, reduce_gradient, unit_
 from evtkit.saliency.tasks import cross_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
+
+    from evtkit.saliency.adapting.last import LastLayer
 
 __all__ = ["NOISE", "TASKS", "Profiler"]
 
@@ -105,10 +107,23 @@ class Profiler(ABC):
         """
         return np.full((batch.size, len(self.plan.units), 2), np.nan, dtype=self.dtype)
 
-    def varied(self, chosen: NDArray[np.intp], factor: float) -> AbstractContextManager[Callable[[], bool]] | None:
-        """Context in which the i-th sample of the next batch sees the weights of unit ``chosen[i]`` multiplied.
+    def varied(
+        self,
+        chosen: Sequence[NDArray[np.intp]],
+        factors: NDArray[np.float64],
+        gradient: Mapping[str, Any] | None = None,
+    ) -> AbstractContextManager[Callable[[], bool]] | None:
+        """Context in which the i-th sample of the next batch sees the weights of units ``chosen[i]`` changed.
 
-        It gives a function that says afterwards whether that has happened. None if it is not possible for these units.
+        Multiplied by ``factors[i]`` or, with a gradient by parameter, less that multiple of it. It gives a function
+        that says afterwards whether that has happened. None if it is not possible for these units.
+        """
+        return None
+
+    def last_layer(self, batch: Batch) -> LastLayer | None:
+        """The linear layer whose output is the class scores, with what enters it; None where there is none.
+
+        It need not be certain: whoever asks checks that the scores are what the layer makes of the features.
         """
         return None
 

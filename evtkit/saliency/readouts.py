@@ -1,0 +1,196 @@
+"""Readouts: changes of a network's last layer that turn some mistakes and move what is usual as little as can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.tasks import is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from evtkit._common.types import Float
+    from evtkit.saliency.adapting import LastLayer
+
+__all__ = ["Seen", "as_seen", "best_refits", "refits"]
+
+_RIDGES = (0.002, 0.02)  # of the mean square of features, added to each direction's own
+_BRAKES = (0.01, 0.04, 0.16)  # on the mean squared change of the scores of right samples
+_RIGHT = 2.0  # weight of the right samples' loss; that of the mistakes is 1
+_PARTS = 20  # of the way to each end
+_ITERATIONS = 100
+_MOST = (200, 400)  # mistakes and right samples in a fit
+_BUDGETS = (0.25, 0.5, 0.75, 2.0, 4.0)  # times what may be lost, a point of the frontier each: below 1 it may be taken
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Samples as the last layer sees them.
+
+    Attributes
+    ----------
+    features : ndarray of float64, shape (n, features + 1)
+        What enters it, and a last column for the bias: ones, or zeros where there is none.
+    scores : ndarray of float64, shape (n, classes)
+        What it makes of them.
+    labels : ndarray of int, shape (n,)
+        The true classes.
+    """
+
+    features: Float
+    scores: Float
+    labels: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls, features: NDArray[np.floating], scores: NDArray[np.floating], labels: NDArray[np.intp], bias: bool
+    ) -> Seen:
+        """Samples from what enters the layer, without the last column."""
+        x = np.asarray(features, dtype=np.float64)
+        column = np.full((len(x), 1), float(bias))
+        return cls(np.hstack([x, column]), np.asarray(scores, dtype=np.float64), labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def margins(self, step: Float | None = None) -> Float:
+        """By how much the true class is ahead of all others after a change of shape (classes, features + 1)."""
+        scores = self.scores.copy() if step is None else self.scores + self.features @ step.T
+        rows = np.arange(len(self))
+        own = scores[rows, self.labels].copy()
+        scores[rows, self.labels] = -np.inf
+        return np.asarray(own - scores.max(axis=1))
+
+    def some(self, most: int) -> Seen:
+        """At most so many of them, evenly spaced."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
+        return Seen(self.features[rows], self.scores[rows], self.labels[rows])
+
+
+def as_seen(model: Any, x: Any, y: Any, batch_size: int) -> tuple[LastLayer, Seen] | None:
+    """The last layer and some samples as it sees them; None unless they are classes and the model tells of one."""
+    tell = getattr(model, "last_layer", None)
+    if tell is None or not is_plain(model) or np.ndim(y) != 1:
+        return None
+    n = size_of(y)
+    parts = [tell(take(x, slice(start, min(start + batch_size, n)))) for start in range(0, n, batch_size)]
+    if not parts or any(part is None for part in parts):
+        return None
+    features, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "scores"))
+    return parts[0], Seen.of(features, scores, labels_of(y), parts[0].bias is not None)
+
+
+def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -> list[tuple[Float, bool]]:
+    """The changes of the last layer that correct most, for a quarter of a budget up to four times the budget.
+
+    Parameters
+    ----------
+    mistakes, kept : two Seen each
+        Those that fit, and those that choose or size.
+    budget : float
+        Share of the right samples that may be lost.
+
+    Returns
+    -------
+    list of (ndarray of shape (classes, features + 1), bool)
+        At most one for each budget, each once, and whether it is for no more than the budget itself.
+
+    Notes
+    -----
+    Of few right samples the share lost is a coarse number, and the least of many tried is too low. So it is averaged
+    with a smoother one, the share of all pairs of a sample's margin with another's loss of margin that fall below 0,
+    which is the same number in the mean if the two do not depend on each other. That must be at most three quarters of
+    the budget, and the share itself at most all of it: chosen so, others than those that size lose about the budget.
+    """
+    sized = kept[1]
+    before = sized.margins()
+    tried: list[tuple[float, float, float, Float, float]] = []
+    for step in refits(mistakes[0], kept[0]):
+        after = sized.margins(step)
+        counted = float(np.mean(after < 0.0))
+        lost = 0.5 * (counted + _pairs_below(before, after - before))
+        shares = (float(np.mean(part.margins(step) > 0.0)) for part in mistakes)
+        tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), step, counted))
+    found: dict[int, tuple[Float, bool]] = {}
+    for multiple in _BUDGETS:
+        most = multiple * budget
+        inside = [one for one in tried if one[0] > 0.0 and one[1] <= most and (multiple > 1.0 or one[4] <= budget)]
+        if inside:
+            best = max(inside, key=lambda one: (one[0], -one[1], -one[2]))
+            found.setdefault(id(best), (best[3], multiple <= 1.0))
+    return list(found.values())
+
+
+def refits(mistakes: Seen, kept: Seen) -> Iterator[Float]:
+    """Changes of the last layer, each from a fit, in full and in part.
+
+    A fit lowers the mean cross-entropy of the mistakes and of the right samples, plus a brake: the mean square of what
+    the change does to the scores of right samples, with a ridge for directions that few of them tell of. The brake is
+    what makes a change general: where mistakes vary and right samples hardly do, it is free. Layers are
+    rewritten by the same metric in Bau et al. (2020).
+
+    Parameters
+    ----------
+    mistakes, kept : Seen
+        What is to be turned and what is to stay.
+
+    Yields
+    ------
+    ndarray of float64, shape (classes, features + 1)
+        A change of weights and, in the last column, of the bias.
+    """
+    _, sizes, directions = np.linalg.svd(kept.features / np.sqrt(len(kept)), full_matrices=False)
+    values = sizes**2
+    bad, good = mistakes.some(_MOST[0]), kept.some(_MOST[1])
+    x = np.vstack([bad.features, good.features])
+    scores, labels = np.vstack([bad.scores, good.scores]), np.concatenate([bad.labels, good.labels])
+    weights = np.concatenate([np.full(len(bad), 1.0 / len(bad)), np.full(len(good), _RIGHT / len(good))])
+    for ridge in _RIDGES:
+        level = ridge * values.sum() / x.shape[1]
+        if not level > 0.0:
+            return
+        told = values / (values + level)
+        shrunk = (x - ((x @ directions.T) * told) @ directions) / level  # x · (mean square of features + level)⁻¹
+        kernel_values, vectors = np.linalg.eigh(x @ shrunk.T / told.sum())
+        some = kernel_values > 1e-10 * kernel_values.max()
+        root = np.sqrt(kernel_values[some])
+        lead = (vectors[:, some] / root).T @ shrunk / told.sum()
+        for brake in _BRAKES:
+            end = _fit(vectors[:, some] * root, scores, labels, weights, brake) @ lead
+            for part in np.arange(1, _PARTS + 1) / _PARTS:
+                yield part * end
+
+
+def _fit(x: Float, scores: Float, labels: NDArray[np.intp], weights: Float, brake: float) -> Float:
+    """Coefficients, shape (classes, directions), of the lowest weighted loss with the brake on."""
+    from scipy.optimize import minimize
+
+    n, classes = scores.shape
+    rows = np.arange(n)
+
+    def loss(flat: Float) -> tuple[float, Float]:
+        z = scores + x @ flat.reshape(classes, -1).T
+        z -= z.max(axis=1, keepdims=True)
+        own = z[rows, labels]
+        powers = np.exp(z)
+        total = powers.sum(axis=1)
+        slope = powers * (weights / total)[:, None]
+        slope[rows, labels] -= weights
+        value = weights @ (np.log(total) - own) + 0.5 * brake * (flat @ flat)
+        return float(value), (slope.T @ x).ravel() + brake * flat
+
+    start = np.zeros(classes * x.shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+    return np.asarray(found.x, dtype=np.float64).reshape(classes, -1)
+
+
+def _pairs_below(margins: Float, changes: Float) -> float:
+    """Share of all pairs of a margin and a change whose sum is below 0."""
+    ordered = np.sort(margins)
+    return float(np.searchsorted(ordered, -changes, "left").mean() / len(ordered))
