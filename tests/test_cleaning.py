@@ -207,7 +207,7 @@ CLEAN = {
 
 @pytest.mark.parametrize("law", CLEAN)
 def test_clean_samples_lose_nothing(law):
-    """Fewer than one in 200, by benchmarks/gross.py; here at most one of some hundreds, for any law."""
+    """Fewer than one in 90, by benchmarks/gross.py; here at most one of some hundreds, for any law."""
     for n, samples in ((60, 100), (200, 300), (1000, 100)):
         rng = np.random.default_rng(n)
         x = np.sort([CLEAN[law](rng, n) for _ in range(samples)], axis=1)

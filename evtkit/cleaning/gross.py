@@ -60,9 +60,9 @@ _HUGE = 1e290
 def gross_outliers(x: ArrayLike) -> NDArray[np.bool_]:
     """The largest observations that stand so far apart from the others that no tail explains them.
 
-    Of clean samples of distributions with a tail index one in a thousand loses an observation at most, of rounded ones
-    without a mean, and of mixtures of which a hundredth is ten times as wide as the rest, one in 200
-    (:doc:`/calibration` has figures); `isolated` finds more.
+    Of clean samples of distributions with a tail index one in a thousand loses an observation at most; of rounded ones
+    without a mean one in 300, and of mixtures of which a hundredth is ten times as wide as the rest one in 90
+    (:doc:`/calibration` has figures). `isolated` finds more.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class GevFit(Result):
     >>> fit
     GevFit(xi=0.1635 ± 0.08, mu=19.5048 ± 0.63, sigma=5.078 ± 0.49, loglik=-263.538899, n=80, status=OK)
     >>> fit.return_level(100, interval=0.95)
-    Interval(54.34, 95 % profile limits 43.91 … 80.04)
+    Interval(54.34, 95 % bartlett limits 43.91 … 80.04)
     """
 
     xi: Float
@@ -331,7 +331,7 @@ def _inside(t: float, points: Float, exposures: Float) -> float:
     """t, or at the edge ξ = −1, where it is −1/z_max, as much more as the search can tell from there."""
     low, high = min(points.min(), exposures.min()), points.max()
     least = math.exp(_EDGE)
-    return max(t, (least - 1.0) / (high - least * low))
+    return float(max(t, (least - 1.0) / (high - least * low)))
 
 
 def _stretched(data: BlockData) -> float:
@@ -342,7 +342,7 @@ def _stretched(data: BlockData) -> float:
     """
     n = data.points.size
     if data.exposures.size == n:
-        return 1.0 + _STRETCH * max(1.0 / n - 1.0 / _EXACT_FROM, 0.0)
+        return float(1.0 + _STRETCH * max(1.0 / n - 1.0 / _EXACT_FROM, 0.0))
     return float(stretched(np.array(n))) if data.exposures.size == 1 else 1.0
 
 

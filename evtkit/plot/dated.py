@@ -134,7 +134,7 @@ def counts(expected: ArrayLike, found: ArrayLike, names: ArrayLike, ax: Axes | N
     if places is not at:
         ax.set_xticks(places, [literal(str(name)) for name in at])
     elif at.dtype.kind in "iu":
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
     ax.set(ylabel="extremes", xlim=(edges[0], edges[-1]))
     quiet(ax)
     return ax

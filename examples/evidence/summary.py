@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from summary_faults import faults
+from summary_last import last
 from summary_repair import repairs
 from summary_tails import tails
 
@@ -19,5 +20,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    for part in (faults, repairs, tails):
+    for part in (faults, repairs, last, tails):
         part(options.output, options.docs)
