@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evtkit import DSpot, FitStatus, Spot, TailSketch, fit_gpd, fit_tail, gev, gpd
+from evtkit import DSpot, FitStatus, GroupSketch, Spot, TailSketch, fit_gpd, fit_tail, gev, gpd
 from evtkit._common.checks import real_array
+from evtkit.dated import in_season
 from evtkit.dependence import extremal_index
 from evtkit.intervals import xi_interval
 from evtkit.pvalues import combine_p_values
@@ -193,3 +194,16 @@ def test_nothing_but_dead_channels_is_refused():
         fit_tail(np.full((5, 2), np.nan), quantile=0.5, missing="drop")
     with pytest.raises(ValueError, match="no observation"):
         TailSketch(2, 5, nonfinite="count").fit(quantile=0.9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: GroupSketch(5).update(np.ma.array(["a", "b"], mask=[False, True]), [1.0, 2.0]), "1 masked"),
+        (lambda: GroupSketch(5).update(np.ma.array([1, 2], mask=[True, True]), [1.0, 2.0]), "2 masked"),
+        (lambda: in_season(np.ma.array(np.arange(2).astype("M8[D]"), mask=[True, False]), "DJF"), "1 masked"),
+    ],
+)
+def test_masked_keys_and_times_are_missing_too(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

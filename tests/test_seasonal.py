@@ -140,11 +140,27 @@ def test_a_data_frame_brings_its_dates_and_the_clock_on_the_wall():
         (lambda: Seasonal(season="day").fit(np.arange(500.0), np.arange(500.0)[::-1]), "ascending"),
         (lambda: Seasonal(season="day").fit(np.arange(500.0), np.arange(400.0)), "one an observation"),
         (lambda: Seasonal.from_dict({"season": ["day"]}), "not a saved Seasonal"),
+        (lambda: Seasonal(season=None), "season must be"),
+        (lambda: Seasonal(season=1e-320), "season must be"),
+        (lambda: Seasonal(season="x" * 5000), "^season must be .{20,150}$"),
+        (lambda: Seasonal(season="day").fit(np.ones(3), np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])), "1 masked"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_seasons_may_be_numbers_of_any_kind():
+    assert Seasonal(season=np.array([86400, 604800])).periods == Seasonal(season="day,week").periods
+
+
+def test_what_is_masked_is_missing_one_by_one_too():
+    t, x = load(3, 3600.0, np.random.default_rng(8))
+    detectors = [Seasonal(Spot(side="both", nonfinite="skip"), "day").fit(x[:336], t[:336]) for _ in range(2)]
+    labels = [one.step(value, t[336]) for one, value in zip(detectors, (np.ma.masked, np.nan), strict=True)]
+    assert labels[0] == labels[1]
+    assert detectors[0].to_bytes() == detectors[1].to_bytes()
 
 
 def test_a_bad_batch_changes_nothing():

@@ -433,6 +433,8 @@ class GroupSketch:
 
 def _as_keys(keys: ArrayLike) -> NDArray[Any]:
     """Keys as text or int64; ValueError for anything else, and for missing ones."""
+    if np.ma.is_masked(keys):
+        raise ValueError(f"keys must be text or whole numbers, none missing, got {np.ma.count_masked(keys)} masked")
     names = np.asarray(keys)
     if names.dtype.kind == "T":
         names = names.astype(object)

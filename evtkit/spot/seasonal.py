@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -37,6 +38,7 @@ SEASONS = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "year": 31556952.0}
 _CYCLES = 2  # of the longest season that a calibration must hold
 _ROWS = 4  # of a cycle of the shortest season, at the least
 _ROOM = 0.02  # of a cycle, that a calibration may lack
+_SHORTEST = 1e-100  # season: moments a second must be finite
 _DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
@@ -86,7 +88,7 @@ class Seasonal:
         self.detector = DSpot(side="both") if detector is None else detector
         if not isinstance(self.detector, Spot):
             raise ValueError(f"detector must be a Spot or a DSpot, got {detector!r}")
-        several = (season,) if isinstance(season, int | float) else season
+        several = season if isinstance(season, str | list | tuple) else np.ravel(np.asarray(season)).tolist()
         given = several.split(",") if isinstance(several, str) else several
         self.season: tuple[str | float, ...] = tuple(s.strip() if isinstance(s, str) else s for s in given)
         self._periods = tuple(_period(one) for one in self.season)
@@ -210,7 +212,7 @@ class Seasonal:
 
     def step(self, x: float | ArrayLike, time: Any) -> Any:
         """Judge and learn a single observation of each stream, made at a time; see `Spot.step`."""
-        labels = self.update(np.asarray(x, dtype=np.float64)[None], [time])
+        labels = self.update(real_array(x, "x")[None], [time])
         return Label(int(labels[0])) if self.detector._single else labels[0]
 
     def trace(self, batch: ArrayLike, time: ArrayLike | None = None, *, alarms_only: bool = False) -> Trace:
@@ -397,7 +399,7 @@ def seconds_of(time: Any) -> Float:
         If they are neither, or not finite.
     """
     array = np.asarray(time)
-    if array.dtype.kind in "iuf" and array.ndim == 1:
+    if array.dtype.kind in "iuf" and array.ndim == 1 and not np.ma.is_masked(time):
         seconds = array.astype(np.float64)
         if not np.all(np.isfinite(seconds)):
             raise ValueError("time must be finite, got NaN or inf")
@@ -418,8 +420,8 @@ def _period(season: Any) -> float:
             return SEASONS[season]
         with suppress(ValueError):
             season = float(season)
-    if not isinstance(season, int | float) or isinstance(season, bool) or not 0.0 < season < math.inf:
-        raise ValueError(f"season must be {', '.join(SEASONS)}, or a length in seconds, got {season!r}")
+    if not isinstance(season, Real) or isinstance(season, bool) or not _SHORTEST < season < 1.0 / _SHORTEST:
+        raise ValueError(f"season must be {', '.join(SEASONS)}, or a length in seconds, got {season!r:.60}")
     return float(season)
 
 
