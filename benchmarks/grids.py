@@ -1,11 +1,12 @@
 """Tails of a grid through xarray and Dask: what the engine costs beside `fit_tail`, and what other ways cost.
 
-    python benchmarks/grids.py [--cells 1700] [--days 15000]
+    python benchmarks/grids.py [--cells 1700] [--days 15000] [--curve]
 
 One block is 100 MB of float32 by default, generated. CPU seconds are those of the process that does the work, the
-smallest of three; memory is the peak of resident memory beyond what was resident with the block in memory. The last
-lines extrapolate to the grid of ERA5: 1,038,240 cells, 40 years of days, at the cost a value that was measured here, if
-reading keeps up and blocks are as large.
+smallest of three; of workers, less what idle workers use in the same time. Memory is the peak of resident memory beyond
+what was resident with the block in memory. With --curve also blocks of an eighth to a half, on one and two workers.
+Only the columns of wall time need an idle machine. The last lines extrapolate to the grid of ERA5: 1,038,240 cells, 40
+years of days, at the cost a value that was measured here, if reading keeps up and blocks are as large.
 """
 
 from __future__ import annotations
@@ -65,24 +66,73 @@ print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) *
     return float(json.loads(done.stdout))
 
 
-def worker_cpu(client, call) -> float:
-    """CPU seconds of all workers for a call, the smallest of three."""
+class Workers:
+    """So many worker processes of one thread, and what they use."""
 
-    def used() -> float:
-        return sum(sum(os_times[:2]) for os_times in client.run(os.times).values())
+    def __init__(self, number: int) -> None:
+        from distributed import Client, LocalCluster
 
-    call()
-    best = float("inf")
-    for _ in range(3):
-        before = used()
+        self.cluster = LocalCluster(
+            n_workers=number, threads_per_worker=1, dashboard_address=None, silence_logs=50, memory_limit=0
+        )
+        self.client = Client(self.cluster)
+        before = self._used()
+        time.sleep(2.0)
+        self.idle = (self._used() - before) / 2.0
+
+    def _used(self) -> float:
+        return sum(sum(used[:2]) for used in self.client.run(os.times).values())
+
+    def cost(self, call) -> tuple[float, float]:
+        """CPU seconds of all workers beyond idling, and wall seconds: the smallest of three."""
         call()
-        best = min(best, used() - before)
-    return best
+        used, walls = [], []
+        for _ in range(3):
+            before, start = self._used(), time.perf_counter()
+            call()
+            walls.append(time.perf_counter() - start)
+            used.append(self._used() - before - self.idle * walls[-1])
+        return min(used), min(walls)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self.client.close()
+        self.cluster.close()
+
+
+def from_zarr(folder: Path, da, sizes: list[int]) -> None:
+    """Read and fit four blocks of each size, on one worker and on two."""
+    import xarray as xr
+
+    from evtkit import fit_tail as plain
+    from evtkit.interop import xarray as grids
+
+    print("\nfour blocks of zarr; CPU of a block ÷ that of fit_tail in memory; wall time of one worker ÷ two")
+    print(f"{'a block, MB':>12s} {'workers':>8s} {'plain, s':>9s} {'read':>6s} {'read, fitted':>13s} {'fit alone':>10s}"
+          f" {'wall, s':>8s} {'one ÷ two':>10s}")  # fmt: skip
+    ones = {}
+    for cells in sizes:
+        part = da.stack(cell=("lat", "lon"), create_index=False).isel(cell=slice(0, cells))
+        whole = xr.concat([part] * 4, "cell").chunk({"time": -1, "cell": cells})
+        whole.to_dataset(name="x").to_zarr(folder / str(cells), mode="w", encoding={"x": {"compressors": None}})
+        columns = np.ascontiguousarray(part.values)
+        one = cpu(lambda columns=columns: plain(columns, keep_sample=False, n_threads=1))
+        for number in (1, 2):
+            with Workers(number) as workers:
+                stored = xr.open_zarr(folder / str(cells)).x
+                first = stored.data.map_blocks(lambda x: x[:1, :1], dtype=np.float32, chunks=(1, 1))
+                read, _ = workers.cost(first.compute)
+                both, wall = workers.cost(grids.fit_tail(stored).compute)
+            ones.setdefault(cells, wall)
+            ratio = f"{ones[cells] / wall:.2f}" if number == 2 else ""
+            print(f"{columns.nbytes / 1e6:12.0f} {number:8d} {one:9.3f} {read / 4 / one:6.2f} {both / 4 / one:13.2f} "
+                  f"{(both - read) / 4 / one:10.2f} {wall:8.2f} {ratio:>10s}", flush=True)  # fmt: skip
 
 
 def main() -> None:
     import dask
-    from distributed import Client, LocalCluster
 
     from evtkit import fit_tail as plain
     from evtkit.interop import xarray as grids
@@ -90,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cells", type=int, default=1700)
     parser.add_argument("--days", type=int, default=15_000)
+    parser.add_argument("--curve", action="store_true")
     given = parser.parse_args()
     da = grid(given.cells, given.days)
     columns = da.values.reshape(given.days, -1)
@@ -111,36 +162,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import xarray as xr
-
-        whole = xr.concat([da, da, da, da], "lat")
-        chunks = {"in space": {"time": -1, "lat": len(da.lat)}, "in time": {"time": 500, "lat": -1}}
-        for name, sizes in chunks.items():
-            plain_bytes = {"x": {"compressors": None}}
-            path = Path(folder) / name.replace(" ", "-")
-            whole.chunk(sizes).to_dataset(name="x").to_zarr(path, mode="w", encoding=plain_bytes)
-        walls = {}
-        for workers in (1, 2):
-            with (
-                LocalCluster(
-                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
-                ) as cluster,
-                Client(cluster) as client,
-            ):
-                for name in chunks if workers == 2 else ["in space"]:
-                    stored = xr.open_zarr(Path(folder) / name.replace(" ", "-")).x
-                    fits = grids.fit_tail(stored, rechunk=True)
-                    if name == "in space":
-                        first = stored.data.map_blocks(lambda x: x[:1, :1, :1], dtype=np.float32, chunks=(1, 1, 1))
-                        seconds = worker_cpu(client, lambda first=first: first.compute())
-                        row(f"four blocks of zarr, read only, workers: {workers}", seconds, 4)
-                    seconds = worker_cpu(client, lambda fits=fits: fits.compute())
-                    row(f"four blocks of zarr cut {name}, read and fitted, workers: {workers}", seconds, 4)
-                    start = time.perf_counter()
-                    fits.compute()
-                    walls[workers, name] = time.perf_counter() - start
-        faster = walls[1, "in space"] / walls[2, "in space"]
-        print(ROWS.format("two workers ÷ one, wall time (other load counts)", f"{faster:.2f}", ""))
+        sizes = [given.cells // 8, given.cells // 4, given.cells // 2] if given.curve else []
+        from_zarr(Path(folder), da, [*sizes, given.cells])
 
     some = da.isel(lat=0).isel(lon=slice(0, 20))
     from scipy.stats import genpareto

@@ -1,10 +1,12 @@
 """Detectors on streams with a season: alarms ÷ risk in quiet hours and busy ones, and real series with labels.
 
     python benchmarks/seasons.py --data ../shared/data/streams/NAB --tables docs/tables
+    python benchmarks/seasons.py --hours --tables docs/tables
 
 The first table is simulated: four weeks calibrate, ten are watched, all laws have a day and weekends. Rows fall into
 quarters by what is usual at their time, from the quietest to the busiest. The second one has the taxis of New York and
-the traffic series of the Numenta Anomaly Benchmark: events within the labelled windows, and others.
+the traffic series of the Numenta Anomaly Benchmark: events within the labelled windows, and others. With --hours the
+server of the tutorial, without incidents: alarms ÷ risk, hour by hour.
 """
 
 from __future__ import annotations
@@ -82,6 +84,33 @@ def simulated() -> list[dict[str, object]]:
     return rows
 
 
+def server(rng: np.random.Generator, weeks: int) -> np.ndarray:
+    """The tutorial's requests: by day e² times those of the night, half at weekends, a backup at two every night."""
+    hour, day = np.arange(weeks * 672) % 96 / 4, np.arange(weeks * 672) // 96 % 7
+    size = (300 * np.exp(-np.cos(2 * np.pi * hour / 24)) + 400 * (hour == 2)) * np.where(day >= 5, 0.5, 1.0)
+    return rng.poisson(size * rng.gamma(100.0, 0.01, size=size.size)).astype(float)
+
+
+def by_hour(streams: int = 24) -> list[dict[str, object]]:
+    n, weeks = CALIBRATION * 672, CALIBRATION + WATCHED
+    t = STEP * np.arange(weeks * 672)
+    x = np.column_stack([server(np.random.default_rng(seed), weeks) for seed in range(streams)])
+    hour = (t[n:] % DAY // 3600).astype(int)
+    rows = np.bincount(hour) * streams
+    counts = {}
+    for risk in (1e-2, 1e-3):
+        plain = Spot(risk, side="both").fit(x[:n]).update(x[n:])
+        seasonal = Seasonal(Spot(risk, side="both")).fit(x[:n], t[:n]).update(x[n:], t[n:])
+        for kind, labels in (("Spot", plain), ("Seasonal", seasonal)):
+            counts[f"{kind}, {risk:g}"] = np.bincount(hour, (labels == ANOMALY).sum(axis=1)) / (risk * rows), risk
+    table: list[dict[str, object]] = [
+        {"hour": f"{h:02d}"} | {kind: f"{ratio[h]:.2f}" for kind, (ratio, _) in counts.items()} for h in range(24)
+    ]
+    every = {kind: f"{ratio.mean():.2f}" for kind, (ratio, _) in counts.items()}
+    chance = {kind: f"{(risk * rows[0]) ** -0.5:.2f}" for kind, (_, risk) in counts.items()}
+    return [*table, {"hour": "all"} | every, {"hour": "by chance ±"} | chance]
+
+
 def real(folder: Path) -> list[dict[str, object]]:
     rows = []
     for series in read(folder):
@@ -119,9 +148,13 @@ def show(rows: list[dict[str, object]], path: Path | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--hours", action="store_true")
     parser.add_argument("--tables", type=Path)
     arguments = parser.parse_args()
     tables = arguments.tables
     if arguments.data:
         show(real(arguments.data), tables and tables / "seasons-series.csv")
-    show(simulated(), tables and tables / "seasons.csv")
+    if arguments.hours:
+        show(by_hour(), tables and tables / "seasons-hours.csv")
+    else:
+        show(simulated(), tables and tables / "seasons.csv")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.frames import check_names, frame_labels
-from evtkit._common.threads import for_each, pieces
+from evtkit._common.threads import chunks, for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
 from evtkit.cleaning.gross import count_gross, gross_outliers, looked_at
 from evtkit.cleaning.holes import FROM, isolated
@@ -16,7 +16,7 @@ from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
 from evtkit.tail import Tail
-from evtkit.threshold.rules import ALIKE, Thresholds, how_many, only_largest, ties_together
+from evtkit.threshold.rules import ALIKE, Thresholds, default_excesses, how_many, lowest, only_largest, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,7 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 __all__ = ["fit_tail", "tail_from_largest"]
 
 _MANY_CHANNELS = 32  # for which a first look at a few rows pays
+_AT_A_TIME, _VALUES = 1 << 13, 1 << 19  # channels, or as many as hold so many values, that are summarised together
 
 
 def fit_tail(
@@ -135,27 +136,22 @@ def fit_tail(
     by_default = quantile is None and threshold is None and n_excess is None
     n = np.full(columns.shape[1], len(values))
     kept, levels = _kept(columns, n, sign, rule)
-    wanted = _room(kept, n) if by_default else kept
-    summary = _summary(columns, int(wanted.max()), sign, keep_sample, n_threads)
-    if summary is None:  # not all is finite
+    how: dict[str, Any] = {"by_default": by_default, "clean": clean is None, "keep_sample": keep_sample}
+    how |= {"sign": sign, "n_threads": n_threads}
+    found = _largest(columns, n, kept, present=False, **how)
+    if found is None:  # not all is finite
         n = n - _missing(columns, missing)
         kept, levels = _kept(columns, n, sign, rule)
-        wanted = _room(kept, n) if by_default else kept
-        summary = _summary_of_present(columns, wanted, sign, keep_sample, n_threads)
-    if by_default:
-        if clean is None:
-            left_out = count_gross(summary[0], n)
-            _leave_out(columns, left_out, wanted, summary, sign, n_threads)
-            n = n - left_out
-            kept, _ = _kept(columns, n, sign, rule)
-        kept = ties_together(summary[0], kept)
-        summary = only_largest(summary[0], kept), *summary[1:]
-    largest, sample, (mean, variance) = summary
+        found = _largest(columns, n, kept, present=True, **how)
+        assert found is not None
+    (largest, sample, (mean, variance)), kept, gross = found
+    if np.any(gross):
+        left_out, n = gross, n - gross
     if levels is None:
-        at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
-        levels = largest[np.arange(len(largest)), at].astype(np.float64)
+        levels = lowest(largest, kept)
+    del found, kept, gross  # of many channels with few observations they are as large as these
     return tail_from_largest(
-        largest, levels, n, sign * mean, variance, sample=sample, side=side, method=method,
+        largest, levels, n, mean if sign > 0.0 else -mean, variance, sample=sample, side=side, method=method,
         resolution=resolution, scalar=values.ndim == 1, n_threads=n_threads, names=names,
         left_out=left_out, dates=dates, library=None if given is None else given.library,
     )  # fmt: skip
@@ -205,8 +201,9 @@ def _leave_out(
         least = largest[dirty, largest.shape[1] - left_out[dirty]]
         with np.errstate(invalid="ignore"):
             rest[sign * rest >= least] = np.nan
-        fewer, present, moments[:, dirty] = _summary_of_present(
-            rest, wanted[dirty] - left_out[dirty], sign, sample is not None, n_threads
+        present = None if sample is None else np.empty((dirty.size, sample.shape[1]), sample.dtype)
+        fewer, _, moments[:, dirty] = _summary_of_present(
+            rest, wanted[dirty] - left_out[dirty], sign, present, n_threads
         )
         largest[dirty] = np.nan
         largest[dirty, largest.shape[1] - fewer.shape[1] :] = fewer
@@ -242,15 +239,69 @@ def _missing(columns: NDArray[Any], missing: str) -> Int:
     return np.asarray(np.count_nonzero(absent, axis=0))
 
 
+def _largest(
+    columns: NDArray[Any],
+    n: Int,
+    kept: Int,
+    *,
+    present: bool,
+    sign: float,
+    by_default: bool,
+    clean: bool,
+    keep_sample: bool,
+    n_threads: int | None,
+) -> tuple[_Summary, Int, Int] | None:
+    """The summary of all channels, how many of the largest belong to the tail, and how many were left out as gross.
+
+    Some channels at a time, as by default many more of the largest are looked at than are kept. With `present` of what
+    is not NaN; without, None if not all values are finite.
+    """
+    rows, channels = columns.shape
+    moments = np.empty((2, channels))
+    sample = np.empty((channels, rows), columns.dtype) if keep_sample else None
+    tops, kept, gross = [], kept.copy(), np.zeros(channels, dtype=np.int64)
+    together = list(chunks(channels, max(_AT_A_TIME, _VALUES // rows)))
+    for piece in together:
+        part, observed, asked = columns[:, piece], n[piece], kept[piece]
+        wanted = _room(asked, observed) if by_default else asked
+        own = sample[piece] if sample is not None else None
+        if present:
+            summary: _Summary | None = _summary_of_present(part, wanted, sign, own, n_threads)
+        else:
+            summary = _summary(part, int((wanted if by_default else kept).max()), sign, own, n_threads)
+        if summary is None:
+            return None
+        if by_default:
+            if clean:
+                dirty = count_gross(summary[0], observed)
+                if np.any(dirty):
+                    _leave_out(part, dirty, wanted, summary, sign, n_threads)
+                    gross[piece], observed = dirty, observed - dirty
+                    asked = np.minimum(default_excesses(observed) + 1, observed)
+            kept[piece] = asked = ties_together(summary[0], asked)
+            summary = only_largest(summary[0], asked), *summary[1:]
+        tops.append(summary[0])
+        moments[:, piece] = summary[2]
+    largest, width = tops[0], max(top.shape[1] for top in tops)
+    if len(tops) > 1:
+        largest = np.full((channels, width), np.nan, columns.dtype)
+        for piece, top in zip(together, tops, strict=True):
+            largest[piece, width - top.shape[1] :] = top
+    return (largest, sample, moments), kept, gross
+
+
 def _summary(
-    columns: NDArray[Any], kept: int, sign: float, keep_sample: bool, n_threads: int | None
+    columns: NDArray[Any], kept: int, sign: float, sample: NDArray[Any] | None, n_threads: int | None
 ) -> _Summary | None:
-    """The largest values (channels, kept), the samples, and means and variances; None if not all values are finite."""
+    """The largest values (channels, kept), and means and variances; None if not all values are finite.
+
+    All values are written to `sample` (channels, rows), which is returned too.
+    """
     from evtkit._kernels.summary import first_cuts, summarise  # deferred: compiled
 
     rows, channels = columns.shape
     largest = np.empty((channels, kept), columns.dtype)
-    sample = np.empty((channels, rows if keep_sample else 0), columns.dtype)
+    given = np.empty((channels, 0), columns.dtype) if sample is None else sample
     moments = np.empty((2, channels))
     finite = []
 
@@ -260,15 +311,15 @@ def _summary(
         cuts, scales = np.full(count, -np.inf, columns.dtype), np.zeros(count, columns.dtype)
         if count >= _MANY_CHANNELS and 2 * kept < rows:
             first_cuts(columns, piece.start, piece.stop, sign, kept, cuts, scales)
-        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, state, sample, cuts, scales))
+        finite.append(summarise(columns, piece.start, piece.stop, sign, kept, largest, state, given, cuts, scales))
         moments[:, piece] = mean_and_variance(state, np.full(len(state), rows))
 
     for_each(work, pieces(channels, rows, n_threads), n_threads)
-    return (largest, sample if keep_sample else None, moments) if all(finite) else None
+    return (largest, sample, moments) if all(finite) else None
 
 
 def _summary_of_present(
-    columns: NDArray[Any], kept: Int, sign: float, keep_sample: bool, n_threads: int | None
+    columns: NDArray[Any], kept: Int, sign: float, sample: NDArray[Any] | None, n_threads: int | None
 ) -> _Summary:
     """The same of what is not NaN, channel by channel; NaN stands in front where a channel has fewer of the largest,
 
@@ -276,21 +327,23 @@ def _summary_of_present(
     """
     rows, channels = columns.shape
     largest = np.full((channels, int(kept.max())), np.nan, columns.dtype)
-    sample = np.full((channels, rows if keep_sample else 0), np.nan, columns.dtype)
+    if sample is not None:
+        sample[:] = np.nan
     moments = np.full((2, channels), np.nan)
 
     def work(piece: slice) -> None:
         for c in range(piece.start, piece.stop):
             present = columns[~np.isnan(columns[:, c]), c : c + 1]
             count = min(int(kept[c]), len(present))
-            found = _summary(np.ascontiguousarray(present), count, sign, keep_sample, 1) if count else None
+            own = None if sample is None else np.empty((1, len(present)), columns.dtype)
+            found = _summary(np.ascontiguousarray(present), count, sign, own, 1) if count else None
             if found is not None:
                 largest[c, largest.shape[1] - count :], moments[:, c] = found[0][0], found[2][:, 0]
-                if found[1] is not None:
-                    sample[c, ~np.isnan(columns[:, c])] = found[1][0]
+                if sample is not None and own is not None:
+                    sample[c, ~np.isnan(columns[:, c])] = own[0]
 
     for_each(work, pieces(channels, rows, n_threads), n_threads)
-    return largest, sample if keep_sample else None, moments
+    return largest, sample, moments
 
 
 def tail_from_largest(
@@ -311,34 +364,43 @@ def tail_from_largest(
     dates: Dates | None = None,
     library: str | None = None,
 ) -> Tail:
-    """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data."""
+    """A Tail from the largest values (channels, kept), ascending; for the lower side, of the negated data.
+
+    The arrays of levels and variances are overwritten: they become those of thresholds and standard deviations.
+    """
     from evtkit._kernels.largest import fit_largest
     from evtkit.estimators import METHODS
 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     total = largest.shape[0]
-    result, counts, mean_excess = np.empty((total, 7)), np.empty(total, dtype=np.int64), np.empty(total)
-    levels, steps = np.array(levels, dtype=np.float64), rounding_steps(resolution, total, method)
+    fields = {name: np.empty(total) for name in ("xi", "sigma", "loglik", "se_xi", "se_sigma", "cov", "mean_excess")}
+    counts, status = np.empty(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
+    levels, steps = np.require(levels, np.float64, "CW"), np.zeros(total)
 
     def work(piece: slice) -> None:
-        fit_largest(
-            largest[piece], levels[piece], steps[piece], result[piece], counts[piece], mean_excess[piece]
-        )  # fmt: skip
+        own = rounding_steps(resolution, piece.stop - piece.start, method)
+        result = np.empty((own.size, 7))
+        fit_largest(largest[piece], levels[piece], own, result, counts[piece], fields["mean_excess"][piece])
+        fit = as_fit(result, counts[piece], (len(result),), "mle")
+        for name in ("xi", "sigma", "loglik", "se_xi", "se_sigma", "cov"):
+            fields[name][piece] = getattr(fit, name)
+        for array, found in ((status, fit.status), (steps, own)):
+            if np.any(found):  # pages of zeros take no memory
+                array[piece] = found
 
     for_each(work, pieces(total, largest.shape[1], n_threads), n_threads)
     shape = () if scalar else (total,)
-    fit = as_fit(result, counts, shape, "mle")
     sign = 1.0 if side == "upper" else -1.0
-    std = np.sqrt(variance)
+    if sign < 0.0:
+        np.negative(levels, out=levels)
+    left_out = np.zeros(total, dtype=np.int64) if left_out is None else left_out
     tail = Tail(
-        threshold=(sign * levels).reshape(shape), xi=fit.xi, sigma=fit.sigma, n=n.reshape(shape), n_excess=fit.n,
-        status=fit.status, mean=mean.reshape(shape), std=std.reshape(shape), mean_excess=mean_excess.reshape(shape),
-        loglik=fit.loglik, se_xi=fit.se_xi, se_sigma=fit.se_sigma, cov=fit.cov,
+        threshold=levels.reshape(shape), n=n.reshape(shape), n_excess=counts.reshape(shape),
+        status=status.reshape(shape), mean=mean.reshape(shape), std=np.sqrt(variance, out=variance).reshape(shape),
         resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
-        left_out=(np.zeros(total, dtype=np.int64) if left_out is None else left_out).reshape(shape),
-        sample=sample[0] if scalar and sample is not None else sample, names=names, dates=dates,
-        library=library,
+        left_out=left_out.reshape(shape), sample=sample[0] if scalar and sample is not None else sample,
+        names=names, dates=dates, library=library, **{name: one.reshape(shape) for name, one in fields.items()},
     )  # fmt: skip
     if method == "mle":
         return tail

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 import evtkit
 from evtkit import covariates, gev, gpd
-from evtkit.covariates.likelihood import loglik, reduced, terms
+from evtkit._kernels.regression import log_prior, loglik, terms
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
 
 pytest.importorskip("formulaic")
+pd = pytest.importorskip("pandas")
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +39,32 @@ def exact(family, y, mu, eta, xi):
 def test_derivatives_are_those_of_mpmath(family, xi, z):
     mu, eta = (0.4, 0.3) if family == "gev" else (0.0, 0.3)
     y = mu + z * np.exp(eta)
-    args = [np.array([value]) for value in (y, mu, eta, xi)]
-    first, second = (part[..., 0] for part in terms(family, *args))
+    args = (family == "gev", y, mu, eta, xi)
+    found = np.empty(9)
+    terms(*args, found)
+    second = dict(zip([(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)], found[3:], strict=True))
     with mp.workdps(50):
-        assert loglik(family, *args)[0] == pytest.approx(float(exact(family, y, mu, eta, xi)), rel=1e-12)
-        for i in range(3):
+        assert loglik(*args) == pytest.approx(float(exact(family, y, mu, eta, xi)), rel=1e-12)
+        for i in range(0 if family == "gev" else 1, 3):
             order = [0, 0, 0]
             order[i] = 1
             wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
-            if family == "gev" or i:
-                assert first[i] == pytest.approx(float(wanted), rel=1e-10, abs=1e-12)
+            assert found[i] == pytest.approx(float(wanted), rel=1e-10, abs=1e-12)
             for j in range(i, 3):
                 order[j] += 1
                 wanted = mp.diff(lambda m, e, x: exact(family, y, m, e, x), (mu, eta, xi), tuple(order))
                 order[j] -= 1
-                if family == "gev" or i:
-                    assert second[i, j] == second[j, i] == pytest.approx(float(wanted), rel=1e-9, abs=1e-11)
+                assert second[i, j] == pytest.approx(float(wanted), rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("prior", [1, 2])
+@pytest.mark.parametrize("xi", [-0.3, 0.2, 0.45])
+def test_slopes_of_the_priors_are_numerical_ones(prior, xi):
+    value, slope, bend = (np.array([log_prior(prior, xi + h) for h in (-1e-4, 0.0, 1e-4)])).T
+    assert slope[1] == pytest.approx((value[2] - value[0]) / 2e-4, rel=1e-5, abs=1e-9)
+    assert bend[1] == pytest.approx((slope[2] - slope[0]) / 2e-4, rel=1e-5, abs=1e-9)
+    beta = 5.0 * np.log(0.5 - xi) + 8.0 * np.log(0.5 + xi)
+    assert value[1] == pytest.approx(beta if prior == 2 else min(0.0, 1.0 - 1.0 / (1.0 - xi)), rel=1e-12)
 
 
 # -- published values --------------------------------------------------------------------------------------------------
@@ -156,6 +167,36 @@ def test_units_of_covariates_and_responses_change_the_coefficients_alone(scale, 
     assert other.loglik == pytest.approx(plain.loglik - 150 * np.log(unit), rel=1e-10)
 
 
+def test_an_observation_of_weight_zero_is_none():
+    """Not even one that no law with the others' parameters could have made."""
+    rng = np.random.default_rng(21)
+    t = rng.uniform(size=80)
+    y = gpd.rvs(-0.3, np.exp(t), size=80, rng=rng)
+    more = covariates.fit_gpd(np.append(y, 1e3), sigma=np.append(t, 0.5), weights=np.append(np.ones(80), 0.0))
+    plain = covariates.fit_gpd(y, sigma=t)
+    assert more.coefficients == pytest.approx(plain.coefficients, abs=1e-8)
+    assert more.loglik == pytest.approx(plain.loglik, rel=1e-12)
+
+
+@given(seed=st.integers(0, 40), n=st.sampled_from([15, 40, 150]), family=st.sampled_from(["gpd", "gev"]))
+def test_what_is_called_a_maximum_is_one(seed, n, family):
+    """The gradient vanishes, no neighbour is higher, and Nelder and Mead from there find nothing better."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2))
+    if family == "gpd":
+        fit = covariates.fit_gpd(gpd.rvs(0.1, np.exp(0.4 * x[:, 0]), size=n, rng=rng), sigma=x)
+    else:
+        fit = covariates.fit_gev(gev.rvs(0.1, x[:, 0], 1.0, size=n, rng=rng), mu=x)
+    if fit.status != 0:
+        return
+    problem, theta = fit.problem, fit.theta
+    gradient, hessian = problem.derivatives(theta)
+    assert np.abs(np.linalg.solve(hessian[0], gradient[0])).max() < 1e-6
+    assert np.linalg.eigvalsh(hessian[0]).max() < 0.0
+    near = problem.value(theta + rng.normal(scale=1e-3, size=(len(theta), 50)))
+    assert near.max() <= problem.value(theta)[0]
+
+
 def test_weights_are_repetitions_and_channels_are_independent():
     rng = np.random.default_rng(5)
     t, times = rng.uniform(size=(100, 2)), rng.integers(1, 4, size=100)
@@ -192,6 +233,39 @@ def test_priors_pull_the_shape_and_ridge_the_slopes():
 
 
 # -- the way from data to a tail ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("xi", "law"), [(0.2, "normal"), (-0.7, "none")])
+def test_without_covariates_it_is_the_tail_without(xi, law):
+    """The same law of the next observation; also where the shape has no standard error."""
+    rng = np.random.default_rng(22)
+    x = np.concatenate([gpd.rvs(xi, 1.0, size=70, rng=rng), -rng.uniform(size=630)])
+    own, plain = covariates.fit_tail(x, threshold=0.0), evtkit.fit_tail(x, threshold=0.0, clean=False)
+    for level in (0.5, 1.4, 3.0, 12.0):
+        assert own.sf(level)[0] == pytest.approx(float(plain.sf(level)), rel=1e-9)
+    assert own.isf(1e-4)[0] == pytest.approx(float(plain.isf(1e-4)), rel=1e-9)
+    assert np.isnan(own.isf(0.5)[0])
+    below = covariates.fit_tail(-x, threshold=0.0, side="lower")
+    assert below.sf(-3.0)[0] == pytest.approx(own.sf(3.0)[0], rel=1e-12)
+
+
+def test_with_a_covariate_that_says_nothing_it_is_nearly_that_tail():
+    rng = np.random.default_rng(23)
+    x = np.concatenate([gpd.rvs(0.1, 1.0, size=200, rng=rng), -rng.uniform(size=1800)])
+    z = np.append(np.tile([-1.0, 1.0], 100), np.zeros(1800))
+    own, plain = covariates.fit_tail(x, threshold=0.0, sigma=z), covariates.fit_tail(x, threshold=0.0)
+    for level in (1.0, 4.0, 8.0):
+        assert own.sf(level, {"sigma": [[0.0]]})[0] == pytest.approx(plain.sf(level)[0], rel=0.15)
+
+
+def test_what_has_happened_is_possible_where_the_tail_ends_abruptly():
+    rng = np.random.default_rng(24)
+    t = rng.uniform(size=400)
+    x = (1.0 + t) * rng.beta(1.0, 0.6, size=400)  # ξ = −1/.6
+    tail = covariates.fit_tail(x, threshold=t, quantile=0.5, sigma=t)
+    assert not np.all(np.isfinite(tail.excess.cov))
+    assert np.all(tail.sf(x) > 0.0)
+    assert np.all(np.isfinite(tail.isf(1e-4)))
 
 
 def test_quantile_regression_splits_the_data_and_has_the_quantile_of_a_constant():
@@ -258,7 +332,14 @@ def test_residuals_are_exponential_where_the_model_holds():
     left = fit.residuals()
     assert left.mean() == pytest.approx(1.0, abs=0.05)
     assert abs(np.corrcoef(left, t)[0, 1]) < 0.06
-    assert reduced(np.array([1.0]), np.array([0.0]))[0] == 1.0
+    assert left == pytest.approx(-np.log(fit.sf(fit.y[:, 0])), rel=1e-9)
+    maxima = covariates.fit_gev(gev.rvs(-0.1, t, 1.0, size=3000, rng=16), mu=t)
+    own = maxima.parameters()
+    gumbel = maxima.residuals()
+    assert np.exp(-np.exp(-gumbel)) == pytest.approx(
+        gev.cdf(maxima.y[:, 0], own["xi"], own["mu"], own["sigma"]), abs=1e-12
+    )
+    assert gumbel.mean() == pytest.approx(0.5772, abs=0.07)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +363,41 @@ def test_residuals_are_exponential_where_the_model_holds():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_plain_columns_are_what_formulaic_makes_of_them():
+    from formulaic import model_matrix
+
+    from evtkit.covariates.design import PlainColumns
+
+    rng = np.random.default_rng(25)
+    data = {
+        "year": np.arange(30),
+        "soi": rng.normal(size=30),
+        "site": np.repeat(["a", "b"], 15),
+        "on": np.arange(30) > 9,
+    }
+    plain = PlainColumns.of("year + soi", data)
+    wanted = model_matrix("year + soi", pd.DataFrame(data))
+    np.testing.assert_array_equal(plain.get_model_matrix(data), wanted)
+    assert ["Intercept", *plain.names] == list(wanted.columns)
+    for other in ("year + site", "on", "year * soi", "0 + year", "year + year", "year + absent", "np.log(soi)"):
+        assert PlainColumns.of(other, data) is None
+    fit = covariates.fit_gev(rng.normal(size=30), data, mu="year + soi")
+    with pytest.raises(ValueError, match="at must have the covariates of mu"):
+        fit.parameters({"year": [1.0]})
+
+
+def test_stepwise_takes_what_matters():
+    rng = np.random.default_rng(26)
+    data = {name: rng.normal(size=150) for name in "abcd"}
+    y = gev.rvs(0.0, 1.0 + data["a"], np.exp(0.5 * data["b"]), size=150, rng=rng)
+    fit = covariates.stepwise("gev", y, data, {"mu": "abcd", "sigma": "abcd"}, penalty=np.log(150))
+    assert fit.names == ("mu: Intercept", "mu: a", "log sigma: Intercept", "log sigma: b", "xi: 1")
+    largest = covariates.stepwise("gev", y, data, {"mu": "a"}, penalty=1e9)
+    assert largest.names == ("mu: 1", "log sigma: 1", "xi: 1")
+    with pytest.raises(ValueError, match="among must be of"):
+        covariates.stepwise("gpd", y, data, {"mu": "a"})
 
 
 # -- trends and cyclic splines -----------------------------------------------------------------------------------------

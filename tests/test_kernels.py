@@ -66,6 +66,21 @@ def test_sorting_is_sorting(x):
     assert np.array_equal(y, np.sort(x))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("law", ["exponential", "cauchy", "ties", "equal", "tiny", "a spike", "one far out"])
+def test_more_values_than_there_are_places_are_sorted(law, dtype):
+    rng, n = np.random.default_rng(0), 60_000
+    x = {
+        "exponential": rng.standard_exponential(n), "cauchy": 1e5 * rng.standard_cauchy(n),
+        "ties": rng.integers(-3, 7, n), "equal": np.full(n, 2.0), "tiny": 1e-310 * rng.standard_normal(n),
+        "a spike": np.where(rng.random(n) < 0.5, 1.0, 1.0 + 1e-6 * rng.random(n)),
+        "one far out": np.append(rng.random(n - 1), 1e30),
+    }[law].astype(dtype)  # fmt: skip
+    out, place, ends = np.empty(n, dtype), np.empty(5000, np.int32), np.empty(5000 * BUCKETS + 1, np.int32)
+    sort_into(x.copy(), n, out, place, ends)
+    assert np.array_equal(out, np.sort(x))
+
+
 def makes(n):
     return np.empty(n)
 

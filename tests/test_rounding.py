@@ -103,7 +103,7 @@ def test_levels_of_counts_keep_their_word_among_attainable_ones(mean, n, risk):
 @pytest.mark.parametrize("n", [200, 1000, 10_000])
 def test_ties_at_the_threshold_are_excesses_or_none_whichever_is_nearer(mean, n):
     x = np.random.default_rng(12).poisson(mean, (n, 20)).astype(float)
-    asked, tail = default_excesses(n), fit_tail(x)
+    asked, tail = int(default_excesses(np.array(n))), fit_tail(x)
     at = np.sort(x, axis=0)[n - asked - 1]
     more, fewer = np.count_nonzero(x >= at, axis=0), np.count_nonzero(x > at, axis=0)
     wanted = np.where((more * fewer <= asked**2) & (more <= 2 * asked), more, fewer)

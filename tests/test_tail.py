@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evtkit import FitStatus, Tail, fit_gpd, fit_tail, gpd
+from evtkit import FitStatus, Tail, fit_gpd, fit_tail, gpd, peaks
 from evtkit.gof import goodness_of_fit
 from evtkit.intervals import return_level_interval, xi_interval
 
@@ -194,6 +194,26 @@ def test_channels_are_fitted_alone(x):
     tail = fit_tail(x, quantile=0.9)
     for channel in range(5):
         assert_same(tail[channel], fit_tail(x[:, channel], quantile=0.9))
+
+
+RULES = [{}, {"clean": False}, {"quantile": 0.9}, {"threshold": 2.0}, {"side": "lower"}]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_neither_memory_nor_how_many_channels_are_looked_at_together_changes_a_bit(monkeypatch, rule, gaps):
+    rng = np.random.default_rng(3)
+    y = rng.standard_t(4, (400, 150))
+    y[:, 40:60] = y[:, 40:60].round(1)
+    y[:3, 100] = 1e3  # gross
+    y[rng.random(y.shape) < 0.01 * gaps] = np.nan
+    options = {"missing": "drop"} | rule
+    whole = fit_tail(y, **options)
+    assert_same(fit_tail(np.asfortranarray(y), **options), whole)
+    assert_same(fit_tail(np.repeat(y, 2, axis=1)[:, ::2], **options), whole)
+    monkeypatch.setattr(peaks, "_AT_A_TIME", 16)
+    monkeypatch.setattr(peaks, "_VALUES", 1)
+    assert_same(fit_tail(y, **options), whole)
 
 
 def test_float32_is_computed_in_float64(x):

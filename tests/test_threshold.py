@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from evtkit import fit_gpd, fit_tail, gpd
-from evtkit.threshold import mean_residual_life, parameter_stability, suggest_threshold
-from evtkit.threshold.evidence import _score_p_value, _scores
+from evtkit.intervals import return_level_interval
+from evtkit.threshold import (
+    averaged_level,
+    choice_weights,
+    mean_residual_life,
+    parameter_stability,
+    suggest_threshold,
+    suggest_thresholds,
+)
+from evtkit.threshold.evidence import _gains, _score_p_value, _scores
 
 
 def kinked(seed):
@@ -224,5 +233,83 @@ def test_the_discrepancy_has_the_unit_of_the_data_and_its_choice_has_none(x):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="method must be one of 'forward-stop', 'score', 'discrepancy', got 'eye'"):
+    with pytest.raises(
+        ValueError, match="method must be one of 'forward-stop', 'score', 'discrepancy', 'increments', got 'eye'"
+    ):
         suggest_threshold([1.0, 2.0], method="eye")
+
+
+# -- many channels, increments, and a choice that is averaged ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["forward-stop", "increments"])
+def test_each_of_many_channels_has_the_choice_that_it_has_alone(method):
+    rng = np.random.default_rng(2)
+    columns = [rng.standard_normal(700), rng.standard_exponential(700).round(1), rng.gamma(3.0, size=700),
+               np.where(rng.uniform(size=700) < 0.3, np.nan, rng.standard_t(3.0, size=700)),
+               rng.poisson(3.0, size=700), kinked(3)[:700]]  # fmt: skip
+    many = suggest_thresholds(np.column_stack(columns), method=method)
+    for c, column in enumerate(columns):
+        one = suggest_threshold(column, method=method)
+        np.testing.assert_equal(
+            (many.threshold[c], many.xi[c], many.sigma[c], many.n_excess[c], many.tested[c]),
+            (one.threshold, one.xi, one.sigma, one.n_excess, one.thresholds.size),
+        )
+        assert many.rejected[c] == (one.index if one.index >= 0 else one.thresholds.size)
+    assert many.to_frame().shape[0] == len(columns)
+
+
+def test_increments_keep_their_size_and_see_the_kink():
+    x = gpd.rvs([[-0.2] * 150 + [0.3] * 150], 1.0, size=(600, 300), rng=1)
+    rejected = suggest_thresholds(x, method="increments").rejected > 0
+    assert 0.005 < rejected[:150].mean() < 0.12
+    assert 0.005 < rejected[150:].mean() < 0.12
+    chosen = [suggest_threshold(kinked(seed), method="increments").threshold for seed in range(5)]
+    assert np.median(chosen) > 8.5
+
+
+def test_gains_are_the_likelihood_ratio_of_normal_increments():
+    rng = np.random.default_rng(4)
+    n, xi = np.array([900, 700, 500, 400, 300, 200, 120, 70]), rng.normal(0.1, 0.1, size=8)
+    noise = np.diff(xi) / ((1.0 + xi[:-1]) * np.sqrt(np.diff(1.0 / n)))
+    k = 5
+    changed = norm.logpdf(noise[:k], noise[:k].mean(), noise[:k].std()).sum() + norm.logpdf(noise[k:]).sum()
+    assert _gains(xi[:, None], n)[k, 0] == pytest.approx(2.0 * (changed - norm.logpdf(noise).sum()), rel=1e-9)
+
+
+def test_a_single_candidate_is_averaged_to_its_own_limits(x):
+    alone = averaged_level(x, 1e5, thresholds=[10.0])
+    y = x[x > 10.0] - 10.0
+    wanted = return_level_interval(y, 1e5, rate=len(y) / len(x), threshold=10.0, method="bartlett")
+    assert alone.estimate == pytest.approx(float(wanted.estimate), rel=1e-12)
+    assert alone.lower == pytest.approx(float(wanted.lower), rel=3e-3)  # between quantiles the limits are interpolated
+    assert alone.upper == pytest.approx(float(wanted.upper), rel=3e-3)
+
+
+def test_averaged_limits_lie_between_those_of_the_candidates():
+    x = np.random.default_rng(0).standard_t(4.0, size=1000)
+    u, weights = choice_weights(x)
+    assert weights.sum() == pytest.approx(1.0)
+    assert np.count_nonzero(weights) > 2
+    limits = []
+    for level in u[weights > 0.0]:
+        y = x[x > level] - level
+        limits.append(return_level_interval(y, 1e4, rate=len(y) / 1000, threshold=level, method="bartlett"))
+    mixed = averaged_level(x, 1e4)
+    for name in ("lower", "upper"):
+        ends = [float(getattr(one, name)) for one in limits]
+        assert min(ends) <= getattr(mixed, name) <= max(ends)
+    scaled = averaged_level(4.0 * x, 1e4)
+    assert scaled.upper == pytest.approx(4.0 * float(mixed.upper), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(lambda: suggest_thresholds([1.0, 2.0]), r"shape \(n, channels\)"),
+     (lambda: averaged_level(np.random.default_rng(0).standard_exponential(300), 1.0), "period must reach"),
+     (lambda: averaged_level(np.arange(100.0), 1e4, level=1.0), "level must lie"),
+     (lambda: choice_weights(np.arange(100.0), method="eye"), "method must be one of")],
+)  # fmt: skip
+def test_bad_input_of_many_and_averages_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

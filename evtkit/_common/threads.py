@@ -20,6 +20,7 @@ __all__ = ["Beside", "blocks", "chunks", "for_each", "pieces", "thread_count"]
 T = TypeVar("T")
 
 _WORTH_A_THREAD = 1 << 16  # values
+_MOST = 1 << 13  # channels in a piece, for what is needed beside the answer
 _GRAIN = 16  # channels, a multiple of what kernels do together
 
 
@@ -45,7 +46,7 @@ def pieces(channels: int, width: int, n_threads: int | None) -> list[slice]:
     """Channels of `width` values to be done together: some pieces a thread, or one where threads are not worth it."""
     if channels * width < _WORTH_A_THREAD:
         return [slice(0, channels)]
-    size = -(-channels // (4 * thread_count(n_threads)))
+    size = min(-(-channels // (4 * thread_count(n_threads))), _MOST)
     return list(chunks(channels, -(-size // _GRAIN) * _GRAIN))
 
 

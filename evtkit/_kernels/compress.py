@@ -114,23 +114,14 @@ def _permute(
     return types.intp(x, types.intp, x.dtype, out, types.intp), build
 
 
-def _keep_compressed(x, n, pivot, out):
-    lanes = _REGISTER // x.itemsize
-    count, whole = 0, n // lanes * lanes
-    for i in range(0, whole, lanes):
-        count = _compress(x, i, pivot, out, count)
-    for i in range(whole, n):
-        value = x[i]
-        out[count] = value
-        count += value >= pivot
-    return count
+_append, _BYTES = (_compress, _REGISTER) if HAS_COMPRESS else (_permute, _REGISTER // 2)
 
 
-def _keep_permuted(x, n, pivot, out):
-    lanes = _REGISTER // 2 // x.itemsize
+def _keep_vectors(x, n, pivot, out):
+    lanes = _BYTES // x.itemsize
     count, whole = 0, n // lanes * lanes
     for i in range(0, whole, lanes):
-        count = _permute(x, i, pivot, out, count)
+        count = _append(x, i, pivot, out, count)
     for i in range(whole, n):
         value = x[i]
         out[count] = value
@@ -149,7 +140,7 @@ def _keep_one_by_one(x, n, pivot, out):
 
 _SIGNATURES = ("intp(float32[::1], intp, float32, float32[::1])", "intp(float64[::1], intp, float64, float64[::1])")
 
-_fastest = _keep_compressed if HAS_COMPRESS else _keep_permuted if HAS_PERMUTE else _keep_one_by_one
+_fastest = _keep_vectors if HAS_COMPRESS or HAS_PERMUTE else _keep_one_by_one
 
 keep_from = kernel(*_SIGNATURES)(_fastest)
 """keep_from(x, n, pivot, out): copy those of the first n values of x that are ≥ pivot to out, in order; their number.

@@ -20,6 +20,8 @@ BUCKETS = 4  # a value, when sorting
 SAMPLE = 64  # values from which a cut is first estimated
 _SMALL = 24  # insertion sort up to here
 _CROWDED = 48  # a bucket with more values than this is sorted by comparison
+_PLACES = 1 << 18  # values that are distributed at a time
+_PARTS = 1 << 12  # that more of them are cut into first
 _SIGNLESS = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -64,12 +66,80 @@ def sort(x):
         x[hole] = value
 
 
+@kernel("intp(float64, boolean, int64, float64, float64)", inline=True)
+def _part(value, positive, lowest, base, scale):
+    """Which part of the range holds the value: of its bits where all have one sign, else of the numbers."""
+    return np.intp(np.float64(_key(value) - lowest) * scale) if positive else np.intp((0.5 * value - base) * scale)
+
+
+@kernel("intp(intp)")
+def places(width):
+    """The size of the workspace `place` for rows of so many values; `ends` is BUCKETS times as long, and one."""
+    return min(max(width, SAMPLE), _PLACES)
+
+
 @kernel(
     "void(float32[::1], intp, float32[::1], int32[::1], int32[::1])",
     "void(float64[::1], intp, float64[::1], int32[::1], int32[::1])",
 )
 def sort_into(x, n, out, place, ends):
-    """Sort the first n values of x, none NaN, into out, ascending; place (≥ n) and ends (≥ 4n + 1) are workspace."""
+    """Sort the first n values of x, none NaN, into out, ascending; place and ends are workspace of `places`.
+
+    More values than there are places are first cut into parts of the range, each part then sorted by itself: x is
+    overwritten.
+    """
+    if n <= place.size:
+        _sort_at_once(x, n, out, place, ends)
+        return
+    low, high = x[0], x[0]
+    for i in range(n):
+        value = x[i]
+        low = value if value < low else low
+        high = value if value > high else high
+    if low == high or low == -np.inf or high == np.inf:
+        assign(out[:n], x[:n])
+        if low < high:
+            sort(out[:n])
+        return
+    positive, lowest = (low > 0.0) == (high > 0.0), _key(low)
+    base = 0.0 if positive else 0.5 * low
+    scale = (_PARTS - 1) / (np.float64(_key(high) - lowest) if positive else 0.5 * high - base)
+    if not scale < np.inf:
+        assign(out[:n], x[:n])
+        sort(out[:n])
+        return
+    for i in range(_PARTS + 1):
+        ends[i] = 0
+    for i in range(n):
+        ends[1 + _part(x[i], positive, lowest, base, scale)] += 1
+    for i in range(_PARTS):
+        ends[i + 1] += ends[i]
+    for i in range(n):
+        part = _part(x[i], positive, lowest, base, scale)
+        out[ends[part]] = x[i]
+        ends[part] += 1
+    start = 0
+    while start < n:  # the ends are overwritten: a part ends where the values of another begin
+        first, stop = _part(out[start], positive, lowest, base, scale), start + 1
+        while stop < n and _part(out[stop], positive, lowest, base, scale) == first:
+            stop += 1
+        equal = True
+        for i in range(start, stop):
+            equal &= out[i] == out[start]
+        if stop - start > place.size and not equal:
+            sort(out[start:stop])
+        elif not equal:
+            _sort_at_once(out[start:stop], stop - start, x, place, ends)
+            assign(out[start:stop], x[: stop - start])
+        start = stop
+
+
+@kernel(
+    "void(float32[::1], intp, float32[::1], int32[::1], int32[::1])",
+    "void(float64[::1], intp, float64[::1], int32[::1], int32[::1])",
+)
+def _sort_at_once(x, n, out, place, ends):
+    """The same of no more values than there are places."""
     if n <= _SMALL:
         for i in range(n):
             out[i] = x[i]

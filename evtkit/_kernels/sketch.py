@@ -15,7 +15,7 @@ from evtkit._kernels.binned import add_values, bin_of
 from evtkit._kernels.bits import assign, bits_of
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, sort_into
+from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, places, sort_into
 from evtkit._kernels.tiles import CHANNELS, ROWS, WIDE, any_block, turn_over
 
 
@@ -140,7 +140,7 @@ def update(block, start, stop, k, moments, low, buffer, fill, added, cutoff, sca
     width = buffer.shape[1]
     tile, high = np.empty((CHANNELS, WIDE), low.dtype), np.empty(CHANNELS, low.dtype)
     scratch = np.empty(width + WIDTH + 2 * SAMPLE, low.dtype)
-    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
+    place, ends = np.empty(places(width), np.int32), np.empty(BUCKETS * places(width) + 1, np.int32)
     none = np.empty((0, 0), low.dtype)
     for first in range(start, stop, CHANNELS):
         last = min(stop, first + CHANNELS)
@@ -160,7 +160,7 @@ def order_largest(buffer, start, stop, k, fill, cutoff):
     width = buffer.shape[1]
     scratch, ordered = np.empty(width + WIDTH, buffer.dtype), np.empty(width, buffer.dtype)
     sample = np.empty(2 * SAMPLE, buffer.dtype)
-    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
+    place, ends = np.empty(places(width), np.int32), np.empty(BUCKETS * places(width) + 1, np.int32)
     for c in range(start, stop):
         row = buffer[c]
         kept = min(k, fill[c])

@@ -14,9 +14,11 @@ from numba import types
 from evtkit._kernels.bits import assign
 from evtkit._kernels.compress import WIDTH, keep_from
 from evtkit._kernels.jit import kernel
-from evtkit._kernels.select import BUCKETS, SAMPLE, keep_at_least, sort_into
+from evtkit._kernels.select import BUCKETS, SAMPLE, keep_at_least, places, sort_into
 from evtkit._kernels.sketch import next_cut, spare_slots, take_in
 from evtkit._kernels.tiles import CHANNELS, WIDE, any_block
+
+_LONG = 1 << 20  # values kept of a channel
 
 
 @kernel("void(float32[:, ::1], intp)", "void(float64[:, ::1], intp)")
@@ -83,12 +85,13 @@ def summarise(block, start, stop, sign, k, largest, moments, samples, cutoffs, s
     """
     n, dtype = block.shape[0], largest.dtype
     all_kept = 2 * k >= n or n <= 4 * SAMPLE
-    width = (n if all_kept else min(n, max(5 * k // 2, 4 * SAMPLE))) + spare_slots(k)
+    room = 5 * k // 2 if k < _LONG else 5 * k // 4  # rows of a tenth of a long series would be as long as that
+    width = (n if all_kept else min(n, max(room, 4 * SAMPLE))) + spare_slots(k)
     tile, high, factor = np.empty((CHANNELS, WIDE), dtype), np.empty(CHANNELS, dtype), dtype.type(sign)
     buffer, low = np.empty((min(CHANNELS, stop - start), width), dtype), np.empty(CHANNELS, dtype)
     fill, added = np.empty(CHANNELS, np.int64), np.empty(CHANNELS, np.int64)
     scratch, ordered = np.empty(width + WIDTH + 2 * SAMPLE, dtype), np.empty(width, dtype)
-    place, ends = np.empty(max(width, SAMPLE), np.int32), np.empty(BUCKETS * max(width, SAMPLE) + 1, np.int32)
+    place, ends = np.empty(places(width), np.int32), np.empty(BUCKETS * places(width) + 1, np.int32)
     for first in range(start, stop, CHANNELS):
         last = min(stop, first + CHANNELS)
         for c in range(CHANNELS):

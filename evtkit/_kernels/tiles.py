@@ -13,8 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
-from evtkit._kernels.bits import bits_of
+from evtkit._kernels.binned import extent, value_of
+from evtkit._kernels.bits import bits_of, number_of
 from evtkit._kernels.jit import kernel
 
 CHANNELS, ROWS = 64, 512
@@ -109,6 +111,41 @@ def _square(
     return types.void(block, types.intp, types.intp, block.dtype, tile, types.intp, types.intp, high, low), build
 
 
+@intrinsic
+def _column(typingctx: Any, block: Any, row: Any, channel: Any, rows: Any) -> Any:
+    """block[row:row + rows, channel] as a contiguous array, where observations of a channel are neighbours."""
+    kind = types.Array(block.dtype, 1, "C", readonly=True)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        given, top, first, size = arguments
+        source = context.make_array(block)(context, builder, given)
+        array = context.make_array(kind)(context, builder)
+        down, across = cgutils.unpack_tuple(builder, source.strides)
+        offset = builder.add(builder.mul(top, down), builder.mul(first, across))
+        plain = builder.gep(builder.bitcast(source.data, ir.IntType(8).as_pointer()), [offset])
+        populate_array(array, data=builder.bitcast(plain, source.data.type), shape=[size], strides=[source.itemsize],
+                       itemsize=source.itemsize, meminfo=None)  # fmt: skip
+        return array._getvalue()
+
+    return kind(block, types.intp, types.intp, types.intp), build
+
+
+@kernel(*(
+    types.void(types.Array(one, 1, "C", readonly=True), types.intp, one, one[:, ::1], one[::1], one[::1])
+    for one in (types.float32, types.float64)
+))  # fmt: skip
+def _put_column(x, c, factor, tile, high, low):
+    """Write factor · x + 0 to a row of a tile; high and low as in `turn_over`."""
+    row, nought = tile[c], low.dtype.type(0)
+    for r in range(x.size):
+        row[r] = factor * x[r] + nought
+    largest, smallest = extent(row, x.size)
+    if largest > bits_of(np.float64(high[c])):
+        high[c] = number_of(largest)
+    if value_of(smallest) < low[c]:
+        low[c] = value_of(smallest)
+
+
 @kernel("void(float32[:, ::1], intp, intp, float32, float32[::1], float32[::1])",
         "void(float64[:, ::1], intp, intp, float64, float64[::1], float64[::1])", inline=True)  # fmt: skip
 def _put(tile, c, r, value, high, low):
@@ -131,6 +168,10 @@ def turn_over(block, top, rows, first, width, factor, tile, high, low):
     """
     lanes, nought = _REGISTER // block.itemsize, low.dtype.type(0)
     whole_rows, whole = rows // lanes * lanes, width // lanes * lanes
+    if block.strides[0] == block.itemsize:  # nothing to turn over: tables by columns, and a single channel
+        for c in range(width):
+            _put_column(_column(block, top, first + c, rows), c, factor, tile, high, low)
+        whole_rows, whole, rows = 0, 0, 0
     if block.strides[1] != block.itemsize or whole == 0:
         whole_rows, whole = 0, 0
     for r in range(0, whole_rows, lanes):

@@ -48,7 +48,7 @@ _IN_STEPS = 0.5  # share of different values below which data come in steps
 _CANDIDATES = 3  # holes that are judged, with so many inside
 _PASSES = 3  # a nearer group may hide behind a farther one
 _POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
-_BLOCK = 1 << 22  # values that are looked at together
+_BLOCK = 1 << 18  # values that are looked at together: few enough for a cache
 _FEW_CHANNELS = 16  # for which all holes are looked at in one step
 
 _INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
@@ -168,8 +168,13 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
 
 def _holes_in_turn(most: int) -> list[tuple[Any, Any, Int]]:
     """Where holes begin and end among the most + 1 largest, and how many lie beyond, for each number inside."""
-    insides = [inside for inside in _INSIDES if inside <= _INSIDE * most]
-    return [(slice(0, most - k), slice(1 + k, None), most - k - np.arange(most - k)) for k in insides]
+    found: list[tuple[Any, Any, Int]] = []
+    for inside in _INSIDES:
+        m = most - np.arange(max(0, most - inside))
+        m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
+        if m.size:
+            found.append((slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside))
+    return found
 
 
 @lru_cache(maxsize=64)

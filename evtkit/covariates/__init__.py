@@ -8,10 +8,11 @@ from evtkit.covariates.design import Design, harmonics
 from evtkit.covariates.fits import fit_gev, fit_gpd
 from evtkit.covariates.inference import LikelihoodRatio
 from evtkit.covariates.results import RegressionFit
+from evtkit.covariates.stepwise import stepwise
 from evtkit.covariates.tail import CovariateTail, fit_tail
 from evtkit.covariates.trend import TrendTest, trend_test
 
 __all__ = [
     "CovariateTail", "Design", "LikelihoodRatio", "RegressionFit", "TrendTest", "fit_gev", "fit_gpd", "fit_tail",
-    "harmonics", "trend_test",
+    "harmonics", "stepwise", "trend_test",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
     from evtkit.covariates.design import Design
-    from evtkit.covariates.newton import Problem
+    from evtkit.covariates.problem import Problem
 
 __all__ = ["LikelihoodRatio", "interval_of", "likelihood_ratio"]
 

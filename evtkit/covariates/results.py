@@ -12,7 +12,6 @@ from evtkit._common.checks import real_array
 from evtkit._common.results import Result
 from evtkit._common.text import aligned
 from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio
-from evtkit.covariates.likelihood import reduced
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
     from evtkit.covariates.design import Design
-    from evtkit.covariates.newton import Problem
+    from evtkit.covariates.problem import Problem
     from evtkit.intervals import Interval
 
 __all__ = ["PARAMETERS", "RegressionFit"]
@@ -86,7 +85,7 @@ class RegressionFit(Result):
     theta: Float = field()
     units: tuple[Float, Float] = field()
     triangles: tuple[Float, ...] = field()
-    offsets: tuple[Float, ...] = field()
+    offsets: Float = field()
 
     def _table(self) -> dict[str, NDArray[Any]]:
         """A row a coefficient, of one channel after another."""
@@ -123,7 +122,7 @@ class RegressionFit(Result):
         """
         coefficients = self.coefficients if not self.single else self.coefficients[:, None]
         matrices = {key: d.matrix if at is None else d.at(at, key) for key, d in self.designs.items()}
-        shifts = dict(zip(("mu", "sigma", "xi"), self.offsets, strict=True))
+        shifts = {key: self.offsets[:, [k]] for k, key in enumerate(("mu", "sigma", "xi"))}
         if at is not None:
             shifts = {key: np.asarray((offsets or {}).get(key, 0.0), dtype=float).reshape(-1, 1) for key in shifts}
         values = self.predicted(coefficients, matrices, shifts)
@@ -174,7 +173,12 @@ class RegressionFit(Result):
         """
         own = self.parameters()
         y = self.y[:, 0] if self.single else self.y
-        return np.asarray(reduced((y - own.get("mu", 0.0)) / own["sigma"], own["xi"]))
+        z = (y - own.get("mu", 0.0)) / own["sigma"]
+        u = own["xi"] * z
+        near = np.abs(u) < 1e-5
+        with np.errstate(divide="ignore", invalid="ignore"):  # at an end of the support, to rounding
+            whole = np.log1p(np.maximum(u, -1.0)) / np.where(near, 1.0, own["xi"])
+        return np.asarray(np.where(near, z * (1.0 - u * (0.5 - u / 3.0)), whole))
 
     def interval(
         self,

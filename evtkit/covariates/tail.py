@@ -15,6 +15,7 @@ from evtkit.covariates.design import Design, response
 from evtkit.covariates.fits import fit_designs
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
 from evtkit.fit import FitStatus
+from evtkit.predictive import Predictive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CovariateTail", "fit_tail"]
 
 _DRAWS = 4096
+_FEWEST = 3  # excesses that have a law
 _ROWS = 256  # whose laws are held at a time
 _DF = 6.0  # of the t law that the draws come from: heavier than the posterior
 _PRIOR_SD = 0.6  # of the shape above 0, as for the tails without covariates
@@ -158,7 +160,7 @@ class CovariateTail(Result):
         """Excesses on the scale of the standard exponential law, (n_excess,); see `RegressionFit.residuals`."""
         return self.excess.residuals()
 
-    def _by_row(self, at: Any, law: str, ask: Callable[[_Laws, Float], Float], values: Float) -> Float:
+    def _by_row(self, at: Any, law: str, ask: Callable[[Any, Float], Float], values: Float) -> Float:
         """Answers of the laws of all rows, (rows,); rows with equal covariates share one."""
         if law not in _LAWS:
             raise ValueError(f"law must be one of {', '.join(map(repr, _LAWS))}, got {law!r}")
@@ -166,20 +168,41 @@ class CovariateTail(Result):
         parts += [_matrix(design, at, key) for key, design in self.designs.items()]
         stacked = np.column_stack([*parts, values])
         rows, place = np.unique(stacked, axis=0, return_inverse=True)
-        if law == "plug-in" or not np.all(np.isfinite(self.excess.cov)):
+        ends = np.cumsum([part.shape[1] for part in parts])
+        known = np.all(np.isfinite(self.excess.cov))
+        shared = self._shared() if law == "predictive" and (len(self.excess.names) == 2 or not known) else None
+        if law == "plug-in" or not known:
             betas, weights = self.excess.coefficients[:, None], np.ones(1)
             others = self.rate_coefficients[:, None]
         else:
             betas, weights, others = self._draws()
-        ends = np.cumsum([part.shape[1] for part in parts])
         answers = np.empty(len(rows))
         for first in range(0, len(rows), _ROWS):
             some = slice(first, first + _ROWS)
             rate, sigma, xi = np.split(rows[some, :-1], ends[:-1], axis=1)
+            rates = expit(rate @ others)
+            if law == "predictive" and len(self.rate_design.names) == 1:  # the posterior mean, as without covariates
+                rates = np.full((len(rate), len(weights)), (len(self.excess.y) + 1.0) / (len(self.y) + 1.0))
             own = self.excess.predicted(betas, {"sigma": sigma, "xi": xi})
-            laws = _Laws(expit(rate @ others), own["sigma"], np.maximum(own["xi"], -1.0), weights)
-            answers[some] = ask(laws, rows[some, -1])
+            laws: _Laws | _SharedLaw = _Laws(rates, own["sigma"], np.maximum(own["xi"], -1.0), weights)
+            if shared is not None:
+                at_best = self.excess.predicted(self.excess.coefficients[:, None], {"sigma": sigma, "xi": xi})
+                laws = _SharedLaw(rates @ weights, at_best["sigma"][:, 0], shared)
+            answers[some] = ask(laws, np.ascontiguousarray(rows[some, -1]))
         return answers[place.ravel()]
+
+    def _shared(self) -> Predictive | None:
+        """The law of an excess by its own scale, where all have one shape: that of tails without covariates.
+
+        It is exact where nothing depends on a covariate. Where the shape is at most −½ no normal law is near the
+        posterior; what the scale depends on is then taken for known. None for shapes that differ.
+        """
+        if len(self.excess.designs["xi"].names) > 1 or len(self.excess.y) < _FEWEST:
+            return None
+        scales = self.excess.parameters()["sigma"]
+        tops = np.sort(self.excess.y[:, 0] / scales)[None]
+        size, none = np.array([tops.size]), np.zeros(1)
+        return Predictive(tops, none, size, size, np.array([True]), none, none, none)
 
     def _draws(self) -> tuple[Float, Float, Float]:
         """Coefficients of the excesses (coefficients, draws), their weights, and coefficients of the rate.
@@ -238,6 +261,25 @@ class _Laws:
                 break
             level = new
         return np.where(chance > self.rates @ self.weights, np.nan, level)
+
+
+@dataclass(frozen=True)
+class _SharedLaw:
+    """Rate and scale at each row, (rows,), and the law of an excess by its scale."""
+
+    rates: Float
+    scales: Float
+    law: Predictive
+
+    def sf(self, excess: Float) -> Float:
+        """Probability of an excess beyond these, (rows,)."""
+        beyond = (excess / self.scales)[:, None]
+        return np.asarray(self.rates * np.exp(self.law.log_sf(beyond, np.zeros(beyond.shape))[:, 0]))
+
+    def isf(self, chance: Float) -> Float:
+        """Excess with these probabilities; NaN below the threshold."""
+        share = np.minimum(chance / self.rates, 1.0)[:, None]
+        return np.where(chance > self.rates, np.nan, self.scales * self.law.isf(share)[:, 0])
 
 
 def fit_tail(

@@ -80,7 +80,7 @@ def as_times(given: ArrayLike, name: str = "time") -> tuple[NDArray[np.datetime6
     if (found := column_times(given)) is not None:
         return found
     if np.ma.is_masked(given):
-        raise ValueError(f"{name} must not be missing, got {np.ma.getmaskarray(given).sum()} masked")
+        raise ValueError(f"{name} must not be missing, got {np.ma.array(given).mask.sum()} masked")
     array = np.asarray(given)
     if array.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {array.shape}")

@@ -20,6 +20,7 @@ import numpy as np
 from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
+from evtkit._common.threads import for_each, pieces
 from evtkit.fit import FitStatus, GpdFit, fit_gpd
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GoodnessOfFit", "goodness_of_fit"]
 
 _METHODS = ("asymptotic", "bootstrap")
+_WORK = 16  # of an excess, as much as of so many values elsewhere
 _BLOCK = 1 << 20  # simulated excesses held at a time
 
 
@@ -161,21 +163,17 @@ def _spread(columns: Float, fit: GpdFit) -> Float:
 
 def _statistics(columns: Float, xi: Float, sigma: Float) -> tuple[Float, Float]:
     """W² and A² of each column, NaN where ξ is."""
-    ordered = np.sort(columns, axis=0)  # NaN last
-    n = np.count_nonzero(~np.isnan(ordered), axis=0)
-    rank = np.arange(len(ordered))[:, None]
-    present = rank < n
-    log_survival = gpd.logsf(ordered, xi, np.where(np.isnan(sigma), 1.0, sigma))
-    size = np.maximum(n, 1)
-    position = (rank + 0.5) / size
-    u = -np.expm1(log_survival)
-    w2 = np.sum(np.where(present, (u - position) ** 2, 0.0), axis=0) + 1.0 / (12.0 * size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # log(1 − u) of the i-th largest has the weight (2i − 1)/n, that of the i-th smallest 2 − (2i − 1)/n
-        terms = 2.0 * position * np.log(u) + 2.0 * (1.0 - position) * log_survival
-    a2 = -n - np.sum(np.where(present, terms, 0.0), axis=0)
-    unknown = np.isnan(xi)
-    return np.where(unknown, np.nan, w2), np.where(unknown, np.nan, a2)
+    from evtkit._kernels.distance import distances_of_rows  # deferred: compiled
+
+    ordered = np.sort(np.ascontiguousarray(columns.T), axis=1)  # NaN last
+    w2, a2 = np.empty(len(ordered)), np.empty(len(ordered))
+
+    def some(rows: slice) -> None:
+        distances_of_rows(ordered[rows], shape[rows], scale[rows], w2[rows], a2[rows])
+
+    shape, scale = np.ascontiguousarray(xi), np.ascontiguousarray(sigma)
+    for_each(some, pieces(len(ordered), _WORK * ordered.shape[1], None), None)
+    return w2, a2
 
 
 @cache

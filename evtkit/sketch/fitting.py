@@ -9,7 +9,7 @@ import numpy as np
 from evtkit._moments import empty_state, mean_and_variance, right_bins, take_away
 from evtkit.cleaning.gross import count_gross, looked_at
 from evtkit.peaks import tail_from_largest
-from evtkit.threshold.rules import ALIKE, Thresholds, how_many, ties_together
+from evtkit.threshold.rules import ALIKE, Thresholds, how_many, lowest, ties_together
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -78,17 +78,17 @@ def fit_kept(
         assert not isinstance(rule, Thresholds)
         _check_capacity(rule, limit, left_out, count, sketch.capacity)
         kept = ties_together(top, rule)
-        levels = _levels(top, kept)
+        levels = lowest(top, kept)
         top = np.ascontiguousarray(top[:, top.shape[1] - max(1, int(kept.max())) :])
     elif isinstance(rule := how_many(count, channels, quantile, threshold, n_excess, 2), Thresholds):
         levels = np.array(np.broadcast_to(rule.levels, channels))
-        lowest = sketch._lowest()
+        least = sketch._lowest()
         with np.errstate(invalid="ignore"):
-            short = (count > limit) & (lowest > levels)
+            short = (count > limit) & (least > levels)
         kept = sketch._above(levels)
         if np.any(short):
             raise ValueError(
-                f"threshold must be at least {float(lowest[short].max()):.6g}, the smallest value kept, in "
+                f"threshold must be at least {float(least[short].max()):.6g}, the smallest value kept, in "
                 f"{np.count_nonzero(short)} channels; a larger capacity reaches lower"
             )
         if not np.any(kept):
@@ -99,7 +99,7 @@ def fit_kept(
         kept = rule
         _check_capacity(kept, limit, left_out, count, sketch.capacity)
         top = sketch._top(max(1, int(kept.max())))
-        levels = _levels(top, kept)
+        levels = lowest(top, kept)
     mean, variance = mean_and_variance(moments, count)
     return tail_from_largest(
         top, levels, count, mean, variance, sample=None, side="upper", method=method, resolution=resolution,
@@ -113,12 +113,6 @@ def _check_capacity(kept: Int, limit: Int, left_out: Int, count: Int, capacity: 
             f"capacity must be at least {int((kept + left_out).max())} for this fit of "
             f"{int((count + left_out).max())} observations, got {capacity}"
         )
-
-
-def _levels(top: NDArray[Any], kept: Int) -> Float:
-    """The smallest of the values that are kept of each channel: its threshold."""
-    position = np.minimum(top.shape[1] - kept, top.shape[1] - 1)
-    return np.asarray(top[np.arange(len(top)), position].astype(np.float64))
 
 
 def _without(top: NDArray[Any], moments: Int, left_out: Int) -> tuple[NDArray[Any], Int]:

@@ -434,9 +434,7 @@ class GroupSketch:
 def _as_keys(keys: ArrayLike) -> NDArray[Any]:
     """Keys as text or int64; ValueError for anything else, and for missing ones."""
     if np.ma.is_masked(keys):
-        raise ValueError(
-            f"keys must be text or whole numbers, none missing, got {np.ma.getmaskarray(keys).sum()} masked"
-        )
+        raise ValueError(f"keys must be text or whole numbers, none missing, got {np.ma.array(keys).mask.sum()} masked")
     names = np.asarray(keys)
     if names.dtype.kind == "T":
         names = names.astype(object)

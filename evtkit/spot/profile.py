@@ -28,6 +28,8 @@ _HUBER = 1.5
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 100.0)
 _PSEUDO = (np.inf, 30.0, 10.0, 3.0, 1.0, 0.3)  # rows that say a moment is nothing special
 _GAIN = 0.99  # of the loss, at the most, is left where moments are believed to be special
+_DOUBTLESS = 4.0  # standard errors
+_ENOUGH = 6  # rows of a moment, for a size of its own
 _ROUNDS = 5
 _LEAST = 0.05  # of the usual scale, at the least
 
@@ -73,7 +75,7 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
     for _ in range(2):
         centre = _smoothed(basis, y, everything, spread)
         left = y - centre.out_of_fold
-        scales = [_scale(basis, sign * left) for sign in (-1.0, 1.0)]
+        scales = [_scale(basis, sign * left, centre.special) for sign in (-1.0, 1.0)]
         spread = np.exp(0.5 * (scales[0].out_of_fold + scales[1].out_of_fold))
     z = left / np.exp(np.where(left < 0.0, scales[0].out_of_fold, scales[1].out_of_fold))
     shift = np.log(unit)
@@ -86,17 +88,17 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
     return profile, z
 
 
-def _scale(basis: _Basis, left: Float) -> _Curve:
-    """The logarithm of the usual size of positive residuals."""
+def _scale(basis: _Basis, left: Float, special: list[NDArray[np.bool_]]) -> _Curve:
+    """The logarithm of the usual size of positive residuals; special moments of the centre have sizes of their own."""
     some = left > 0.0
     if np.count_nonzero(some) < 10:
         some, left = np.ones(len(left), dtype=bool), np.abs(left)
     sizes = left[some]
     typical = float(np.median(sizes)) or float(np.mean(sizes)) or 1.0
     y = np.log(np.maximum(left, 0.1 * typical))
-    curve = _smoothed(basis, y, some, np.ones(len(y)))
+    curve = _smoothed(basis, y, some, np.ones(len(y)), special)
     low = np.log(_LEAST * typical)
-    return _Curve(curve.constant, curve.tables, np.maximum(curve.out_of_fold, low))
+    return _Curve(curve.constant, curve.tables, np.maximum(curve.out_of_fold, low), curve.special)
 
 
 def _cells(times: Float, period: float, n: int) -> NDArray[np.int64]:
@@ -179,10 +181,18 @@ class _Curve:
     constant: float
     tables: list[Float]
     out_of_fold: Float
+    special: list[NDArray[np.bool_]]
+    """Moments of each season that have, beyond doubt, something of their own."""
 
 
-def _smoothed(basis: _Basis, y: Float, some: NDArray[np.bool_], spread: Float) -> _Curve:
-    """Harmonics and moments fitted to some of the values, robustly."""
+def _smoothed(
+    basis: _Basis,
+    y: Float,
+    some: NDArray[np.bool_],
+    spread: Float,
+    known: list[NDArray[np.bool_]] | None = None,
+) -> _Curve:
+    """Harmonics and moments fitted to some of the values, robustly; known moments have something of their own."""
     rows, folds = basis.matrix[some], basis.fold[some]
     own, sigma = y[some], spread[some]
     groups = [np.flatnonzero(folds == f) for f in range(int(basis.fold.max()) + 1)]
@@ -232,14 +242,17 @@ def _smoothed(basis: _Basis, y: Float, some: NDArray[np.bool_], spread: Float) -
         out[g] = basis.matrix[g] @ coefficients
     tables = [table @ beta[1:][basis.season == i] for i, table in enumerate(basis.tables)]
     left = own[:, None] - rows @ np.stack([*betas, beta]).T
+    beyond_doubt = [np.zeros(n, dtype=bool) for n in basis.sizes] if known is None else known
+    found = [np.zeros(n, dtype=bool) for n in basis.sizes]
     for i in np.argsort(basis.sizes):
         cells = basis.cells[i][some]
         special = _special(cells, basis.sizes[i], left, weight, groups, cut * sigma)
+        found[i] = _evident(cells, left, groups, cut * sigma / _HUBER, special, beyond_doubt[i])
         left = left - special[cells]
         tables[i] = tables[i] + special[:, -1]
         for f, g in enumerate(everywhere):
             out[g] += special[basis.cells[i][g], f]
-    return _Curve(float(beta[0]), tables, out)
+    return _Curve(float(beta[0]), tables, out, found)
 
 
 def _special(
@@ -269,6 +282,39 @@ def _special(
     losses = [loss(pseudo) for pseudo in _PSEUDO]
     which = int(np.argmin(losses))
     return effects(_PSEUDO[which] if losses[which] < _GAIN * losses[0] else np.inf)
+
+
+def _evident(
+    cells: NDArray[np.int64], left: Float, groups: list[NDArray[np.intp]], sigma: Float, special: Float,
+    known: NDArray[np.bool_],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Put in full into `special` what moments have beyond doubt, however few they are; which these are.
+
+    A nightly job that takes half as long at weekends is special at seven moments of a week. That says nothing of the
+    others, and so those would all be left out. Beyond doubt is what whole cycles agree on: no matter which is left out,
+    the others' mean is far from zero, so one incident is none. Known moments are those too, if they have enough rows.
+    """
+    n = len(special)
+    scaled = left / sigma[:, None]
+    count = np.repeat(np.bincount(cells, minlength=n)[:, None], left.shape[1], axis=1)
+    total = np.stack([np.bincount(cells, column, n) for column in scaled.T], axis=1)
+    for f, g in enumerate(groups):
+        count[:, f] -= np.bincount(cells[g], minlength=n)
+        total[:, f] -= np.bincount(cells[g], scaled[g, f], n)
+    z = total / np.sqrt(np.maximum(count, 1))
+    doubtless = (np.all(z > _DOUBTLESS, axis=1) | np.all(z < -_DOUBTLESS, axis=1)) & np.all(count >= 2, axis=1)
+    doubtless |= known & np.all(count >= _ENOUGH, axis=1)
+    own = np.full(len(cells), len(groups))
+    for f, g in enumerate(groups):
+        own[g] = f
+    for moment in np.flatnonzero(doubtless):
+        rows = np.flatnonzero(cells == moment)
+        for f in range(left.shape[1]):
+            kept = rows[own[rows] != f]
+            middle = np.median(left[kept, f])
+            room = _HUBER * sigma[kept]
+            special[moment, f] = middle + np.clip(left[kept, f] - middle, -room, room).mean()
+    return np.asarray(doubtless)
 
 
 def _ridge(gram: Float, moment: Float, penalty: Float) -> Float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+<<<<<<< HEAD
 from contextlib import suppress
+=======
+>>>>>>> main
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -11,14 +14,15 @@ import numpy as np
 from evtkit._common.checks import real_array
 from evtkit._common.files import json_from_bytes, json_to_bytes, read_json, write_json
 from evtkit._common.frames import frame_labels, like
-from evtkit._common.schema import keys, number, numbers, text
-from evtkit.dated.dates import Dates
-from evtkit.dated.reading import as_times, dates_of
+from evtkit._common.schema import keys, number, text
+from evtkit.dated.reading import dates_of
+from evtkit.spot.clock import check_times, period_of, seconds_of, wall
 from evtkit.spot.detectors import DSpot, Spot
 from evtkit.spot.events import Event, Events
 from evtkit.spot.labels import HUGE, Label
 from evtkit.spot.profile import Profile, fitted_profile
 from evtkit.spot.reading import SIDES
+from evtkit.spot.stored_profiles import profile_content, stored_profile
 from evtkit.spot.trace import Trace
 
 if TYPE_CHECKING:
@@ -29,15 +33,8 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float
 
-__all__ = ["SEASONS", "Seasonal", "seconds_of"]
+__all__ = ["Seasonal"]
 
-SEASONS = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "year": 31556952.0}
-"""Seasons by name, in seconds."""
-
-_CYCLES = 2  # of the longest season that a calibration must hold
-_ROWS = 4  # of a cycle of the shortest season, at the least
-_ROOM = 0.02  # of a cycle, that a calibration may lack
-_SHORTEST = 1e-100  # season: moments a second must be finite
 _DETECTORS: dict[str, type[Spot]] = {"Spot": Spot, "DSpot": DSpot}
 
 
@@ -78,7 +75,7 @@ class Seasonal:
     >>> watch = Seasonal(season="day").fit(load[:4032], seconds[:4032])
     >>> midnight, noon = watch.levels([0.0, 43200.0])
     >>> midnight.round(), noon.round()
-    (array([ 5., 44.]), array([ 40., 211.]))
+    (array([ 5., 44.]), array([ 40., 210.]))
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class Seasonal:
         several = season if isinstance(season, str | list | tuple) else np.ravel(np.asarray(season)).tolist()
         given = several.split(",") if isinstance(several, str) else several
         self.season: tuple[str | float, ...] = tuple(s.strip() if isinstance(s, str) else s for s in given)
-        self._periods = tuple(_period(one) for one in self.season)
+        self._periods = tuple(period_of(one) for one in self.season)
         if not self._periods or len(set(self._periods)) < len(self._periods):
             raise ValueError(f"season must be one or several different ones, got {season!r}")
         self._profiles: list[Profile] = []
@@ -179,7 +176,7 @@ class Seasonal:
         values, times = self._read(x, time)
         if values.ndim not in (1, 2) or not values.size:
             raise ValueError(f"x must have shape (n,) or (n, streams) and not be empty, got shape {values.shape}")
-        self._check_times(times)
+        check_times(times, self._periods)
         columns = self.detector._finite(values, "x").reshape(len(values), -1)
         profiles, scaled = [], np.empty(columns.shape)
         for c in range(columns.shape[1]):
@@ -299,10 +296,7 @@ class Seasonal:
         return {
             "season": list(self.season),
             "now": self._now,
-            "profiles": [
-                {"constants": list(p.constants), "tables": [table.tolist() for table in p.tables]}
-                for p in self._profiles
-            ],
+            "profiles": [profile_content(profile) for profile in self._profiles],
             "events": None if self._events is None else self._events.to_dict(),
             "detector": {"kind": type(self.detector).__name__, **detector},
         }
@@ -320,7 +314,7 @@ class Seasonal:
             own = cls(kind.from_dict(stored, source), seasons)
             if type(content["profiles"]) is not list or len(content["profiles"]) != len(stored["streams"]):
                 raise ValueError("wanted a profile a stream")
-            own._profiles = [_profile(one, own._periods) for one in content["profiles"]]
+            own._profiles = [stored_profile(one, own._periods) for one in content["profiles"]]
             own._now = number(content["now"], "now")
             own._events = None if content["events"] is None else Events.from_dict(content["events"])
         except (ValueError, OverflowError, MemoryError) as error:
@@ -335,7 +329,7 @@ class Seasonal:
             dates = dates_of(x)
             if dates is None:
                 raise ValueError("time must be given, dates or seconds, where x has no dates")
-            times = _wall(dates)
+            times = wall(dates)
         else:
             times = seconds_of(time)
         if times.shape != values.shape[:1]:
@@ -373,6 +367,7 @@ class Seasonal:
     def _seen(self, times: Float) -> None:
         if times.size:
             self._now = float(times[-1])
+<<<<<<< HEAD
 
     def _check_times(self, times: Float) -> None:
         steps = np.diff(times)
@@ -438,3 +433,5 @@ def _profile(content: Any, periods: tuple[float, ...]) -> Profile:
     if float(np.abs(constants[1:]).max()) + sum(float(np.abs(t[1:]).max()) for t in tables) > 700.0:
         raise ValueError("a scale is out of range")
     return Profile(periods, (float(constants[0]), float(constants[1]), float(constants[2])), tuple(tables))
+=======
+>>>>>>> main

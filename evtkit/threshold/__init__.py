@@ -2,8 +2,8 @@
 
 Above a threshold where the GPD holds, it holds above every higher one, with the same ξ, a mean excess that is linear
 in u, and a modified scale σ* = σ − ξu that does not depend on u (Coles 2001, sections 4.3.1 and 4.3.4). Too low a
-threshold is biased, too high a one wastes data: choose the lowest at which these hold. All three functions look at one
-channel.
+threshold is biased, too high a one wastes data: choose the lowest at which these hold. They look at one channel;
+`suggest_thresholds` chooses for many.
 
 Examples
 --------
@@ -25,7 +25,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from evtkit._common.results import Result
-from evtkit.threshold.choosing import METHODS, ThresholdChoice, suggest_threshold
+from evtkit.threshold.averaging import averaged_level, choice_weights
+from evtkit.threshold.choosing import METHODS, ThresholdChoice, ThresholdChoices, suggest_threshold, suggest_thresholds
 from evtkit.threshold.grid import candidate_thresholds, fits_above, one_channel
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ __all__ = [
     "MeanResidualLife",
     "ParameterStability",
     "ThresholdChoice",
+    "ThresholdChoices",
+    "averaged_level",
+    "choice_weights",
     "mean_residual_life",
     "parameter_stability",
     "suggest_threshold",
+    "suggest_thresholds",
 ]
 
 

@@ -1,22 +1,32 @@
-"""Candidates for a threshold, and the fits over them; of one channel."""
+"""Candidates for a threshold, and the fits over them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evtkit._common.checks import real_array
-from evtkit.fit import GpdFit, fit_gpd, rounding_steps
+from evtkit.fit import FitStatus, GpdFit, fit_gpd, rounding_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import ArrayLike
 
-    from evtkit._common.types import Float
+    from evtkit._common.types import Float, Int
 
-__all__ = ["candidate_thresholds", "fits_above", "mid_cells", "one_channel", "ranked_thresholds"]
+__all__ = [
+    "CANDIDATES", "Channel", "candidate_thresholds", "channels_of", "fits_above", "joined", "mid_cells", "one_channel",
+    "ranked_thresholds",
+]  # fmt: skip
+
+CANDIDATES = {"forward-stop": 50, "score": 20, "discrepancy": 30, "increments": 20}
+"""How many a method looks at by default."""
 
 _GRID = 50
+_BLOCK = 1 << 20  # excesses over all candidates that are held at a time
 _FEWEST = 10  # excesses above the highest threshold of a default grid that is looked at,
 _FEWEST_TESTED = 30  # and of one that is tested
 
@@ -77,3 +87,104 @@ def fits_above(ordered: Float, u: Float, resolution: float = 0.0) -> tuple[Float
     excesses = largest[:, None] - u
     excesses[~(largest[:, None] > u)] = np.nan
     return excesses, fit_gpd(excesses, resolution=resolution)
+
+
+@dataclass
+class Channel:
+    """One channel, its candidates that can be tested, and the fits over them.
+
+    Attributes
+    ----------
+    ordered : ndarray of float64
+        The observations, ascending.
+    u : ndarray of float64
+        The candidates, ascending, up to the first over which there is no fit inside ξ > −1.
+    excesses : ndarray of float64, shape (candidates, n)
+        Over each; NaN in front.
+    step : float
+        That the data are rounded to; 0 for none.
+    fit : GpdFit
+        Over each candidate.
+    """
+
+    ordered: Float
+    u: Float
+    excesses: Float
+    step: float
+    fit: GpdFit
+
+    @property
+    def xi(self) -> Float:
+        """Shapes."""
+        return self.fit.xi
+
+    @property
+    def sigma(self) -> Float:
+        """Scales."""
+        return self.fit.sigma
+
+    @property
+    def n_excess(self) -> Int:
+        """Numbers of excesses."""
+        return self.fit.n
+
+
+def channels_of(
+    channels: Iterable[Float], thresholds: ArrayLike | None, size: int, resolution: float | None
+) -> Iterator[list[Channel]]:
+    """Channels with their candidates and fits, some at a time: what many have in common is done at once."""
+    waiting: list[tuple[Float, Float, float, Float]] = []
+    held = 0
+    for ordered in channels:
+        given = ranked_thresholds(ordered, size) if thresholds is None else thresholds
+        u, step = mid_cells(ordered, candidate_thresholds(ordered, given), resolution)
+        largest = ordered[np.searchsorted(ordered, u[0], side="right") :]
+        if waiting and (held + u.size * largest.size > _BLOCK or step != waiting[0][2]):
+            yield _fitted(waiting)
+            waiting, held = [], 0
+        waiting.append((ordered, u, step, largest))
+        held += u.size * largest.size
+    if waiting:
+        yield _fitted(waiting)
+
+
+def _fitted(some: list[tuple[Float, Float, float, Float]]) -> list[Channel]:
+    """Channels of equal step, all their fits found in one call."""
+    width = max(1, *(largest.size for *_, largest in some)) if len(some) > 1 else max(1, some[0][3].size)
+    ends = np.cumsum([0, *(u.size for _, u, _, _ in some)])
+    rows = np.full((ends[-1], width), np.nan)
+    for (_, u, _, largest), first in zip(some, ends, strict=False):
+        if largest.size:
+            np.subtract(largest, u[:, None], out=rows[first : first + u.size, width - largest.size :])
+    rows[~(rows > 0.0)] = np.nan
+    fit = fit_gpd(rows, axis=1, resolution=some[0][2])
+    fine = fit.status == FitStatus.OK
+    found = []
+    for (ordered, u, step, largest), first in zip(some, ends, strict=False):
+        own = fine[first : first + u.size]
+        tested = int(np.argmin(own)) if not own.all() else u.size
+        span = slice(first, first + tested)
+        found.append(Channel(ordered, u[:tested], rows[span, width - max(1, largest.size) :], step, _part(fit, span)))
+    return found
+
+
+def joined(fits: list[GpdFit]) -> GpdFit:
+    """The fits of all channels as one."""
+
+    def whole(name: str) -> Any:
+        return np.concatenate([getattr(fit, name) for fit in fits])
+
+    return GpdFit(
+        xi=whole("xi"), sigma=whole("sigma"), loglik=whole("loglik"), n=whole("n"), status=whole("status"),
+        se_xi=whole("se_xi"), se_sigma=whole("se_sigma"), cov=whole("cov"), method=fits[0].method,
+        resolution=whole("resolution"),
+    )  # fmt: skip
+
+
+def _part(fit: GpdFit, span: slice) -> GpdFit:
+    """Some of many fits."""
+    return GpdFit(
+        xi=fit.xi[span], sigma=fit.sigma[span], loglik=fit.loglik[span], n=fit.n[span], status=fit.status[span],
+        se_xi=fit.se_xi[span], se_sigma=fit.se_sigma[span], cov=fit.cov[span], method=fit.method,
+        resolution=None if fit.resolution is None else fit.resolution[span],
+    )  # fmt: skip

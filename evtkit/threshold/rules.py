@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Float, Int
 
-__all__ = ["ALIKE", "Thresholds", "default_excesses", "how_many", "only_largest", "ties_together"]
+__all__ = ["ALIKE", "Thresholds", "default_excesses", "how_many", "lowest", "only_largest", "ties_together"]
 
 ALIKE = 5
 """Times as many excesses as are asked for by default, at most, where the values beyond the threshold are all equal."""
@@ -22,13 +22,14 @@ ALIKE = 5
 _MOST = 2  # the same, where they are not
 
 
-def default_excesses(n: int) -> int:
+def default_excesses(n: Int) -> Int:
     """How many excesses to fit where nobody says: a tenth of n observations, but at most 50 or √n, whichever is more.
 
     Far enough out for the generalised Pareto distribution to hold for most data; what few excesses do not say, the
     predictive law allows for. Of fewer than 100 observations it is 10, or a quarter of them.
     """
-    return max(int(min(0.1 * n, max(50.0, n**0.5))), min(10, n // 4), 1)
+    share = np.minimum(0.1 * n, np.maximum(50.0, np.sqrt(n))).astype(np.int64)
+    return np.asarray(np.maximum(share, np.maximum(np.minimum(10, n // 4), 1)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def how_many(
     if not given:
         if most < 2:
             raise ValueError(f"x must hold two observations, for a threshold and an excess, got {most}")
-        return np.minimum([default_excesses(count) + 1 for count in n.tolist()], n)
+        return np.minimum(default_excesses(n) + 1, n)
     if quantile is not None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
@@ -100,6 +101,12 @@ def ties_together(largest: NDArray[Any], kept: Int) -> Int:
         if below >= 0 and not np.isnan(row[below]) and at_least <= most:
             out[channel] = at_least + 1
     return out
+
+
+def lowest(largest: NDArray[Any], kept: Int) -> Float:
+    """The smallest of so many of the largest values of each channel, ascending: its threshold."""
+    at = np.minimum(largest.shape[1] - kept, largest.shape[1] - 1)
+    return np.asarray(largest[np.arange(len(largest)), at].astype(np.float64))
 
 
 def only_largest(largest: NDArray[Any], kept: Int) -> NDArray[Any]:

@@ -80,6 +80,16 @@ def test_blocks_never_change_a_bit(rule, chunks):
     assert_equal(grids.fit_tail(da.transpose("lat", "time", "lon"), **rule), whole)
 
 
+def test_methods_are_the_functions():
+    da = grid().isel(lat=slice(1, 3))
+    fits = da.evtkit.fit_tail(quantile=0.95)
+    xr.testing.assert_identical(fits, grids.fit_tail(da, quantile=0.95))
+    xr.testing.assert_identical(fits.evtkit.return_level(10, per="year"), grids.return_level(fits, 10, per="year"))
+    xr.testing.assert_identical(fits.evtkit.score(da, law="plug-in"), grids.score(fits, da, law="plug-in"))
+    xr.testing.assert_identical(fits.evtkit.goodness_of_fit(), grids.goodness_of_fit(fits))
+    assert np.array_equal(fits.evtkit.to_tail().xi, grids.to_tail(fits).xi, equal_nan=True)
+
+
 def test_blocks_are_cleaned_as_the_whole_is():
     da = grid().isel(lat=slice(2, 4))
     da[100, 1, 1] = 1e6

@@ -1,0 +1,58 @@
+"""Units, attributes and dates of a DataArray, and which arrays a fit is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from evtkit.dated import Dates
+from evtkit.tail.labelled import VARIABLES
+
+__all__ = ["INTEGERS", "OF_VARIABLE", "SINGLE", "per_year", "plain", "quantified"]
+
+INTEGERS = ("n", "n_excess", "status", "left_out")
+SINGLE = tuple(name for name in VARIABLES if name != "largest")
+
+OF_VARIABLE = frozenset({
+    "units", "standard_name", "long_name", "cell_methods", "valid_min", "valid_max", "valid_range", "_FillValue",
+    "missing_value", "scale_factor", "add_offset", "flag_values", "flag_meanings", "grid_mapping",
+})  # fmt: skip
+"""Attributes that say what the values of a variable are; those of a fit are others."""
+
+
+def plain(da: Any, name: str) -> tuple[xr.DataArray, str | None, Any]:
+    """A DataArray without pint, its units, and how to put pint back."""
+    if not isinstance(da, xr.DataArray):
+        raise ValueError(f"{name} must be an xarray.DataArray, got {type(da).__name__}")
+    inner = da.variable._data if hasattr(da.variable, "_data") else da.data
+    if hasattr(inner, "magnitude") and hasattr(inner, "units"):  # what is not pint has no magnitude
+        plain = da.copy(data=inner.magnitude)
+        return plain, str(inner.units), type(inner)
+    units = da.attrs.get("units")
+    return da, None if units is None else str(units), None
+
+
+def quantified(ds: xr.Dataset, quantity: Any) -> xr.Dataset:
+    """With the units of the attributes as those of pint."""
+    if quantity is None:
+        return ds
+    for name in ds.data_vars:
+        if VARIABLES[str(name)][1] == "data":
+            units = ds[name].attrs.pop("units")
+            ds[name] = ds[name].copy(data=quantity(ds[name].data, units))
+    return ds
+
+
+def per_year(time: xr.DataArray) -> float | None:
+    """Observations a year, where the coordinate has dates; of a calendar of its own, in years of that calendar."""
+    if time.dtype.kind == "M":
+        found = Dates(np.sort(time.values).astype("M8[us]")).per_year
+        return float(found) if found > 0.0 else None
+    values = time.values
+    if time.dtype.kind == "O" and len(values) > 1 and hasattr(values[0], "calendar"):
+        lengths = {"noleap": 365.0, "365_day": 365.0, "360_day": 360.0, "all_leap": 366.0, "366_day": 366.0}
+        days = (values[-1] - values[0]).total_seconds() / 86400.0
+        return float((len(values) - 1) / days) * lengths.get(values[0].calendar, 365.25)
+    return None
