@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-<<<<<<< HEAD
-from contextlib import suppress
-=======
->>>>>>> main
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -367,71 +363,3 @@ class Seasonal:
     def _seen(self, times: Float) -> None:
         if times.size:
             self._now = float(times[-1])
-<<<<<<< HEAD
-
-    def _check_times(self, times: Float) -> None:
-        steps = np.diff(times)
-        if not steps.size or np.any(steps < 0.0) or not np.median(steps) > 0.0:
-            raise ValueError("time must be in ascending order, with a step between rows")
-        step, shortest, longest = float(np.median(steps)), min(self._periods), max(self._periods)
-        if step * _ROWS > shortest:
-            raise ValueError(f"a season must have {_ROWS} rows or more, got one of {shortest / step:.3g}")
-        cycles = (times[-1] - times[0] + step) / longest
-        if cycles < _CYCLES - _ROOM:
-            raise ValueError(
-                f"the calibration must hold {_CYCLES} cycles of the longest season, some "
-                f"{math.ceil(_CYCLES * longest / step):,} rows, got {cycles:.2g} in {len(times):,} rows"
-            )
-
-
-def seconds_of(time: Any) -> Float:
-    """Times as seconds: numbers as they are, dates as the clock on the wall showed them.
-
-    Raises
-    ------
-    ValueError
-        If they are neither, or not finite.
-    """
-    array = np.asarray(time)
-    if array.dtype.kind in "iuf" and array.ndim == 1 and not np.ma.is_masked(time):
-        seconds = array.astype(np.float64)
-        if not np.all(np.isfinite(seconds)):
-            raise ValueError("time must be finite, got NaN or inf")
-        return seconds
-    times, zone = as_times(time)
-    if np.any(np.isnat(times)):
-        raise ValueError(f"time must be dates, got {np.count_nonzero(np.isnat(times))} missing")
-    return _wall(Dates(times, zone))
-
-
-def _wall(dates: Dates) -> Float:
-    return np.asarray(dates.local().astype("M8[us]").astype(np.int64) / 1e6)
-
-
-def _period(season: Any) -> float:
-    if isinstance(season, str):
-        if season in SEASONS:
-            return SEASONS[season]
-        with suppress(ValueError):
-            season = float(season)
-    if not isinstance(season, int | float) or isinstance(season, bool) or not _SHORTEST < season < 1.0 / _SHORTEST:
-        raise ValueError(f"season must be {', '.join(SEASONS)}, or a length in seconds, got {season!r:.60}")
-    return float(season)
-
-
-def _profile(content: Any, periods: tuple[float, ...]) -> Profile:
-    """A stored profile; ValueError if it is none."""
-    keys(content, {"constants", "tables"})
-    constants = numbers(content["constants"], "constants", 3, -HUGE, HUGE)
-    if type(content["tables"]) is not list or len(content["tables"]) != len(periods):
-        raise ValueError("wanted a table a season")
-    tables = []
-    for table in content["tables"]:
-        if type(table) is not list or len(table) != 3 or type(table[0]) is not list or len(table[0]) < 2:
-            raise ValueError(f"a season's table is {table!r:.60}")
-        tables.append(np.stack([numbers(part, "a table", len(table[0]), -HUGE, HUGE) for part in table]))
-    if float(np.abs(constants[1:]).max()) + sum(float(np.abs(t[1:]).max()) for t in tables) > 700.0:
-        raise ValueError("a scale is out of range")
-    return Profile(periods, (float(constants[0]), float(constants[1]), float(constants[2])), tuple(tables))
-=======
->>>>>>> main
