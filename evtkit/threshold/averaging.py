@@ -118,6 +118,13 @@ def choice_weights(
     Notes
     -----
     Halves are drawn without replacement: a sample with repetitions does not pass a test of goodness of fit.
+
+    Examples
+    --------
+    >>> from evtkit import gpd, threshold
+    >>> u, weights = threshold.choice_weights(gpd.rvs(0.1, 1.0, size=1000, rng=0))
+    >>> len(u), float(weights.sum().round(9))
+    (20, 1.0)
     """
     channel, weights = _weighted(x, thresholds, method, fdr, resolution)
     return channel.u, weights

@@ -96,6 +96,13 @@ class ThresholdChoices(Result):
         False discovery rate.
     names : ndarray of str, or None
         Of the channels.
+
+    Examples
+    --------
+    >>> from evtkit import gpd, threshold
+    >>> choices = threshold.suggest_thresholds(gpd.rvs(0.1, 1.0, size=(1000, 2), rng=0))
+    >>> choices.threshold.shape
+    (2,)
     """
 
     threshold: Float
