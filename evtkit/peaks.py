@@ -376,7 +376,7 @@ def tail_from_largest(
     total = largest.shape[0]
     fields = {name: np.empty(total) for name in ("xi", "sigma", "loglik", "se_xi", "se_sigma", "cov", "mean_excess")}
     counts, status = np.empty(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
-    levels, steps = np.require(levels, np.float64, "CW"), np.zeros(total)
+    levels, steps = np.require(levels, np.float64, ["C", "W"]), np.zeros(total)
 
     def work(piece: slice) -> None:
         own = rounding_steps(resolution, piece.stop - piece.start, method)
@@ -391,19 +391,19 @@ def tail_from_largest(
 
     for_each(work, pieces(total, largest.shape[1], n_threads), n_threads)
     shape = () if scalar else (total,)
-    sign = 1.0 if side == "upper" else -1.0
-    if sign < 0.0:
+    if side == "lower":
         np.negative(levels, out=levels)
     left_out = np.zeros(total, dtype=np.int64) if left_out is None else left_out
+    estimates: dict[str, Any] = {name: one.reshape(shape) for name, one in fields.items()}
     tail = Tail(
         threshold=levels.reshape(shape), n=n.reshape(shape), n_excess=counts.reshape(shape),
         status=status.reshape(shape), mean=mean.reshape(shape), std=np.sqrt(variance, out=variance).reshape(shape),
         resolution=steps.reshape(shape), largest=largest[0] if scalar else largest, side=side,
         left_out=left_out.reshape(shape), sample=sample[0] if scalar and sample is not None else sample,
-        names=names, dates=dates, library=library, **{name: one.reshape(shape) for name, one in fields.items()},
+        names=names, dates=dates, library=library, **estimates,
     )  # fmt: skip
     if method == "mle":
         return tail
     other = fit_gpd(tail.excesses, method=method, n_threads=n_threads)
-    fields = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
-    return replace(tail, **{name: getattr(other, name) for name in fields})
+    changed = ("xi", "sigma", "status", "loglik", "se_xi", "se_sigma", "cov", "method")
+    return replace(tail, **{name: getattr(other, name) for name in changed})
