@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit._common.results import Result
-from evtkit._common.text import aligned
+from evtkit._common.text import aligned, counted
 
 if TYPE_CHECKING:
     import os
@@ -138,7 +138,7 @@ class Repair(Result):
         if self.chosen < 0:
             return f"Repair(none: nothing tried corrects a mistake for at most {100 * self.budget:g} % lost)"
         one = self.tried[self.chosen]
-        what = f"{one.candidate}, {one.n_units:,} unit{'s' if one.n_units > 1 else ''}, {one.step} steps"
+        what = f"{one.candidate}, {counted(one.n_units, 'unit')}, {counted(one.step, 'step')}"
         return f"Repair({what}: corrects {self.corrected} unseen mistakes, loses {self.lost} others)"
 
     def _table(self) -> dict[str, Any]:
