@@ -111,3 +111,4 @@ def test_every_public_function_and_class_has_an_example(module):
     public = {name: getattr(importlib.import_module(module), name) for name in importlib.import_module(module).__all__}
     made = {name for name, thing in public.items() if callable(thing) and not inspect.isabstract(thing)}
     assert {name for name in made - WITHOUT_EXAMPLE if ">>>" not in (inspect.getdoc(public[name]) or "")} == set()
+    assert {name for name in made if (inspect.getdoc(public[name]) or "").count("Examples\n--------") > 1} == set()

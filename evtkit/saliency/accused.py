@@ -70,10 +70,6 @@ class Suspects(Result):
     level : float
         Of `named`.
 
-    Examples
-    --------
-    See `suspects`.
-
     See Also
     --------
     suspects : makes it.
