@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import networks
 from _odd_networks import ODD
 from _transformer_networks import CLASSES, OTHERS, PICTURES, TEXTS, Built, N, images, tokens, transformer
+from _verdicts import verdict
 from evtkit_torch import TorchModel
 
 from evtkit.saliency.adapting import reduce_gradient
@@ -245,10 +246,7 @@ def examine(name: str, model: nn.Module, x: Any) -> str:
         worst = max(worst, float(np.abs(got - want[how]).max() / np.abs(want[how]).max()))
         slow = max(slow, sum(part.size for part in net.coverage.slow))
     assert net is not None
-    kinds = " ".join(dict.fromkeys(net.units.kind.tolist()))
-    verdict = "exact" if worst < 1e-9 else f"WRONG {worst:.1e}"
-    share = slow / max(1, net.coverage.covered)
-    return f"{verdict:9s} {len(net.units):6d} units, {100 * net.coverage.fraction:5.1f} % covered, {100 * share:5.1f} % of it slow   {kinds}"
+    return verdict(net, worst, slow)
 
 
 def main() -> None:

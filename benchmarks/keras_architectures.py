@@ -21,6 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 import tensorflow as tf
+from _verdicts import verdict
 from evtkit_keras import KerasModel
 from keras import layers, ops
 
@@ -263,10 +264,7 @@ def examine(model: keras.Model, x: Any, eager: bool) -> str:
         worst = max(worst, float(np.abs(got - want[how]).max() / np.abs(want[how]).max()))
         slow = max(slow, sum(part.size for part in net.coverage.slow))
     assert net is not None
-    kinds = " ".join(dict.fromkeys(net.units.kind.tolist()))
-    verdict = "exact" if worst < 1e-9 else f"WRONG {worst:.1e}"
-    share = slow / max(1, net.coverage.covered)
-    return f"{verdict:9s} {len(net.units):6d} units, {100 * net.coverage.fraction:5.1f} % covered, {100 * share:5.1f} % of it slow   {kinds}"
+    return verdict(net, worst, slow)
 
 
 def main() -> None:
