@@ -18,7 +18,8 @@ from evtkit._kernels.stream_tail import IGNORE, IMPUTE, LEARN, decide, keep, log
 from evtkit._kernels.tail_columns import LEVEL, SEEN, U
 
 LARGEST = np.finfo(np.float64).max
-# Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it is held.
+# Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it
+# is held (one more than can be: never in doubt; and so many rows yet in which the latest alarm is a recent one).
 ALARMS, MOVING, STAYED = 0, 1, 2
 # Of moves: where a stream is held, how far its mean may be from there (0: it is never held), and to which deviations
 # values are cut that enter its window; of a ramp how much of a deviation the next centre takes over, and the step of
@@ -28,6 +29,8 @@ MOVES = 6
 _SETTLED = 20  # windows after which where a stream is held is known well enough
 TOLERATED = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _ALLOWED = 2.0  # standard errors of the centre of a stream that has moved, by which a value may be nearer to it
+_ALLOWED_OF_DRIFTS = 3.0  # the same, of one that drifts
+_OF_LATE, _LONGEST = 0.05, 1e6  # alarms that chance brings between two that come soon after each other; rows at most
 
 _SLACK = 2.0**-50  # a value's rounding, by which the deviations of a ramp may differ from each other
 _ROWS = 512  # observations copied together
@@ -85,8 +88,9 @@ def doubt(c, depth, runs, moves):
     if moves[c, GAIN] > 0.0 or not moves[c, TOLERANCE] > 0.0:
         return 0.0
     if runs[c, MOVING] > 0:
-        return _ALLOWED / TOLERATED * moves[c, TOLERANCE]
-    if runs[c, STAYED] > _SETTLED * depth:  # never moved
+        allowed = _ALLOWED_OF_DRIFTS if runs[c, STAYED] < _SETTLED * depth else _ALLOWED
+        return allowed / TOLERATED * moves[c, TOLERANCE]
+    if runs[c, STAYED] > _SETTLED * depth:  # never in doubt
         return 0.0
     return _ALLOWED / TOLERATED * moves[c, TOLERANCE] * math.sqrt(depth / max(1, runs[c, STAYED]))
 
@@ -105,7 +109,9 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     While a stream stays, its centre stays too: a mean that follows every value would add its own noise, and a lower end
     that wanders. Once the mean of the window is farther away than chance explains, the centre is that mean, for two
     windows' time. Then it is held where it was, if the mean has come back, or where the mean is, and gets more precise
-    for a while. Values enter cut to where most of them lie, unless they are wanted as they are.
+    for a while; from then on it goes with the mean of so many values. A stream that moves again before that is over
+    drifts: its centre is the mean of the window for as long as it goes on. Values enter cut to where most of them lie,
+    unless they are wanted as they are.
 
     The centre of a ramp is an exponential mean of its latest values, or the last one: what is judged is the increment.
     """
@@ -114,6 +120,7 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         moves[c, HELD] = value if as_it_is or gain == 1.0 else moves[c, HELD] + gain * (value - moves[c, HELD])
         return place
     depth = windows.shape[1]
+    settled = _SETTLED * depth
     if moves[c, TOLERANCE] > 0.0 and not as_it_is:
         value = centre + min(max(value - centre, moves[c, LOWEST]), moves[c, HIGHEST])
     place = slide(value, place, windows[c], totals, c)
@@ -121,14 +128,37 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         mean = (totals[c, 0] + totals[c, 1]) / depth
         if runs[c, MOVING] > 0:
             runs[c, MOVING] -= 1
-            if runs[c, MOVING] == 0 and abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
-                moves[c, HELD], runs[c, STAYED] = mean, depth
+            if runs[c, MOVING] == 0:
+                has_moved, drifts = abs(mean - moves[c, HELD]) > moves[c, TOLERANCE], runs[c, STAYED] < settled
+                if has_moved or drifts:
+                    moves[c, HELD], runs[c, STAYED] = mean, depth
+                if has_moved and drifts:
+                    runs[c, MOVING] = settled
         elif abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
             runs[c, MOVING] = 2 * depth
-        elif runs[c, STAYED] < _SETTLED * depth:
-            runs[c, STAYED] += 1
+        elif runs[c, STAYED] <= settled:
+            runs[c, STAYED] = min(runs[c, STAYED] + 1, settled)
             moves[c, HELD] += (value - moves[c, HELD]) / runs[c, STAYED]
+        elif runs[c, STAYED] > settled + 1:
+            runs[c, STAYED] -= 1
     return place
+
+
+@kernel("void(float64, float64, float64, intp, intp, int64[:, ::1], float64[:, ::1])")
+def come_into_doubt(y, level, risk, c, depth, runs, moves):
+    """Take an alarm of stream c for a sign that its centre is off, if it is near and not the only one of late.
+
+    Where deviations end sharply a slow drift takes values beyond all that were seen long before it shows in any mean.
+    """
+    settled = _SETTLED * depth
+    if moves[c, GAIN] > 0.0 or runs[c, MOVING] > 0 or not y <= level + moves[c, TOLERANCE]:
+        return
+    if runs[c, STAYED] == settled + 1:
+        runs[c, STAYED] += np.int64(min(_OF_LATE / risk, _LONGEST))
+    elif runs[c, STAYED] >= settled:
+        runs[c, STAYED] = depth
+    else:  # it drifts
+        runs[c, MOVING] = settled
 
 
 @kernel(
@@ -275,6 +305,8 @@ def run(
                                risk, min_excess, law, work, levels, scores)  # fmt: skip
                     if not finite:
                         continue
+                    if depth and label == ANOMALY and moves[c, TOLERANCE] > 0.0:
+                        come_into_doubt(y, floats[t, LEVEL], risk, c, depth, runs, moves)
                     kept = keep(label, y, seen + 1, floats[t], integers[t], rings[t], risk, policy, law, share, work[0])
                     if kept:
                         seen += 1
