@@ -15,7 +15,7 @@ from evtkit._kernels.follow import PREDICTIVE, ROOM, WORK, average, unroll, work
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
 from evtkit._kernels.stream_tail import IGNORE, IMPUTE, LEARN, decide, keep, log_probability, refit
-from evtkit._kernels.tail_columns import LEVEL, SEEN, U
+from evtkit._kernels.tail_columns import LEVEL, SEEN, XI, U
 
 LARGEST = np.finfo(np.float64).max
 # Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it
@@ -30,6 +30,8 @@ _SETTLED = 20  # windows after which where a stream is held is known well enough
 TOLERATED = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
 _ALLOWED = 2.0  # standard errors of the centre of a stream that has moved, by which a value may be nearer to it
 _ALLOWED_OF_DRIFTS = 3.0  # the same, of one that drifts
+_GOES_ON = 1.0 / 3.0  # of what is tolerated, how far one that drifts must have come to be taken to go on with it
+_SHARP = -0.25  # ξ below which a tail is one
 _OF_LATE, _LONGEST = 0.05, 1e6  # alarms that chance brings between two that come soon after each other; rows at most
 
 _SLACK = 2.0**-50  # a value's rounding, by which the deviations of a ramp may differ from each other
@@ -129,10 +131,10 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         if runs[c, MOVING] > 0:
             runs[c, MOVING] -= 1
             if runs[c, MOVING] == 0:
-                has_moved, drifts = abs(mean - moves[c, HELD]) > moves[c, TOLERANCE], runs[c, STAYED] < settled
-                if has_moved or drifts:
+                far, drifts = abs(mean - moves[c, HELD]) / moves[c, TOLERANCE], runs[c, STAYED] < settled
+                if drifts or far > 1.0:
                     moves[c, HELD], runs[c, STAYED] = mean, depth
-                if has_moved and drifts:
+                if drifts and far > _GOES_ON:
                     runs[c, MOVING] = settled
         elif abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
             runs[c, MOVING] = 2 * depth
@@ -144,21 +146,21 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     return place
 
 
-@kernel("void(float64, float64, float64, intp, intp, int64[:, ::1], float64[:, ::1])")
-def come_into_doubt(y, level, risk, c, depth, runs, moves):
+@kernel("void(float64, float64[::1], float64, intp, intp, int64[:, ::1], float64[:, ::1])")
+def come_into_doubt(y, f, risk, c, depth, runs, moves):
     """Take an alarm of stream c for a sign that its centre is off, if it is near and not the only one of late.
 
     Where deviations end sharply a slow drift takes values beyond all that were seen long before it shows in any mean.
     """
     settled = _SETTLED * depth
-    if moves[c, GAIN] > 0.0 or runs[c, MOVING] > 0 or not y <= level + moves[c, TOLERANCE]:
+    if not (f[XI] < _SHARP and y <= f[LEVEL] + moves[c, TOLERANCE]) or moves[c, GAIN] > 0.0 or runs[c, MOVING] > 0:
         return
     if runs[c, STAYED] == settled + 1:
         runs[c, STAYED] += np.int64(min(_OF_LATE / risk, _LONGEST))
-    elif runs[c, STAYED] >= settled:
+    elif runs[c, STAYED] > settled:
         runs[c, STAYED] = depth
     else:  # it drifts
-        runs[c, MOVING] = settled
+        runs[c, STAYED], runs[c, MOVING] = min(runs[c, STAYED], settled - 1), settled
 
 
 @kernel(
@@ -306,7 +308,7 @@ def run(
                     if not finite:
                         continue
                     if depth and label == ANOMALY and moves[c, TOLERANCE] > 0.0:
-                        come_into_doubt(y, floats[t, LEVEL], risk, c, depth, runs, moves)
+                        come_into_doubt(y, floats[t], risk, c, depth, runs, moves)
                     kept = keep(label, y, seen + 1, floats[t], integers[t], rings[t], risk, policy, law, share, work[0])
                     if kept:
                         seen += 1
