@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from evtkit import fit_tail
-from evtkit.cleaning import gross_outliers, isolated
+from evtkit.cleaning import gross_outliers
 from evtkit.cleaning.gross import count_gross, looked_at
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def groups(samples: int, n: int = 1_000) -> list[list[str]]:
         for _ in range(samples):
             bad = outliers(rng, n)
             x = np.concatenate([bad, law.ppf(rng.random(n - bad.size))]) * sign
-            level = np.sort(x[bad.size :])[-3]
-            out = [float(np.mean(x[: bad.size] > level))]
-            for apart in (gross_outliers(x), gross_outliers(x) | isolated(x, quantile=0.8)):
-                out += [float(apart[: bad.size].mean()), float(np.count_nonzero(apart[bad.size :]))]
-            beyond = fit_tail(x, clean=True).isf(1e-3)
+            out = [float(np.mean(x[: bad.size] > np.sort(x[bad.size :])[-3]))]
+            for tail in (fit_tail(x), cleaned := fit_tail(x, clean=True)):
+                apart = np.argsort(x)[n - int(tail.left_out) :] < bad.size
+                out += [float(np.count_nonzero(apart) / bad.size), float(np.count_nonzero(~apart))]
+            beyond = cleaned.isf(1e-3)
             out.append(float(law.sf(beyond) if sign > 0.0 else law.cdf(-beyond)) / 1e-3)
             found.append(out)
         mean = np.mean(found, axis=0)
