@@ -6,7 +6,8 @@
 - long: alarms in a million rows of independent data, in units of the risk;
 - masking: calibrations of 100 whose anomalies, one row in 30, are soon taken for ordinary;
 - oracles: of how many of them, and of what risk, other first levels are, for Student's t with 4 degrees of freedom;
-- moving: events told of streams that shift, drift, swing, die and come back, and how many alarms those are.
+- moving: events told of streams that shift, drift, swing, die and come back, and how many alarms those are;
+- drifts: events told of streams of several distributions that drift or shift, and of nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from _streams import DRIFTING, MOVES, STREAMS
 from _timing import machine
 from scipy import stats
 
@@ -154,77 +156,6 @@ def oracles(seeds: int) -> list[list[str]]:
     return rows
 
 
-def _shift(rng: np.random.Generator, n: int) -> np.ndarray:
-    return rng.standard_normal(n) + 20.0 * (np.arange(n) >= n // 2)
-
-
-def _counter(rng: np.random.Generator, n: int) -> np.ndarray:
-    y = np.cumsum(rng.poisson(5.0, n)).astype(float)
-    for reset in range(n // 4, n, n // 3):
-        y[reset:] -= y[reset]
-    return y
-
-
-def _ramp(step: float, noise: float, digits: int | None = None) -> Callable[[np.random.Generator, int], np.ndarray]:
-    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
-        x = step * np.arange(n) + noise * rng.standard_normal(n)
-        return x if digits is None else np.round(x, digits)
-
-    return draw
-
-
-def _autoregression(rng: np.random.Generator, n: int) -> np.ndarray:
-    from scipy.signal import lfilter
-
-    return np.asarray(lfilter([1.0], [1.0, -0.9], rng.standard_normal(n)))
-
-
-def _dead(rng: np.random.Generator, n: int) -> np.ndarray:
-    x = rng.normal(10.0, 1.0, n)
-    x[n // 2 : n // 2 + 3000] = 0.0
-    return x
-
-
-def _burst(rng: np.random.Generator, n: int) -> np.ndarray:
-    x = rng.normal(10.0, 1.0, n)
-    x[n // 2 : n // 2 + 20] = 30.0
-    return x
-
-
-def _recurring(rng: np.random.Generator, n: int) -> np.ndarray:
-    x = rng.standard_normal(n)
-    x[2000::500] = 12.0
-    return x
-
-
-STREAMS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
-    "independent, normal": lambda rng, n: rng.standard_normal(n),
-    "20 rows at +20σ": _burst,
-    "an anomaly every 500 rows": _recurring,
-    "shift by 20σ": _shift,
-    "shift by 3σ": lambda rng, n: rng.standard_normal(n) + 3.0 * (np.arange(n) >= n // 2),
-    "drift of 10σ": lambda rng, n: rng.standard_normal(n) + np.linspace(0.0, 10.0, n),
-    "drift of 100σ": lambda rng, n: rng.standard_normal(n) + np.linspace(0.0, 100.0, n),
-    "random walk, 0.05σ a row": lambda rng, n: rng.standard_normal(n) + np.cumsum(0.05 * rng.standard_normal(n)),
-    "twice the scale": lambda rng, n: rng.standard_normal(n) * (1.0 + (np.arange(n) >= n // 2)),
-    "autoregression, 0.9": _autoregression,
-    "season of ±3σ, 288 rows": lambda rng, n: rng.standard_normal(n) + 3.0 * np.sin(np.arange(n) * 2 * np.pi / 288),
-    "dead for 3,000 rows": _dead,
-    "counter with 3 resets": _counter,
-    "counter of bytes": lambda rng, n: np.cumsum(rng.lognormal(10.0, 1.0, n)),
-    "counter, one step in ten rows": lambda rng, n: np.cumsum(rng.random(n) < 0.1).astype(float),
-    "random walk with a drift": lambda rng, n: np.cumsum(0.3 + rng.standard_normal(n)),
-    "ramp with noise": _ramp(1.0, 1.0),
-    "ramp, rounded to 1": _ramp(0.13, 0.3, 0),
-    "timestamps": _ramp(60.0, 0.0),
-    "load, often at 100 %": lambda rng, n: np.minimum(1.0, 0.3 * rng.standard_exponential(n)),
-    "counts, Poisson 3": lambda rng, n: rng.poisson(3.0, n).astype(float),
-    "rounded to 0.5σ": lambda rng, n: np.round(2.0 * rng.standard_normal(n)) / 2.0,
-    "constant": lambda rng, n: np.full(n, 7.0),
-    "nine in ten are 0": lambda rng, n: np.where(rng.random(n) < 0.9, 0.0, rng.standard_exponential(n)),
-}
-
-
 def moving(replications: int, observations: int) -> list[list[str]]:
     """Events told, and alarms, on average over streams."""
     rows = [["", "Spot: events", "alarms", "DSpot: events", "alarms"]]
@@ -243,6 +174,24 @@ def moving(replications: int, observations: int) -> list[list[str]]:
     return rows
 
 
+def drifts(replications: int, observations: int) -> list[list[str]]:
+    """Events that `DSpot` tells of values that move, on average over streams; by chance it is the risk × rows."""
+    rows = [["", *MOVES]]
+    for name, draw in DRIFTING.items():
+        row = [name]
+        for move in MOVES.values():
+            counts = []
+            for seed in range(replications):
+                n = CALIBRATION + observations
+                x = draw(np.random.default_rng(seed), n) + move(np.arange(n) / n)
+                spot, events = DETECTORS["DSpot, both sides"]().fit(x[:CALIBRATION]), Events(risk=RISK, side="both")
+                events.feed(x[CALIBRATION:], spot.trace(x[CALIBRATION:], alarms_only=True))
+                counts.append(events.total)
+            row.append(f"{np.mean(counts):.1f} ± {1.96 * np.std(counts) / np.sqrt(replications):.1f}")
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder for alarms-*.csv")
@@ -256,6 +205,7 @@ def main() -> None:
         ("masking", lambda: masking(100)),
         ("oracles", lambda: oracles(100)),
         ("moving", lambda: moving(5 // min(few, 5), 20_000)),
+        ("drifts", lambda: drifts(10 // min(few, 5), 20_000)),
         ("columns", lambda: columns(10 // min(few, 5), 50_000)),
         ("long", lambda: long(5 // min(few, 5), 1_000_000 // few)),
     ):

@@ -3,7 +3,7 @@
 For each distribution, number of observations and risk, new samples are drawn again and again; a door (a way to a level)
 gives a level, and the distribution itself says how often the next observation lies beyond it. 1 is right. On lattices,
 where a level cannot be exceeded with just any probability, the realised frequency is divided by the largest attainable
-one that is at most the risk. Bands are 1.96 standard errors of the mean over samples.
+one that is at most the risk. Bands are 1.96 standard errors of the mean over samples. `lattices.py` has more of them.
 
     python benchmarks/doors.py --tables docs/tables      # some minutes
     python benchmarks/doors.py --quick
@@ -50,11 +50,11 @@ class Law:
     """Of samples (n, samples): P(X > x) by the same family with its parameters estimated, for levels (k, 1)."""
 
 
-def _continuous(of: object) -> Law:
+def continuous(of: object) -> Law:
     return Law(lambda rng, shape: of.ppf(rng.random(shape)), of.sf)  # type: ignore[attr-defined]
 
 
-def _rounded(of: object, step: float, family: Callable[[Float], object] | None = None) -> Law:
+def rounded(of: object, step: float, family: Callable[[Float], object] | None = None) -> Law:
     """The distribution, rounded to the nearest multiple of a step: P(X > x) by the first multiple beyond x."""
 
     def beyond_by(law: object) -> Callable[[Float], Float]:
@@ -66,20 +66,20 @@ def _rounded(of: object, step: float, family: Callable[[Float], object] | None =
     )  # fmt: skip
 
 
-def _normal(step: float) -> Law:
+def normal(step: float) -> Law:
     """Standard normal values rounded to a step; the family's moments are corrected for it (Sheppard)."""
-    return _rounded(stats.norm(), step, lambda x: stats.norm(
+    return rounded(stats.norm(), step, lambda x: stats.norm(
         x.mean(axis=0), np.sqrt(np.maximum(x.var(axis=0) - step * step / 12.0, 1e-6))))  # fmt: skip
 
 
-def _exponential(step: float) -> Law:
+def exponential(step: float) -> Law:
     """P(X ≥ j) = exp(−(j − ½)δ/σ), and the mean of X is Σ δ P(X ≥ j), which a short table inverts."""
     scales = np.geomspace(0.3, 3.0, 4000)
     means = step * np.exp(-0.5 * step / scales) / -np.expm1(-step / scales)
-    return _rounded(stats.expon(), step, lambda x: stats.expon(scale=np.interp(x.mean(axis=0), means, scales)))
+    return rounded(stats.expon(), step, lambda x: stats.expon(scale=np.interp(x.mean(axis=0), means, scales)))
 
 
-def _mixture(share: float, first: object, second: object) -> Law:
+def mixture(share: float, first: object, second: object) -> Law:
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> Float:
         u = rng.random(shape)
         return np.where(rng.random(shape) < share, second.ppf(u), first.ppf(u))  # type: ignore[attr-defined]
@@ -88,48 +88,20 @@ def _mixture(share: float, first: object, second: object) -> Law:
 
 
 LAWS: dict[str, Law] = {
-    "normal": _continuous(stats.norm()),
-    "exponential": _continuous(stats.expon()),
-    "gamma, shape 0.5": _continuous(stats.gamma(0.5)),
-    "lognormal": _continuous(stats.lognorm(1.0)),
-    "t, 4 d.f.": _continuous(stats.t(4)),
-    "t, 2 d.f.": _continuous(stats.t(2)),
-    "uniform": _continuous(stats.uniform()),
-    "beta (2, 5)": _continuous(stats.beta(2, 5)),
-    "normal, a tenth thrice as wide": _mixture(0.1, stats.norm(), stats.norm(0.0, 3.0)),
-    "exponential, a twentieth thrice as wide": _mixture(0.05, stats.expon(), stats.expon(scale=3.0)),
-    "exponential, rounded to 0.1": _exponential(0.1),
-    "normal, rounded to 0.5": _normal(0.5),
+    "normal": continuous(stats.norm()),
+    "exponential": continuous(stats.expon()),
+    "gamma, shape 0.5": continuous(stats.gamma(0.5)),
+    "lognormal": continuous(stats.lognorm(1.0)),
+    "t, 4 d.f.": continuous(stats.t(4)),
+    "t, 2 d.f.": continuous(stats.t(2)),
+    "uniform": continuous(stats.uniform()),
+    "beta (2, 5)": continuous(stats.beta(2, 5)),
+    "normal, a tenth thrice as wide": mixture(0.1, stats.norm(), stats.norm(0.0, 3.0)),
+    "exponential, a twentieth thrice as wide": mixture(0.05, stats.expon(), stats.expon(scale=3.0)),
+    "exponential, rounded to 0.1": exponential(0.1),
+    "normal, rounded to 0.5": normal(0.5),
     "Poisson (3)": Law(lambda rng, shape: rng.poisson(3.0, shape).astype(float), stats.poisson(3.0).sf, 1.0),
     "Poisson (50)": Law(lambda rng, shape: rng.poisson(50.0, shape).astype(float), stats.poisson(50.0).sf, 1.0),
-}
-
-
-def _counts(of: object, family: Callable[[Float], object]) -> Law:
-    """Counts; the family with one parameter, by the mean."""
-    return Law(lambda rng, shape: of.ppf(rng.random(shape)).astype(float), of.sf, 1.0,  # type: ignore[attr-defined]
-               lambda x: family(x.mean(axis=0)).sf)  # type: ignore[attr-defined] # fmt: skip
-
-
-LATTICES: dict[str, Law] = {
-    "Poisson (0.5)": _counts(stats.poisson(0.5), stats.poisson),
-    "Poisson (1)": _counts(stats.poisson(1.0), stats.poisson),
-    "Poisson (3)": _counts(stats.poisson(3.0), stats.poisson),
-    "Poisson (5)": _counts(stats.poisson(5.0), stats.poisson),
-    "Poisson (10)": _counts(stats.poisson(10.0), stats.poisson),
-    "Poisson (30)": _counts(stats.poisson(30.0), stats.poisson),
-    "binomial (20, 0.2)": _counts(stats.binom(20, 0.2), lambda m: stats.binom(20, m / 20)),
-    "binomial (100, 0.03)": _counts(stats.binom(100, 0.03), lambda m: stats.binom(100, m / 100)),
-    "geometric (0.3)": _counts(stats.geom(0.3), lambda m: stats.geom(1.0 / m)),
-    "geometric (0.1)": _counts(stats.geom(0.1), lambda m: stats.geom(1.0 / m)),
-    "negative binomial (2, 0.3)": _counts(stats.nbinom(2, 0.3), lambda m: stats.nbinom(2, 2 / (2 + m))),
-    "negative binomial (0.5, 0.1)": _counts(stats.nbinom(0.5, 0.1), lambda m: stats.nbinom(0.5, 0.5 / (0.5 + m))),
-    "normal, rounded to 1": _normal(1.0),
-    "normal, rounded to 0.25": _normal(0.25),
-    "exponential, rounded to 1": _exponential(1.0),
-    "exponential, rounded to 0.5": _exponential(0.5),
-    "gamma (2), rounded to 0.5": _rounded(stats.gamma(2.0), 0.5),
-    "t, 4 d.f., rounded to 0.5": _rounded(stats.t(4), 0.5),
 }
 
 
@@ -137,26 +109,13 @@ def attainable(law: Law, risk: float) -> float:
     """The largest probability of exceeding a level that is at most the risk."""
     if not law.step:
         return risk
-    levels = law.step * np.arange(-200, 2000)
-    beyond = law.beyond(levels)
+    beyond = law.beyond(points(law))
     return float(beyond[beyond <= risk].max())
 
 
-def by_family(law: Law, n: int, samples: int, seed: int) -> Float:
-    """Realised ÷ attainable frequency at every risk of the level by the law's own family, its parameters estimated."""
-    assert law.fitted is not None
-    levels = law.step * np.arange(-200, 2000)[:, None]
-    beyond = law.fitted(law.draw(np.random.default_rng(seed), (n, samples)))(levels)
-    chosen = [levels[(beyond <= risk).argmax(axis=0), 0] for risk in RISKS]
-    return np.array([law.beyond(one).mean() / attainable(law, risk) for one, risk in zip(chosen, RISKS, strict=True)])
-
-
-def next_to(law: Law, risk: float) -> tuple[float, float]:
-    """The probability next to the risk that some level has, ÷ the risk, and the factor to the next lower one."""
-    beyond = law.beyond(law.step * np.arange(-200, 2000))
-    beyond = np.unique(beyond[beyond > 0.0])
-    nearest = int(np.argmin(np.abs(np.log(beyond / risk))))
-    return float(beyond[nearest] / risk), float(beyond[nearest] / beyond[max(nearest - 1, 0)])
+def points(law: Law) -> Float:
+    """Of a lattice, as many as matter."""
+    return law.step * np.arange(-200, 2000)
 
 
 def plug_in(x: Float, _step: float) -> Float:
@@ -259,9 +218,13 @@ def measure(law: Law, door: str, n: int, samples: int, seed: int) -> tuple[Float
     The last is P(an anomaly is missed) for one that the law with all parameters known would just see nine times in ten:
     a normal one around the level of twice the true one's distance from the median, as wide as a quarter of it.
     """
-    rng = np.random.default_rng(seed)
-    x = law.draw(rng, (n, samples))
-    levels = DOORS[door](x, law.step)
+    x = law.draw(np.random.default_rng(seed), (n, samples))
+    return judged(law, x, DOORS[door](x, law.step))
+
+
+def judged(law: Law, x: Float, levels: Float) -> tuple[Float, Float, Float]:
+    """The same of levels (risks, samples) that some door gave for x (n, samples)."""
+    n, samples = x.shape
     ratio = np.array([law.beyond(levels[i]) / attainable(law, risk) for i, risk in enumerate(RISKS)])
     middle = float(np.median(x))
     missed = []
@@ -307,7 +270,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     parser.add_argument("--doors", nargs="*", default=list(DOORS), help="doors to try")
     parser.add_argument("--laws", nargs="*", default=list(LAWS), help="distributions to try")
-    parser.add_argument("--lattices", action="store_true", help="counts and rounded data instead, by the default tail")
     parser.add_argument("--seeds", type=int, default=50, help="of contaminated training rows; 0 for none")
     options = parser.parse_args()
     if options.seeds:
@@ -315,11 +277,11 @@ def main() -> None:
         if options.tables:
             header = ["outliers", "detector", "oracle", "as it comes", "and of the others", "risk 0.001",
                       "and of the others"]  # fmt: skip
-            _write(options.tables / "doors-contaminated.csv", [header, *rows])
+            write(options.tables / "doors-contaminated.csv", [header, *rows])
     warnings.simplefilter("error")
-    laws = LATTICES if options.lattices else {name: LAWS[name] for name in options.laws}
-    for door in ["tail"] if options.lattices else options.doors:
-        rows, out = [], []
+    laws = {name: LAWS[name] for name in options.laws}
+    for door in options.doors:
+        rows = []
         for name, law in laws.items():
             row = [name]
             for n, samples in zip(SIZES, SAMPLES[door], strict=True):
@@ -327,35 +289,16 @@ def main() -> None:
                 mean, error, missed = measure(law, door, n, count, seed=n)
                 row += [f"{m:.2f} ± {1.96 * e:.2f}" for m, e in zip(mean, error, strict=True)]
                 row += [f"{m:.2f}" for m in missed[1:2]]
-                if options.lattices:
-                    out += _out_of_band(name, law, n, count, mean)
             rows.append(row)
             print(f"{door:14s}", "  ".join(f"{cell:>14s}" for cell in row), flush=True)
         if options.tables:
             header = ["distribution"]
             for n in SIZES:
                 header += [f"{n:,} at {risk:g}" for risk in RISKS] + [f"{n:,}, missed at 0.001"]
-            slug = "lattices" if options.lattices else door.lower().replace("-", "_")
-            _write(options.tables / f"doors-{slug}.csv", [header, *rows])
-            if options.lattices:
-                header = ["distribution", "observations", "risk", "ratio", "nearest ÷ risk", "factor", "own family"]
-                _write(options.tables / "doors-family.csv", [header, *out])
+            write(options.tables / f"doors-{door.lower().replace('-', '_')}.csv", [header, *rows])
 
 
-def _out_of_band(name: str, law: Law, n: int, samples: int, ratio: Float) -> list[list[str]]:
-    """What there is to know of the cells that may be in the band, and are not."""
-    rows = []
-    for i, risk in enumerate(RISKS):
-        if n * risk < 0.99 or 0.5 <= ratio[i] <= 1.5 or law.fitted is None:
-            continue
-        nearest, factor = next_to(law, risk)
-        own = by_family(law, n, samples, seed=n)[i]
-        rows.append([name, f"{n:,}", f"{risk:g}", f"{ratio[i]:.2f}", f"{nearest:.2f}", f"{factor:.1f}", f"{own:.2f}"])
-        print("  ".join(f"{cell:>14s}" for cell in rows[-1]), flush=True)
-    return rows
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
+def write(path: Path, rows: list[list[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 

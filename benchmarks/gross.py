@@ -1,4 +1,8 @@
-"""What does the default rule of `fit_tail` leave out? Nothing of clean samples, most gross outliers: two tables.
+"""What does cleaning leave out? Nothing of clean samples, most outliers: tables for docs/calibration.rst.
+
+- spoilt, clean: what the default of `fit_tail` leaves out;
+- groups: what it, and ``clean=True``, leave out of larger groups, beside who knows where to cut;
+- single: one value, and what could be known of it.
 
 python benchmarks/gross.py --tables docs/tables      # some minutes
 python benchmarks/gross.py --quick
@@ -15,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from evtkit import fit_tail
+from evtkit.cleaning import gross_outliers
 from evtkit.cleaning.gross import count_gross, looked_at
 
 if TYPE_CHECKING:
@@ -115,6 +120,80 @@ def spoilt(samples: int) -> list[list[str]]:
     return rows
 
 
+def _and(first: int, second: int) -> Draw:
+    """Two groups, at 8 and at 30."""
+    return lambda rng, _n: np.append(8.0 + rng.standard_normal(first), 30.0 + rng.standard_normal(second))
+
+
+def _moved(count: int, by: float) -> Draw:
+    return lambda rng, _n: by + rng.standard_normal(count)
+
+
+GROUPS: dict[str, tuple[str, Draw]] = {
+    "1 % moved by 8": ("normal", _moved(10, 8.0)),
+    "2 %": ("normal", _moved(20, 8.0)),
+    "5 %": ("normal", _moved(50, 8.0)),
+    "8 %": ("normal", _moved(80, 8.0)),
+    "10 %": ("normal", _moved(100, 8.0)),
+    "12 %": ("normal", _moved(120, 8.0)),
+    "4 % moved by 8, 4 % at 30 ± 1": ("normal", _and(40, 40)),
+    "4 % from 10 to 30": ("normal", lambda rng, _n: rng.uniform(10.0, 30.0, 40)),
+    "8 % at 30 ± 1": ("exponential", _moved(80, 30.0)),
+    "8 % at 30 ± 1, ": ("t, 4 d.f.", _moved(80, 30.0)),
+    "8 % at 60 ± 1": ("lognormal", _moved(80, 60.0)),
+    "8 % at −9, low side": ("exponential", lambda rng, _n: -9.0 - 0.3 * rng.standard_normal(80)),
+}
+
+
+def groups(samples: int, n: int = 1_000) -> list[list[str]]:
+    """Share of outliers left out, and others, of n; the realised ÷ stated frequency at 1e-3 once they are."""
+    rows = []
+    for name, (of, outliers) in GROUPS.items():
+        law, found, rng = LAWS[of], [], np.random.default_rng(3)
+        sign = -1.0 if "low side" in name else 1.0
+        for _ in range(samples):
+            bad = outliers(rng, n)
+            x = np.concatenate([bad, law.ppf(rng.random(n - bad.size))]) * sign
+            out = [float(np.mean(x[: bad.size] > np.sort(x[bad.size :])[-3]))]
+            for tail in (fit_tail(x), cleaned := fit_tail(x, clean=True)):
+                apart = np.argsort(x)[n - int(tail.left_out) :] < bad.size
+                out += [float(np.count_nonzero(apart) / bad.size), float(np.count_nonzero(~apart))]
+            beyond = cleaned.isf(1e-3)
+            out.append(float(law.sf(beyond) if sign > 0.0 else law.cdf(-beyond)) / 1e-3)
+            found.append(out)
+        mean = np.mean(found, axis=0)
+        rows.append(_said([name.removesuffix(", "), of, *(f"{v:.2f}" for v in mean)]))
+    return rows
+
+
+def single(samples: int, n: int = 1_000) -> list[list[str]]:
+    """One value among exponentials, and clean samples: how often the law of the others says that it is improbable."""
+    limits = np.log(np.array([1 / 2_000, 1 / 20_000, 1 / 200_000]) / n)
+    rng, rows = np.random.default_rng(4), []
+
+    def log_p(x: Float) -> Float:
+        ordered = np.sort(x, axis=0)
+        return fit_tail(ordered[:-1], quantile=0.8, clean=False, keep_sample=False).logsf(ordered[-1])
+
+    for value in (15.0, 20.0, 25.0, 30.0, 40.0, 60.0):
+        x = np.vstack([rng.standard_exponential((n - 1, samples // 4)), np.full((1, samples // 4), value)])
+        by_law = np.mean(value / x[:-1].mean(axis=0) > np.log(2_000 * n))
+        default = np.mean([np.any(gross_outliers(column)) for column in x.T[: samples // 20]])
+        shares = [f"{np.mean(log_p(x) < limit):.2f}" for limit in limits]
+        rows.append(_said([f"a value of {value:.0f}: share found", f"{by_law:.2f}", *shares, f"{default:.2f}"]))
+    for name in SINGLE:
+        p = log_p(np.column_stack([CLEAN[name](rng, n) for _ in range(samples)]))
+        taken = [f"{np.count_nonzero(p < limit)}" for limit in limits]
+        rows.append(_said([f"{name}: taken of {samples:,}", "", *taken, ""]))
+    return rows
+
+
+SINGLE = (
+    "exponential", "normal", "Pareto, ξ = 1", "lognormal", "t, 4 d.f.", "t, 2 d.f.", "normal, 1 % five times as wide",
+    "normal, 1 % ten times as wide",
+)  # fmt: skip
+
+
 def _said(row: list[str]) -> list[str]:
     print("  ".join(f"{cell:>14s}" for cell in row), flush=True)
     return row
@@ -124,15 +203,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, help="folder for the tables")
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
+    parser.add_argument("--only", nargs="+", default=["spoilt", "clean", "groups", "single"], help="tables wanted")
     options = parser.parse_args()
     few = 10 if options.quick else 1
-    of_spoilt, of_clean = spoilt(100 // few), clean(2_000 // few)
-    if options.tables:
-        header = ["outliers", "of"]
-        for n in SIZES[1:]:
-            header += [f"{n:,}: left out", "ratio", "clean=False"]
-        _write(options.tables / "gross-spoilt.csv", [header, *of_spoilt])
-        _write(options.tables / "gross-clean.csv", [["distribution", *(f"{n:,}" for n in SIZES)], *of_clean])
+    spoilt_header = ["outliers", "of"]
+    for n in SIZES[1:]:
+        spoilt_header += [f"{n:,}: left out", "ratio", "clean=False"]
+    groups_header = ["outliers of 1,000", "of", "who knows", "default", "others", "clean=True", "others", "ratio"]
+    single_header = ["", "exponentials known", "1 in 2,000", "1 in 20,000", "1 in 200,000", "default"]
+    for name, header, table in (
+        ("spoilt", spoilt_header, lambda: spoilt(100 // few)),
+        ("clean", ["distribution", *(f"{n:,}" for n in SIZES)], lambda: clean(2_000 // few)),
+        ("groups", groups_header, lambda: groups(60 // few)),
+        ("single", single_header, lambda: single(2_000 // few)),
+    ):
+        if name in options.only:
+            rows = table()
+            if options.tables:
+                _write(options.tables / f"gross-{name}.csv", [header, *rows])
 
 
 def _write(path: Path, rows: list[list[str]]) -> None:

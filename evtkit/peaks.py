@@ -28,6 +28,7 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
 
+_PASSES = 3  # of the cleaning
 _MANY_CHANNELS = 32  # for which a first look at a few rows pays
 _AT_A_TIME, _VALUES = 1 << 13, 1 << 19  # channels, or as many as hold so many values, that are summarised together
 
@@ -181,8 +182,13 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            x = sign * channel[present]
-            channel[present[isolated(x, quantile=FROM) | gross_outliers(x)]] = np.nan
+            for _ in range(_PASSES):  # what lies beside a group stands apart only once that is gone
+                x = sign * channel[present]
+                apart = isolated(x, quantile=FROM) | gross_outliers(x)
+                channel[present[apart]] = np.nan
+                present = present[~apart]
+                if not np.any(apart):
+                    break
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 

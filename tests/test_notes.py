@@ -38,6 +38,29 @@ def test_what_makes_a_number_doubtful_is_said_beside_it(x, rule, words):
     assert all(len(line) < 160 and "\n" not in line for line in tail.notes)
 
 
+def test_one_value_far_beyond_the_next_is_named():
+    latencies = np.random.default_rng(14).gamma(4.0, 5.0, 50)
+    assert not any("times as far out" in line for line in fit_tail(latencies).notes)
+    latencies[0] = 2000.0
+    assert any("times as far out" in line for line in fit_tail(latencies).notes)
+
+
+def test_ties_that_the_decimals_explain_are_no_matter():
+    years = np.random.default_rng(20).integers(1950, 2020, 30).astype(float)
+    prices = np.floor(np.random.default_rng(4).lognormal(3.0, 0.8, 45)) + 0.99
+    durations = np.random.default_rng(8).exponential(8.0, 60).round(2)
+    for x in (years, prices, durations):
+        assert not any("no lattice" in line for line in fit_tail(x).notes)
+    powers = 2.0 ** np.random.default_rng(19).integers(4, 16, 50)
+    assert any("no lattice" in line for line in fit_tail(powers).notes)
+
+
+def test_one_step_makes_no_counter_and_one_excess_is_singular():
+    notes = fit_tail(np.r_[np.full(30, 5.0), 6.0]).notes
+    assert not any("counter" in line for line in notes)
+    assert any("1 excess)" in line for line in notes)
+
+
 def test_ordinary_data_need_no_notes():
     quiet = [fit_tail(np.random.default_rng(seed).standard_exponential(2000), quantile=0.9).notes for seed in range(40)]
     assert sum(map(bool, quiet)) <= 2

@@ -15,19 +15,25 @@ from evtkit._kernels.follow import PREDICTIVE, ROOM, WORK, average, unroll, work
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.labels import ANOMALY, EXCESS, HUGE, MISSING
 from evtkit._kernels.stream_tail import IGNORE, IMPUTE, LEARN, decide, keep, log_probability, refit
-from evtkit._kernels.tail_columns import LEVEL, SEEN, U
+from evtkit._kernels.tail_columns import LEVEL, SEEN, XI, U
 
 LARGEST = np.finfo(np.float64).max
-# Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it is held.
+# Columns of runs: alarms in a row; observations until a stream that moves is held again, or 0; since it
+# is held (one more than can be: never in doubt; and so many rows yet in which the latest alarm is a recent one).
 ALARMS, MOVING, STAYED = 0, 1, 2
 # Of moves: where a stream is held, how far its mean may be from there (0: it is never held), and to which deviations
 # values are cut that enter its window; of a ramp how much of a deviation the next centre takes over, and the step of
-# deviations, below which lies the rounding of the values (both 0 of others).
-HELD, TOLERANCE, LOWEST, HIGHEST, GAIN, GRAIN = 0, 1, 2, 3, 4, 5
-MOVES = 6
+# deviations, below which lies the rounding of the values (both 0 of others); by how many standard errors of a new
+# centre a value may be nearer to it; and where the stream was held before that came into doubt.
+HELD, TOLERANCE, LOWEST, HIGHEST, GAIN, GRAIN, ALLOWED, BEFORE = 0, 1, 2, 3, 4, 5, 6, 7
+MOVES = 8
 _SETTLED = 20  # windows after which where a stream is held is known well enough
 TOLERATED = 6.0  # standard errors by which the mean of a window must be off before a stream has moved
-_ALLOWED = 2.0  # standard errors of the centre of a stream that has moved, by which a value may be nearer to it
+MOVED, DRIFTS, DOUBTED = 2.0, 3.0, 4.0  # ALLOWED: of a stream that has moved, drifts, or whose sharp end was passed
+_GOES_ON = 1.0 / 3.0  # of what is tolerated, how far one that drifts must have come to be taken to go on with it
+_CAME_BACK = 0.13  # of what is tolerated, within which a stream that came into doubt is taken not to have moved
+_SHARP = -0.4  # ξ below which a tail ends sharply
+_OF_LATE, _LONGEST = 0.05, 1e6  # alarms that chance brings between two that come soon after each other; rows at most
 
 _SLACK = 2.0**-50  # a value's rounding, by which the deviations of a ramp may differ from each other
 _ROWS = 512  # observations copied together
@@ -84,11 +90,10 @@ def doubt(c, depth, runs, moves):
     """
     if moves[c, GAIN] > 0.0 or not moves[c, TOLERANCE] > 0.0:
         return 0.0
-    if runs[c, MOVING] > 0:
-        return _ALLOWED / TOLERATED * moves[c, TOLERANCE]
-    if runs[c, STAYED] > _SETTLED * depth:  # never moved
+    if runs[c, MOVING] == 0 and runs[c, STAYED] > _SETTLED * depth:  # never in doubt
         return 0.0
-    return _ALLOWED / TOLERATED * moves[c, TOLERANCE] * math.sqrt(depth / max(1, runs[c, STAYED]))
+    rows = depth if runs[c, MOVING] > 0 else max(1, runs[c, STAYED])
+    return moves[c, ALLOWED] / TOLERATED * moves[c, TOLERANCE] * math.sqrt(depth / rows)
 
 
 @kernel("float64(float64, float64, float64)", inline=True)
@@ -105,7 +110,9 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
     While a stream stays, its centre stays too: a mean that follows every value would add its own noise, and a lower end
     that wanders. Once the mean of the window is farther away than chance explains, the centre is that mean, for two
     windows' time. Then it is held where it was, if the mean has come back, or where the mean is, and gets more precise
-    for a while. Values enter cut to where most of them lie, unless they are wanted as they are.
+    for a while; from then on it goes with the mean of so many values. A stream that moves again before that is over
+    drifts: its centre is the mean of the window for as long as it goes on. Values enter cut to where most of them lie,
+    unless they are wanted as they are.
 
     The centre of a ramp is an exponential mean of its latest values, or the last one: what is judged is the increment.
     """
@@ -114,6 +121,7 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         moves[c, HELD] = value if as_it_is or gain == 1.0 else moves[c, HELD] + gain * (value - moves[c, HELD])
         return place
     depth = windows.shape[1]
+    settled = _SETTLED * depth
     if moves[c, TOLERANCE] > 0.0 and not as_it_is:
         value = centre + min(max(value - centre, moves[c, LOWEST]), moves[c, HIGHEST])
     place = slide(value, place, windows[c], totals, c)
@@ -121,14 +129,47 @@ def advance(value, centre, as_it_is, place, c, windows, totals, runs, moves):
         mean = (totals[c, 0] + totals[c, 1]) / depth
         if runs[c, MOVING] > 0:
             runs[c, MOVING] -= 1
-            if runs[c, MOVING] == 0 and abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
-                moves[c, HELD], runs[c, STAYED] = mean, depth
+            if runs[c, MOVING] == 0:
+                far, drifts = abs(mean - moves[c, HELD]) / moves[c, TOLERANCE], runs[c, STAYED] < settled
+                if drifts or far > 1.0:
+                    moves[c, HELD], runs[c, STAYED] = mean, depth
+                    if not drifts:
+                        moves[c, ALLOWED] = MOVED
+                if drifts and far > _GOES_ON:
+                    runs[c, MOVING], moves[c, ALLOWED] = settled, max(moves[c, ALLOWED], DRIFTS)
         elif abs(mean - moves[c, HELD]) > moves[c, TOLERANCE]:
             runs[c, MOVING] = 2 * depth
-        elif runs[c, STAYED] < _SETTLED * depth:
-            runs[c, STAYED] += 1
+        elif runs[c, STAYED] <= settled:
+            is_new, runs[c, STAYED] = runs[c, STAYED] < settled, min(runs[c, STAYED] + 1, settled)
             moves[c, HELD] += (value - moves[c, HELD]) / runs[c, STAYED]
+            if is_new and runs[c, STAYED] == settled:
+                if moves[c, ALLOWED] < DOUBTED:
+                    moves[c, BEFORE] = moves[c, HELD]
+                elif abs(moves[c, HELD] - moves[c, BEFORE]) <= _CAME_BACK * moves[c, TOLERANCE]:
+                    moves[c, HELD], runs[c, STAYED] = moves[c, BEFORE], settled + 1
+        elif runs[c, STAYED] > settled + 1:
+            runs[c, STAYED] -= 1
     return place
+
+
+@kernel("void(float64, float64[::1], float64, intp, intp, int64[:, ::1], float64[:, ::1])")
+def come_into_doubt(y, f, risk, c, depth, runs, moves):
+    """Take an alarm of stream c for a sign that its centre is off, if it is near and not the only one of late.
+
+    Where deviations end sharply a slow drift takes values beyond all that were seen long before it shows in any mean.
+    The centre then goes with the mean of the latest values; unless that turns out to have stayed, and all is as before.
+    """
+    settled = _SETTLED * depth
+    if not (f[XI] < _SHARP and y <= f[LEVEL] + moves[c, TOLERANCE]) or moves[c, GAIN] > 0.0 or runs[c, MOVING] > 0:
+        return
+    if runs[c, STAYED] == settled + 1:
+        runs[c, STAYED] += np.int64(min(_OF_LATE / risk, _LONGEST))
+        return
+    if runs[c, STAYED] > settled:
+        runs[c, STAYED] = depth
+    else:  # it drifts
+        runs[c, STAYED], runs[c, MOVING] = min(runs[c, STAYED], settled - 1), settled
+    moves[c, ALLOWED] = DOUBTED
 
 
 @kernel(
@@ -216,7 +257,7 @@ def run(
 
     labels (observations, streams) must be 0 and receives what is not NORMAL. signs has one entry a tail, risk is a
     tail's. windows (streams, depth), where depth > 0, are rings of normal values whose mean is first subtracted, totals
-    their sums and places where they go on; runs (streams, 3) and moves (streams, 6) say where a stream is held (see
+    their sums and places where they go on; runs (streams, 3) and moves (streams, 8) say where a stream is held (see
     `advance`). After as many alarms in a row as the window is long a stream has moved, and its values enter the window
     as they are. levels (observations, tails) receives the alarm
     levels, and scores (observations, streams) the log-probabilities, before each observation is learnt; of alarms only
@@ -275,6 +316,8 @@ def run(
                                risk, min_excess, law, work, levels, scores)  # fmt: skip
                     if not finite:
                         continue
+                    if depth and label == ANOMALY and moves[c, TOLERANCE] > 0.0:
+                        come_into_doubt(y, floats[t], risk, c, depth, runs, moves)
                     kept = keep(label, y, seen + 1, floats[t], integers[t], rings[t], risk, policy, law, share, work[0])
                     if kept:
                         seen += 1

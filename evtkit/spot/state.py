@@ -70,7 +70,7 @@ class Streams:
         Their sums, in two parts, and where the windows go on.
     runs : ndarray, shape (streams, 3)
         Alarms in a row, up to the latest observation; for how long a moving stream is followed yet, and since it stays.
-    moves : ndarray, shape (streams, 6)
+    moves : ndarray, shape (streams, 8)
         Where a stream is held, and how far it may be from there; see `kernels.advance`.
     """
 
@@ -166,7 +166,8 @@ class Streams:
                     centre += np.clip(values - centre, low, high).mean()
                 first[:] = np.median(first) + np.clip(first - np.median(first), low, high)
             spread = np.clip(out[usual], low, high).std()
-            self.moves[c] = centre, kernels.TOLERATED * spread / np.sqrt(self.depth), low, high, 0.0, 0.0
+            tolerance = kernels.TOLERATED * spread / np.sqrt(self.depth)
+            self.moves[c] = centre, tolerance, low, high, 0.0, 0.0, kernels.MOVED, centre
             fill()
         return out
 
@@ -194,7 +195,7 @@ class Streams:
             return float(highest - lowest)
 
         def spread_with(gain: float) -> float:
-            self.moves[c] = (x[0], 1.0, 0.0, 0.0, gain, grain) if gain > 0.0 else 0.0
+            self.moves[c] = (x[0], 1.0, 0.0, 0.0, gain, grain, 0.0, 0.0) if gain > 0.0 else 0.0
             kernels.deviations(x, usual, self.windows, self.totals, self.places, self.runs, self.moves, c, out)
             return spread()
 

@@ -50,9 +50,10 @@ def check_content(content: Any, sides: int, capacity: int, depth: int) -> None:
         keys(stream, {"n", "tails", "run", "moves"} | (_WINDOW if depth else set()))
         n = integer(stream["n"], "n")
         numbers(stream["run"], "run", 3, 0, MANY, whole=True)
-        _, tolerance, lowest, highest, gain, grain = numbers(stream["moves"], "moves", 6, -HUGE, HUGE)
+        _, tolerance, lowest, highest, gain, grain, allowed, _ = numbers(stream["moves"], "moves", 8, -HUGE, HUGE)
         if (
             tolerance < 0.0
+            or allowed < 0.0
             or lowest > highest
             or not 0.0 <= gain <= 1.0
             or grain < 0.0

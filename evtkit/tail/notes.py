@@ -27,6 +27,8 @@ _REJECTED = 1e-3  # p-value of a fit that does not hold
 _CLUSTERED = 0.7  # extremal index of excesses that come together
 _ENOUGH = 30  # excesses from which their order is looked at
 _TREND = 4.0  # standard errors by which excesses come late or early
+_STEPS = 3  # of a counter, at least
+_ALONE = 10.0  # times as far out as the next one
 _TIED = 0.1  # share of excesses that equal another
 _EXPECTED = 10.0  # observations expected beyond a level that rests on data
 _LISTED = 3  # channels that are named
@@ -69,7 +71,7 @@ def advice(
     ranks = "probabilities go by rank, never below 1/(n + 1)"
     note(
         ~with_tail,
-        lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {fit.n[c]} excesses): {ranks}",
+        lambda c: f"no tail to rely on ({FitStatus(int(fit.status[c])).name}, {_excesses(fit.n[c])}): {ranks}",
         f"no tail to rely on: {ranks}",
     )
     kept = "clean=False (--no-clean) keeps them"
@@ -90,10 +92,17 @@ def advice(
             ),
             f"some observations stand apart: if of another kind, they {heavier}",
         )
+        ratio = np.where(hidden == 0, _largest_to_next(ordered[0], left_out), 0.0)
+        spoils = "if of another kind, it makes the tail too heavy"
+        note(
+            ratio >= _ALONE,
+            lambda c: f"the largest lies {ratio[c]:,.0f} times as far out as the next one: {spoils}",
+            f"the largest lies far beyond the next one: {spoils}",
+        )
     far = "far levels rest on the prior"
     note(
         with_tail & (fit.n < _FEW),
-        lambda c: f"{fit.n[c]} excesses only: {far}",
+        lambda c: f"{_excesses(fit.n[c])} only: {far}",
         f"fewer than {_FEW} excesses: {far}",
     )
     step = np.zeros(len(n)) if fit.resolution is None else fit.resolution
@@ -101,7 +110,7 @@ def advice(
     share = _share_tied(excesses)
     tied = "equal another one: steps that are no lattice"
     note(
-        with_tail & (step == 0.0) & (share > _TIED),
+        with_tail & (step == 0.0) & (share > _TIED) & _tied_beyond_chance(excesses, share > _TIED),
         lambda c: f"{share[c]:.0%} of the excesses {tied}",
         f"many excesses {tied}",
     )
@@ -126,6 +135,10 @@ def advice(
     return tuple(_line(where, one, many, names) for where, one, many in found)
 
 
+def _excesses(count: int) -> str:
+    return f"{count:,} excess{'es' * int(count != 1)}"
+
+
 def _observations(count: int) -> str:
     return f"{count:,} observation{'s' * int(count != 1)}"
 
@@ -139,6 +152,16 @@ def _standing_apart(sample: NDArray[Any], left_out: Int) -> Int:
     return counts
 
 
+def _largest_to_next(sample: NDArray[Any], left_out: Int) -> Float:
+    """How far out the largest lies, in units of the next one, both from where the largest fifth begins; else 0."""
+    ratio = np.zeros(len(sample))
+    for c in np.flatnonzero(left_out == 0):
+        x = np.sort(sample[c][~np.isnan(sample[c])].astype(np.float64))
+        if x.size > 2 and (near := x[-2] - x[int(FROM * x.size)]) > 0.0:
+            ratio[c] = min((x[-1] - x[int(FROM * x.size)]) / near, 1e9)
+    return ratio
+
+
 def _of_time(note: Callable[..., None], wanted: Bool, sample: NDArray[Any], threshold: Float) -> None:
     """Notes on the order of observations: counters, trends, clusters."""
     channels = len(threshold)
@@ -147,7 +170,8 @@ def _of_time(note: Callable[..., None], wanted: Bool, sample: NDArray[Any], thre
         x = sample[c][~np.isnan(sample[c])].astype(np.float64)
         times = np.flatnonzero(x > threshold[c])
         steps = np.diff(x)
-        rises[c] = len(x) > 20 and bool(np.any(steps) and (np.all(steps >= 0.0) or np.all(steps <= 0.0)))
+        has_steps = len(x) > 20 and np.count_nonzero(steps) >= _STEPS
+        rises[c] = has_steps and bool(np.all(steps >= 0.0) or np.all(steps <= 0.0))
         if len(times) < _ENOUGH:
             continue
         index[c] = float(extremal_index(x, threshold[c]))
@@ -177,6 +201,28 @@ def _share_tied(excesses: Float) -> Float:
     tied[1:] |= same
     tied[:-1] |= same
     return np.asarray(tied.sum(axis=0) / np.maximum(np.count_nonzero(~np.isnan(excesses), axis=0), 1))
+
+
+def _tied_beyond_chance(excesses: Float, wanted: Bool) -> Bool:
+    """In which of the channels wanted more excesses are equal than the decimals that they have explain."""
+    found = np.zeros(excesses.shape[1], dtype=bool)
+    for c in np.flatnonzero(wanted):
+        y = excesses[:, c][~np.isnan(excesses[:, c])]
+        times = np.unique(y, return_counts=True)[1]
+        pairs, of = np.sum(times * (times - 1)) / 2.0, y.size * (y.size - 1) / 2.0
+        expected = of * min(1.0, 0.5 * _decimal(y) / y.mean())
+        found[c] = pairs > expected + 3.0 * np.sqrt(expected) + 1.0
+    return found
+
+
+def _decimal(y: Float) -> float:
+    """The largest power of ten that values are multiples of, down to 1e-9 of the largest; else 0."""
+    top = int(np.ceil(np.log10(y.max())))
+    for power in range(top, top - 10, -1):
+        in_units = y / 10.0**power
+        if np.all(np.abs(in_units - np.rint(in_units)) < 1e-5):
+            return float(10.0**power)
+    return 0.0
 
 
 def _line(where: Bool, one: Callable[[int], str], many: str, names: Sequence[str] | None) -> str:
