@@ -74,12 +74,13 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
     y = (x - middle) / unit
     spread = np.ones(len(y))
     everything = np.ones(len(y), dtype=bool)
+    special = [np.zeros(n, dtype=bool) for n in basis.sizes]
     for _ in range(2):
-        centre = _smoothed(basis, y, everything, spread)
+        centre = _smoothed(basis, y, everything, spread, special)
+        special = centre.special
         left = y - centre.out_of_fold
-        scales = [_scale(basis, sign * left) for sign in (-1.0, 1.0)]
+        scales = _with_own_sizes(basis, left, [_scale(basis, sign * left) for sign in (-1.0, 1.0)], special)
         spread = np.exp(0.5 * (scales[0].out_of_fold + scales[1].out_of_fold))
-    scales = _with_own_sizes(basis, left, scales, centre.special)
     z = left / np.exp(np.where(left < 0.0, scales[0].out_of_fold, scales[1].out_of_fold))
     shift = np.log(unit)
     profile = Profile(
@@ -94,7 +95,7 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
 def _scale(basis: _Basis, left: Float) -> _Curve:
     """The logarithm of the usual size of positive residuals."""
     some, y, typical = _log_sizes(left)
-    curve = _smoothed(basis, y, some, np.ones(len(y)), evident=False)
+    curve = _smoothed(basis, y, some, np.ones(len(y)))
     low = np.log(_LEAST * typical)
     return _Curve(curve.constant, curve.tables, np.maximum(curve.out_of_fold, low), curve.special)
 
@@ -230,10 +231,9 @@ def _smoothed(
     y: Float,
     some: NDArray[np.bool_],
     spread: Float,
-    *,
-    evident: bool = True,
+    known: list[NDArray[np.bool_]] | None = None,
 ) -> _Curve:
-    """Harmonics and moments fitted to some of the values, robustly; with single moments that stand out, or without."""
+    """Harmonics and moments fitted to some of the values, robustly; single moments that stand out, where some may."""
     rows, folds = basis.matrix[some], basis.fold[some]
     own, sigma = y[some], spread[some]
     groups = [np.flatnonzero(folds == f) for f in range(int(basis.fold.max()) + 1)]
@@ -283,15 +283,14 @@ def _smoothed(
         out[g] = basis.matrix[g] @ coefficients
     tables = [table @ beta[1:][basis.season == i] for i, table in enumerate(basis.tables)]
     left = own[:, None] - rows @ np.stack([*betas, beta]).T
-    none = [np.zeros(n, dtype=bool) for n in basis.sizes]
-    found, special = list(none), [np.zeros((n, left.shape[1])) for n in basis.sizes]
+    found, special = list(known or ()), [np.zeros((n, left.shape[1])) for n in basis.sizes]
     for _ in range(_TURNS if seasons > 1 else 1):
         for i in np.argsort(basis.sizes):
             cells = basis.cells[i][some]
             left = left + special[i][cells]
             special[i] = _special(cells, basis.sizes[i], left, weight, groups, cut * sigma)
-            if evident:
-                found[i] = _evident(cells, left, groups, cut * sigma / _HUBER, special[i], none[i])
+            if known is not None:
+                found[i] = _evident(cells, left, groups, cut * sigma / _HUBER, special[i], known[i])
             left = left - special[i][cells]
     for i, own_parts in enumerate(special):
         tables[i] = tables[i] + own_parts[:, -1]
