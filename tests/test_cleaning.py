@@ -91,7 +91,7 @@ def test_data_in_uneven_steps_are_not_outliers():
 
 
 def test_steps_of_the_ordinary_values_below_the_threshold_count_too():
-    """A load that is one, two or three steps wide and a little more; a group far beyond is apart, three steps are not."""
+    """A load is one, two or three steps and a little more: a group far beyond stands apart, three steps do not."""
     rng = np.random.default_rng(3)
     steps = np.repeat([1, 2, 3], [3000, 980, 20])
     x = rng.permutation(np.round(0.067 * steps + rng.choice([-0.002, 0.0, 0.002], 4000), 3))

@@ -71,7 +71,9 @@ def calibration(reference: Reference) -> Section:
     """Settings, coverage, and what became of the fits."""
     tail = reference.tail
     used = {"all": "all of them", "correct": "those that the network gets right"}[reference.which]
-    begins = "by the number of samples" if reference.quantile is None else f"each unit's {reference.quantile:g} quantile"
+    begins = (
+        "by the number of samples" if reference.quantile is None else f"each unit's {reference.quantile:g} quantile"
+    )
     rows = [
         ("Units", repr(reference.units)),
         ("Coverage", reference.coverage or "not recorded"),

@@ -110,9 +110,7 @@ def _log_sizes(left: Float) -> tuple[NDArray[np.bool_], Float, float]:
     return some, np.log(np.maximum(left, 0.1 * typical)), typical
 
 
-def _with_own_sizes(
-    basis: _Basis, left: Float, scales: list[_Curve], special: list[NDArray[np.bool_]]
-) -> list[_Curve]:
+def _with_own_sizes(basis: _Basis, left: Float, scales: list[_Curve], special: list[NDArray[np.bool_]]) -> list[_Curve]:
     """Scales with a size of its own, on both sides, for each moment that has a centre or a size of its own.
 
     The fewer rows it is learnt from, the nearer it stays to that of the moments around, and less than six rows say that
