@@ -132,8 +132,8 @@ def _with_own_sizes(basis: _Basis, left: Float, scales: list[_Curve], special: l
         _evident(cells, columns, groups, np.full(len(left), spread), own, special[i], _ENOUGH, _WIDER)
         columns = columns - own[cells]
         out += own[cells, basis.fold]
-        for side in tables:
-            side[i] = side[i] + own[:, -1]
+        for own_tables in tables:
+            own_tables[i] = own_tables[i] + own[:, -1]
     return [
         _Curve(curve.constant, own_tables, curve.out_of_fold + out, special)
         for curve, own_tables in zip(scales, tables, strict=True)
