@@ -23,8 +23,9 @@ import numpy as np
 from click.testing import CliRunner
 from scipy import stats
 
-from evtkit import fit_tail
+from evtkit import TailSketch, fit_tail
 from evtkit.cli import main as main_command
+from evtkit.saliency.calibration import how_many_kept
 from evtkit.saliency.reference import Reference
 from evtkit.saliency.units import Units
 
@@ -145,9 +146,11 @@ def _levels(fitted: Tail) -> Float:
 
 def saliency(x: Float, step: float) -> Float:
     """The p-values of `Reference.rank`: each column is a unit, calibrated by its rows as `calibrate` does it."""
-    count = x.shape[1]
+    rows, count = x.shape
+    sketch = TailSketch(count, how_many_kept(rows, None))
+    sketch.update(x)
     units = Units(["layer"] * count, ["filters"] * count, list(range(count)), [9] * count, ["layer"] * count)
-    reference = Reference(fit_tail(x, quantile=0.9, keep_sample=False), units, 0.9)
+    reference = Reference(sketch.fit(), units)
     return _where_p_falls(lambda values: reference.rank(values, by="pot", combine="each").log_sf, x, step)
 
 

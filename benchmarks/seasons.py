@@ -2,11 +2,13 @@
 
     python benchmarks/seasons.py --data ../shared/data/streams/NAB --tables docs/tables
     python benchmarks/seasons.py --hours --tables docs/tables
+    python benchmarks/seasons.py --jobs --tables docs/tables
 
 The first table is simulated: four weeks calibrate, ten are watched, all laws have a day and weekends. Rows fall into
 quarters by what is usual at their time, from the quietest to the busiest. The second one has the taxis of New York and
 the traffic series of the Numenta Anomaly Benchmark: events within the labelled windows, and others. With --hours the
-server of the tutorial, without incidents: alarms ÷ risk, hour by hour.
+server of the tutorial, without incidents: alarms ÷ risk, hour by hour. With --jobs the same server with other jobs:
+alarms ÷ risk at the moments of the job, and at all others.
 """
 
 from __future__ import annotations
@@ -111,6 +113,37 @@ def by_hour(streams: int = 24) -> list[dict[str, object]]:
     return [*table, {"hour": "all"} | every, {"hour": "by chance ±"} | chance]
 
 
+def by_job(streams: int = 8) -> list[dict[str, object]]:
+    n, t = CALIBRATION * 672, STEP * np.arange((CALIBRATION + WATCHED) * 672)
+    hour, weekend = t % DAY / 3600.0, t % WEEK >= 5 * DAY
+    size = 300.0 * np.exp(-np.cos(2.0 * np.pi * hour / 24.0)) * np.where(weekend, 0.5, 1.0)
+    jobs = {
+        "every night, half at weekends": (lambda rng: np.where(weekend, 200.0, 400.0), hour == 2),
+        "every night, but not at weekends": (lambda rng: np.where(weekend, 0.0, 400.0), hour == 2),
+        "every night, of gamma (4) size": (lambda rng: rng.gamma(4.0, 100.0, size=t.size), hour == 2),
+        "every six hours": (lambda rng: 300.0, hour % 6 == 1),
+        "every night for an hour": (lambda rng: 400.0, (hour >= 2) & (hour < 3)),
+        "on Sundays": (lambda rng: 800.0, (hour == 3) & (t % WEEK >= 6 * DAY)),
+        "every night, spread only": (lambda rng: rng.normal(0.0, 150.0, size=t.size), hour == 2),
+        "every night, fewer requests": (lambda rng: -60.0, hour == 4),
+    }
+    table: list[dict[str, object]] = []
+    for name, (amount, at) in jobs.items():
+        row: dict[str, object] = {"job": name}
+        columns = []
+        for seed in range(100, 100 + streams):
+            rng = np.random.default_rng(seed)
+            mean = np.maximum(size + np.where(at, amount(rng), 0.0), 1.0)
+            columns.append(rng.poisson(mean * rng.gamma(100.0, 0.01, size=t.size)))
+        x, now = np.column_stack(columns).astype(float), at[n:]
+        for risk in (1e-2, 1e-3):
+            alarm = Seasonal(Spot(risk, side="both")).fit(x[:n], t[:n]).update(x[n:], t[n:]) == ANOMALY
+            row[f"job, {risk:g}"] = f"{alarm[now].sum()} of {risk * streams * now.sum():.1f}"
+            row[f"others, {risk:g}"] = f"{alarm[~now].mean() / risk:.2f}"
+        table.append(row)
+    return table
+
+
 def real(folder: Path) -> list[dict[str, object]]:
     rows = []
     for series in read(folder):
@@ -149,6 +182,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--hours", action="store_true")
+    parser.add_argument("--jobs", action="store_true")
     parser.add_argument("--tables", type=Path)
     arguments = parser.parse_args()
     tables = arguments.tables
@@ -156,5 +190,7 @@ if __name__ == "__main__":
         show(real(arguments.data), tables and tables / "seasons-series.csv")
     if arguments.hours:
         show(by_hour(), tables and tables / "seasons-hours.csv")
-    else:
+    if arguments.jobs:
+        show(by_job(), tables and tables / "seasons-jobs.csv")
+    if not (arguments.hours or arguments.jobs):
         show(simulated(), tables and tables / "seasons.csv")

@@ -280,6 +280,8 @@ def _largest(
         if by_default:
             if clean:
                 dirty = count_gross(summary[0], observed)
+                for c in np.flatnonzero(dirty):  # how wide steps are, more values say
+                    dirty[c] = np.count_nonzero(gross_outliers(sign * part[~np.isnan(part[:, c]), c]))
                 if np.any(dirty):
                     _leave_out(part, dirty, wanted, summary, sign, n_threads)
                     gross[piece], observed = dirty, observed - dirty

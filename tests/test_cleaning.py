@@ -90,6 +90,19 @@ def test_data_in_uneven_steps_are_not_outliers():
         assert not isolated(np.log1p(np.random.default_rng(seed).poisson(3.0, 1000)), quantile=0.8).any()
 
 
+def test_steps_of_the_ordinary_values_below_the_threshold_count_too():
+    """A load is one, two or three steps and a little more: a group far beyond stands apart, three steps do not."""
+    rng = np.random.default_rng(3)
+    steps = np.repeat([1, 2, 3], [3000, 980, 20])
+    x = rng.permutation(np.round(0.067 * steps + rng.choice([-0.002, 0.0, 0.002], 4000), 3))
+    assert not gross_outliers(x).any()
+    spoilt = np.append(x, rng.uniform(1.3, 1.6, 14).round(3))
+    np.testing.assert_array_equal(gross_outliers(spoilt), spoilt > 1.0)
+    tail, sketch = fit_tail(spoilt), TailSketch(1)
+    sketch.update(spoilt[:, None])
+    assert tail.left_out == sketch.fit().left_out[0] == 14
+
+
 def test_a_cleaned_tail_is_that_of_the_others():
     rng = np.random.default_rng(9)
     x = rng.standard_normal((1000, 2))

@@ -43,6 +43,25 @@ def test_every_quarter_of_the_day_has_alarms_at_the_risk(law):
     assert plain.max() > 1.5 * expected  # what it spares
 
 
+@pytest.mark.parametrize("weekly", [False, True])
+def test_a_moment_known_from_few_rows_alarms_hardly_oftener_than_the_rest(weekly):
+    """A job of every night, half as long at weekends (28 rows calibrate), and one of every Sunday (four rows)."""
+    n, t = 4 * 672, 900.0 * np.arange(14 * 672)
+    weekend, job = t % WEEK >= 5 * DAY, t % DAY == 2 * 3600.0
+    size = 300.0 * np.exp(-np.cos(2.0 * np.pi * t / DAY)) * np.where(weekend, 0.5, 1.0)
+    if weekly:
+        job &= t % WEEK >= 6 * DAY
+    size += np.where(job, np.where(weekend, 200.0, 400.0), 0.0)
+    found = np.zeros(2)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = rng.poisson(size * rng.gamma(100.0, 0.01, size=t.size)).astype(float)
+        alarm = alarms(Seasonal(Spot(1e-2, side="both")), x, t, n)
+        found += [alarm[job[n:]].mean() / 1e-2 / 6, alarm[~job[n:]].mean() / 1e-2 / 6]
+    assert found[0] < (12.0 if weekly else 2.0)  # of 60 rows, and of 420; 60 and 3 before they had sizes of their own
+    assert 0.6 < found[1] < 1.4
+
+
 def test_without_a_season_little_is_lost():
     x = np.random.default_rng(2).standard_normal(20_000)
     t = 900.0 * np.arange(x.size)

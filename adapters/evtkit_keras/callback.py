@@ -82,7 +82,7 @@ class SaliencyCallback(TrainingSaliency, keras.callbacks.Callback):  # type: ign
     >>> saliency = SaliencyCallback((x[:200], y[:200]), (x[200:], y[200:]), units="rows", progress=False)
     >>> _ = model.fit(x[:200], y[:200], verbose=0, callbacks=[saliency])
     >>> saliency.reference
-    Reference(9 units, 200 of 200 samples, threshold at the 0.9 quantile: ...)
+    Reference(9 units, 200 of 200 samples, tails of 20 excesses: ...)
     >>> saliency.ranking.top(3).shape
     (3,)
     """
@@ -97,7 +97,7 @@ class SaliencyCallback(TrainingSaliency, keras.callbacks.Callback):  # type: ign
         report: str | os.PathLike[str] | None = None,
         by: str = "impact",
         combine: str | None = None,
-        quantile: float = 0.90,
+        quantile: float | None = None,
         normalize: str | None = "sample",
         which: str = "all",
         k: int = 25,

@@ -107,7 +107,7 @@ class SaliencyCallback(TorchTrainingSaliency, TrainerCallback):  # type: ignore[
         report: str | os.PathLike[str] | None = None,
         by: str = "impact",
         combine: str | None = None,
-        quantile: float = 0.90,
+        quantile: float | None = None,
         normalize: str | None = "sample",
         which: str = "all",
         k: int = 25,

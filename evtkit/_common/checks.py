@@ -14,7 +14,18 @@ from evtkit._common.text import shortened
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["as_columns", "real_array", "whole_number"]
+__all__ = ["as_columns", "is_share", "real_array", "whole_number"]
+
+
+def is_share(value: Any) -> bool:
+    """Whether a value is a number strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> is_share(0.01), is_share("0.01"), is_share(None), is_share(float("nan"))
+    (True, False, False, False)
+    """
+    return isinstance(value, Real) and 0.0 < float(value) < 1.0
 
 
 def real_array(values: ArrayLike, name: str, *, narrow: bool = False) -> NDArray[Any]:

@@ -96,7 +96,7 @@ def gross_outliers(x: ArrayLike) -> NDArray[np.bool_]:
         return np.zeros(values.shape, dtype=bool)
     n = np.array([values.size])
     ordered = np.sort(values)
-    count = int(count_gross(ordered[None, -int(looked_at(n)[0]) - 1 :], n)[0])
+    count = int(count_gross(ordered[None, -_half(values.size) :], n)[0])
     return np.asarray(values >= ordered[-count]) if count else np.zeros(values.shape, dtype=bool)
 
 
@@ -111,8 +111,9 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
     Parameters
     ----------
     largest : ndarray, shape (channels, kept)
-        The largest observations of each channel, ascending; NaN in front where there are fewer. More than
-        ``looked_at(n) + 1`` are not used; with fewer, less is found.
+        The largest observations of each channel, ascending; NaN in front where there are fewer. Outliers are looked for
+        among ``looked_at(n) + 1``; with fewer, less is found. The others, up to the larger half of all, say how wide
+        the steps are where data come in such; with fewer, more may be found there.
     n : ndarray of int64, shape (channels,)
         Observations of each channel.
 
@@ -125,17 +126,24 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
     for start in range(0, len(largest), per_block):
         part = slice(start, start + per_block)
         for c in start + np.flatnonzero(_worth_a_look(largest[part], n[part])):
-            row = largest[c, -int(looked_at(n[c])) - 1 :].astype(np.float64)
-            row = row[~np.isnan(row)]
+            half = largest[c, -_half(int(n[c])) :].astype(np.float64)
+            half = half[~np.isnan(half)]
+            row = half[-int(looked_at(n[c])) - 1 :]
             with np.errstate(over="ignore"):
                 y = row[1:] - row[0]
+                step = float(np.diff(half[: half.size - row.size + 1]).max(initial=0.0))
             y = np.minimum(y[y > 0.0], np.finfo(np.float64).max)
             for _ in range(_PASSES):
-                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]), int(n[c]))):
+                if not (more := _group(y, max(1, int(_RARE * n[c])) - int(found[c]), int(n[c]), step)):
                     break
                 found[c] += more
                 y = y[: y.size - more]
     return found
+
+
+def _half(n: int) -> int:
+    """How many of n observations are the larger half."""
+    return n // 2 + 1
 
 
 def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
@@ -196,10 +204,13 @@ def _lie_far_out(y: Float, first: int, inside: int, n: int) -> bool:
     return bool(far >= least * near and middle >= much * near)
 
 
-def _group(y: Float, most: int, n: int) -> int:
-    """How many of ascending, positive excesses of n observations stand apart, at most so many; 0 if none does."""
+def _group(y: Float, most: int, n: int, step: float) -> int:
+    """How many of ascending, positive excesses of n observations stand apart, at most so many; 0 if none does.
+
+    The step is the widest between the observations below, in the larger half of all.
+    """
     k = y.size
-    holes = _holes(y, most)
+    holes = _holes(y, most, step)
     if not holes:
         return 0
     stand_out = []
@@ -212,12 +223,13 @@ def _group(y: Float, most: int, n: int) -> int:
     return max((count for value, count in stand_out if value <= clear), default=0)
 
 
-def _holes(y: Float, most: int) -> list[tuple[int, int]]:
+def _holes(y: Float, most: int, step: float) -> list[tuple[int, int]]:
     """Holes to judge: how many excesses are ordinary, and how many more lie in the hole."""
     k = y.size
     # data that come in steps have a hole below every value: only one wider than their own is taken for one
     in_steps = np.unique(y).size < _IN_STEPS * k
-    widest = 2.0 * np.maximum(y[0], np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
+    own = max(float(y[0]), step)
+    widest = 2.0 * np.maximum(own, np.maximum.accumulate(np.diff(y, prepend=0.0))) if in_steps else np.zeros(k)
     found = []
     least = -_LOG_P_ONE * float(np.mean(y[: max(_FEWEST, k - most)]))  # see `_worth_a_look`
     for inside in _INSIDES:

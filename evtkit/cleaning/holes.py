@@ -162,6 +162,9 @@ def isolated(x: ArrayLike, *, quantile: float = 0.98, alpha: float = 0.005, most
             level = np.inf
     else:
         level = _hole(y, alpha, most, alone=True)
+        if level < np.inf and np.unique(y).size < _IN_STEPS * y.size:
+            # equal values bear witness once: all rows of one cell of a histogram have its score
+            level = max(level, _hole(np.unique(y), alpha, most, alone=True))
     return np.asarray(values - threshold >= level)
 
 

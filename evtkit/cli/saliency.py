@@ -42,7 +42,8 @@ _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--reference", type=_WRITABLE, help="File of a reference: read if it exists, else written.")
 @click.option("--held-out", type=_READABLE, help="Samples on which to measure what repairs cost.")
 @click.option("--prepare", help="module:function from an array of samples to the network's input.")
-@click.option("--quantile", type=float, default=0.90, show_default=True, help="Where each unit's tail begins.")
+@click.option("--quantile", type=float, show_default="the largest tenth, but at most 50 or √n",
+              help="Where each unit's tail begins.")  # fmt: skip
 @click.option("--which", type=click.Choice(["all", "correct"]), default="all", show_default=True,
               help="Calibrate on all samples, or on those classified right.")  # fmt: skip
 @click.option("--normalize/--no-normalize", default=True, show_default=True,

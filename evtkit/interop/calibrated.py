@@ -17,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import is_share, real_array
 from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class NeighborDistance(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         if not (isinstance(self.n_neighbors, int | np.integer) and self.n_neighbors >= 1):
             raise ValueError(f"n_neighbors must be a whole number from 1 on, got {self.n_neighbors!r}")
         values = validate_data(self, X, dtype=np.float64)
-        scale = values.std(axis=0)
+        size = np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)  # squares of it may overflow
+        scale = (values / size).std(axis=0) * size
         scale[values.max(axis=0) == values.min(axis=0)] = 0.0  # of equal values it is 0 but for rounding
         self.scale_ = np.where(scale > 0.0, scale, 1.0)
         self.neighbors_ = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(values))).fit(values / self.scale_)
@@ -175,7 +176,7 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter is out of range, the estimator has no scores for new rows, scores are not finite, or as the
             estimator says.
         """
-        if not (self.risk is not None and 0.0 < self.risk < 1.0):
+        if not is_share(self.risk):
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         if not (isinstance(self.cv, int | np.integer) and self.cv >= 2):
             raise ValueError(f"cv must be a whole number from 2 on, got {self.cv!r}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import is_share, real_array
 from evtkit.peaks import fit_tail
 
 if TYPE_CHECKING:
@@ -93,9 +93,12 @@ class PotThreshold:
             If risk is outside (0, 1), as in `evtkit.fit_tail`, or if the scores beyond the threshold are all equal, so
             that there is no tail to take the level from.
         """
-        if not 0.0 < self.risk < 1.0:
+        if not is_share(self.risk):
             raise ValueError(f"risk must lie strictly between 0 and 1, got {self.risk!r}")
         values = _one_column(scores)
+        if not values.size or not np.all(np.isfinite(values)):
+            wrong = values[~np.isfinite(values)]
+            raise ValueError(f"scores must be finite numbers, got {wrong[0] if wrong.size else 'none'}")
         tail = fit_tail(values, quantile=self.quantile, method=self.method, clean=self.clean)
         level = float(tail.isf(self.risk))
         if np.isinf(level) and tail.n_excess == 0:  # all scores up to the largest are equal: beyond them is beyond them

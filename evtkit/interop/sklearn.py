@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from evtkit._common.checks import real_array
+from evtkit._common.checks import is_share, real_array
 from evtkit._common.frames import like
 from evtkit.interop.calibrated import CalibratedDetector, NeighborDistance
 from evtkit.peaks import fit_tail
@@ -143,7 +143,9 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             for side in _SIDES[self.side]
         ]
         self._laws = tuple(_Law(tail) for tail in tails)
-        self._upper = np.sum((values - values.mean(axis=0, dtype=np.float64)) ** 3, axis=0) >= 0.0  # the longer tail
+        deviation = values - values.mean(axis=0, dtype=np.float64)
+        deviation /= np.maximum(np.abs(deviation).max(axis=0), np.finfo(np.float64).tiny)  # cubes of it may overflow
+        self._upper = np.sum(deviation**3, axis=0) >= 0.0  # the longer tail
         self.tails_ = tuple(replace(tail, sample=None) for tail in tails)
         self.offset_ = float(np.log(self.risk))
         return self
@@ -186,7 +188,7 @@ class PotDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     def _check(self) -> None:
         for name in ("risk", "quantile"):
             value = getattr(self, name)
-            if not (0.0 < value < 1.0 if value is not None else name == "quantile"):
+            if not (is_share(value) if value is not None else name == "quantile"):
                 raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")
         for name, choices in (("side", tuple(_SIDES)), ("combine", _COMBINE)):
             if getattr(self, name) not in choices:

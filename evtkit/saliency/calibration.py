@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evtkit._common.threads import Beside
+from evtkit.cleaning.gross import looked_at
 from evtkit.estimators import METHODS
 from evtkit.saliency.batches import pair, plain, size_of
 from evtkit.saliency.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from evtkit.saliency.reference import NORMALIZE, Reference, normalized
 from evtkit.saliency.tasks import mistaken
 from evtkit.saliency.trials import rows_of
 from evtkit.sketch import TailSketch
+from evtkit.threshold.rules import ALIKE, default_excesses
 
 if TYPE_CHECKING:
     import os
@@ -34,16 +36,17 @@ if TYPE_CHECKING:
     from evtkit.saliency.protocol import SaliencyModel
     from evtkit.saliency.ranks import Ranks, Share
 
-__all__ = ["calibrate", "check_settings"]
+__all__ = ["calibrate", "check_settings", "how_many_kept"]
 
 _LABELS = 64  # of a sample, that go into its fingerprint
+_KEPT, _KEPT_SHARE = 1000, 20  # values kept by default, at most, or that share of the samples
 
 
 def calibrate(
     model: SaliencyModel,
     batches: Iterable[tuple[Any, Any]],
     *,
-    quantile: float = 0.90,
+    quantile: float | None = None,
     which: str = "all",
     normalize: str | None = "sample",
     method: str = "mle",
@@ -56,11 +59,12 @@ def calibrate(
 ) -> Reference:
     """Learn what every unit's saliency usually is.
 
-    Profiles go into a `TailSketch`, which keeps the largest (1 − quantile) share of every unit's values and their mean
-    and standard deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951). Up
-    to 128 profiles of samples that the network gets wrong are kept whole, for `suspects`.
-    Memory: about ((1 − quantile) · n + 128) · units values. The published protocol is ``normalize=None``. A batch is
-    profiled while the one before it is sketched, where there is more than one thread.
+    Profiles go into a `TailSketch`, which keeps the largest of every unit's values, and their mean and standard
+    deviation; then one generalised Pareto tail a unit is fitted (Wang & Sato 2023, arXiv 2310.17951). Up to 128
+    profiles of samples that the network gets wrong are kept whole, for `suspects`.
+    Memory: about (k + 128) · units values, with k a fifth of n samples, but at most 1,000 or, if that is more, a
+    twentieth; (1 − quantile) · n with a quantile. The published protocol is ``quantile=0.9, normalize=None``. A batch
+    is profiled while the one before it is sketched, where there is more than one thread.
 
     Parameters
     ----------
@@ -70,8 +74,10 @@ def calibrate(
         Labelled samples: a list, a `Batches`, a PyTorch DataLoader, a `tf.data.Dataset` of batches, a generator, …
         Batches may also be ``(x, y, weights)``, whose weights are not used, or dicts with ``"labels"``.
         Mistakes that will be ranked should not be among them, see `held_out_split`.
-    quantile : float in (0, 1)
-        Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)].
+    quantile : float in (0, 1), optional
+        Where each unit's tail begins: threshold sorted(s)[floor(quantile · n)]. By default the tail is as in
+        `evtkit.fit_tail`: a unit's largest tenth, but at most 50 values or √n, whichever is more, without gross
+        outliers, of which the reference says how many there were.
     which : {"all", "correct"}
         Use all samples, or those that the network gets right.
     normalize : {"sample", None}
@@ -118,9 +124,9 @@ def calibrate(
     >>> from evtkit.saliency.toy import Toy, samples
     >>> from evtkit.saliency.batches import Batches
     >>> net = Toy()
-    >>> reference = calibrate(net, Batches(*samples(1000)), quantile=0.9, progress=False)
+    >>> reference = calibrate(net, Batches(*samples(1000)), progress=False)
     >>> reference
-    Reference(12 units, 1,000 of 1,000 samples, threshold at the 0.9 quantile: 11 OK, 1 EMPTY)
+    Reference(12 units, 1,000 of 1,000 samples, tails of 50 excesses: 11 OK, 1 EMPTY)
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
        channel         value  impact  P(X ≥ x)
@@ -249,8 +255,8 @@ def _learn(
                     scaled = scaled[~missed] if which == "correct" else scaled
                 if len(scaled):
                     if state.sketch is None:
-                        capacity = max(2, share.bound - int(quantile * share.bound))
-                        state.sketch = TailSketch(len(model.units), min(capacity, share.bound), dtype=profiles.dtype)
+                        kept = how_many_kept(share.bound, quantile)
+                        state.sketch = TailSketch(len(model.units), kept, dtype=profiles.dtype)
                     beside.do(partial(state.sketch.update, scaled))
                 state.taken += int(np.count_nonzero(new))
                 state.labels = (state.labels + int(prints[new].sum())) % (1 << 64)
@@ -267,6 +273,14 @@ def _learn(
     if path is not None and state.batches > skipped:
         state.save(path)
     return met % (1 << 64)
+
+
+def how_many_kept(n: int, quantile: float | None) -> int:
+    """How many of the largest of n values of a unit are kept."""
+    if quantile is not None:
+        return min(max(2, n - int(quantile * n)), n)
+    most = max(_KEPT, n // _KEPT_SHARE)  # gross outliers are at most a fiftieth, and stand apart from as many others
+    return min(max(ALIKE * (int(default_excesses(np.array(n))) + 1), min(int(looked_at(np.array(n))) + 1, most)), n)
 
 
 def _content(state: Checkpoint) -> bytes:
@@ -291,7 +305,7 @@ def _joined(state: Checkpoint, ranks: Ranks) -> Checkpoint:
 
 
 def check_settings(
-    quantile: float, which: str, normalize: str | None, method: str = "mle", every: float = 60.0
+    quantile: float | None, which: str, normalize: str | None, method: str = "mle", every: float = 60.0
 ) -> None:
     """Refuse settings of `calibrate` that are out of their range.
 
@@ -300,7 +314,7 @@ def check_settings(
     ValueError
         If one is.
     """
-    if not 0.0 < quantile < 1.0:
+    if quantile is not None and not 0.0 < quantile < 1.0:
         raise ValueError(f"quantile must lie strictly between 0 and 1, got {quantile}")
     if which not in ("all", "correct"):
         raise ValueError(f"which must be 'all' or 'correct', got {which!r}")

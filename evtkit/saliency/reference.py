@@ -9,6 +9,7 @@ import numpy as np
 
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
+from evtkit._common.text import counted
 from evtkit.fit import FitStatus
 from evtkit.saliency.combine import COMBINE, rank_set, usual_combine
 from evtkit.saliency.rankings import UnitRanking
@@ -50,8 +51,8 @@ class Reference:
         One channel a unit, with mean and standard deviation.
     units : Units
         The units, in the tail's order.
-    quantile : float
-        Of the threshold.
+    quantile : float or None
+        Of the threshold; None where `evtkit.fit_tail` chose it.
     which : str
         "all" or "correct": which calibration samples were used.
     normalize : str or None
@@ -59,7 +60,7 @@ class Reference:
     reduction : str
         How a unit's gradient became one number, see `SaliencyModel.reduction`.
     n_seen : int
-        Calibration samples seen; ``tail.n`` of them were used.
+        Calibration samples seen; ``tail.n`` of them were used, and ``tail.left_out`` were gross outliers of a unit.
     coverage : str
         What share of the network's parameters the units cover, in words.
     mistakes : ndarray, shape (m, units), or None
@@ -74,9 +75,9 @@ class Reference:
     >>> from evtkit import fit_tail
     >>> units = Units(["conv1"] * 3, ["filters"] * 3, [0, 1, 2], [9] * 3, ["conv1"] * 3)
     >>> usual = np.random.default_rng(0).exponential([1.0, 10.0, 0.0], size=(500, 3))
-    >>> reference = Reference(fit_tail(usual, quantile=0.9, keep_sample=False), units, 0.9)
+    >>> reference = Reference(fit_tail(usual, keep_sample=False), units)
     >>> reference
-    Reference(3 units, 500 of 500 samples, threshold at the 0.9 quantile: 2 OK, 1 EMPTY)
+    Reference(3 units, 500 of 500 samples, tails of 50 excesses: 2 OK, 1 EMPTY)
     >>> print(reference.rank([8.0, 20.0, 0.0]).table(3))
        channel   value  impact  P(X ≥ x)
     ...
@@ -84,7 +85,7 @@ class Reference:
 
     tail: Tail
     units: Units
-    quantile: float
+    quantile: float | None = None
     which: str = "all"
     normalize: str | None = None
     reduction: str = "mean-abs"
@@ -109,14 +110,19 @@ class Reference:
     @property
     def n_samples(self) -> int:
         """Calibration samples that were used."""
-        return int(self.tail.n[0])
+        return int(np.max(self.tail.n + self.tail.left_out))
 
     def __repr__(self) -> str:
         status = self.tail.status
         states = ", ".join(f"{np.count_nonzero(status == s):,} {s.name}" for s in FitStatus if np.any(status == s))
+        begins = f"tails of {int(np.max(self.tail.n_excess)):,} excesses"
+        if self.quantile is not None:
+            begins = f"threshold at the {self.quantile:g} quantile"
+        apart = int(np.count_nonzero(self.tail.left_out))
+        without = f"; gross outliers left out of {counted(apart, 'unit')}" if apart else ""
         return (
             f"Reference({len(self.units):,} units, {self.n_samples:,} of {self.n_seen:,} samples, "
-            f"threshold at the {self.quantile:g} quantile: {states})"
+            f"{begins}: {states}{without})"
         )
 
     def rank(

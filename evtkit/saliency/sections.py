@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evtkit._common.text import probability
+from evtkit._common.text import counted, probability
 from evtkit.families import FAMILIES
 from evtkit.fit import FitStatus
 from evtkit.reports.page import Part, Row, Section, Table, picture
@@ -57,7 +57,7 @@ def facts(reference: Reference, ranking: UnitRanking | None, results: RepairResu
         (f"{len(reference.units):,}", "units"),
         (f"{reference.n_samples:,}", "calibration samples"),
         (f"{int(np.count_nonzero(tail.is_fitted)):,}", "units with a fitted tail"),
-        (f"{reference.quantile:g}", "quantile of the threshold"),
+        (f"{int(np.max(tail.n_excess)):,}", "excesses a unit, at most"),
     ]
     if ranking is not None:
         above = "units above the threshold" if ranking.n_samples == 1 else "units above oftener than usual"
@@ -71,16 +71,22 @@ def calibration(reference: Reference) -> Section:
     """Settings, coverage, and what became of the fits."""
     tail = reference.tail
     used = {"all": "all of them", "correct": "those that the network gets right"}[reference.which]
+    begins = (
+        "by the number of samples" if reference.quantile is None else f"each unit's {reference.quantile:g} quantile"
+    )
     rows = [
         ("Units", repr(reference.units)),
         ("Coverage", reference.coverage or "not recorded"),
         ("Saliency", _SALIENCY.get(reference.reduction, reference.reduction)),
         ("Each profile", "as it is" if reference.normalize is None else "divided by its mean size over the units"),
         ("Samples", f"{reference.n_seen:,} seen; {reference.n_samples:,} used: {used}"),
-        ("Threshold", f"each unit's {reference.quantile:g} quantile; {int(np.max(tail.n_excess)):,} excesses at most"),
+        ("Threshold", f"{begins}; {int(np.max(tail.n_excess)):,} excesses at most"),
         ("Tails", ", ".join(f"{np.count_nonzero(tail.status == s):,} {s.name}" for s in FitStatus
                             if np.any(tail.status == s))),
     ]  # fmt: skip
+    if np.any(tail.left_out):
+        apart = counted(int(np.count_nonzero(tail.left_out)), "unit")
+        rows.append(("Left out", f"gross outliers of {apart}, {int(np.max(tail.left_out)):,} samples at most"))
     if np.any(tail.is_fitted):
         low, middle, high = np.nanpercentile(tail.xi[tail.is_fitted], [5, 50, 95])
         spread = f"median {middle:.2f}; 90 % of the units in {low:.2f} … {high:.2f}".replace("-", "−")

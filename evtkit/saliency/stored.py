@@ -44,12 +44,14 @@ def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
         raise ValueError("wanted a tail of one channel a unit")
     if "mistakes" in arrays and arrays["mistakes"].shape[1:] != (units,):
         raise ValueError("wanted kept profiles of all units")
-    number(own["quantile"], "quantile", 0.0, 1.0)
+    if own["quantile"] is not None:
+        number(own["quantile"], "quantile", 0.0, 1.0)
     text(own["which"], "which", ("all", "correct"))
     if own["normalize"] is not None:
         text(own["normalize"], "normalize", ("sample",))
     text(own["reduction"], "reduction")
-    integer(own["n_seen"], "n_seen", int(parts["tail."]["tail.n"][0]))
+    used = parts["tail."]["tail.n"] + parts["tail."]["tail.left_out"]
+    integer(own["n_seen"], "n_seen", int(used.max()))
     text(own["coverage"], "coverage")
 
 

@@ -78,7 +78,7 @@ class TrainingSaliency:
         report: str | os.PathLike[str] | None = None,
         by: str = "impact",
         combine: str | None = None,
-        quantile: float = 0.90,
+        quantile: float | None = None,
         normalize: str | None = "sample",
         which: str = "all",
         k: int = 25,
@@ -106,7 +106,7 @@ class TrainingSaliency:
         self._batch_size = batch_size
         self._calibration = self._batches(calibration, n_samples)
         count = self._calibration.n_samples  # type: ignore[attr-defined]  # every one has it
-        if count - int(quantile * count) < 2:
+        if quantile is not None and count - int(quantile * count) < 2:
             raise ValueError(f"quantile must leave samples above it of {count}, got {quantile}")
         self._samples = None if samples is None else self._batches(samples, None)
         self._report, self._by, self._combine, self._k = report, by, combine, k

@@ -251,8 +251,9 @@ class TailSketch:
             As in `fit_tail`.
         clean : None or False
             None leaves gross outliers out where no rule for the threshold is given, as in `fit_tail`; with a capacity
-            below a fifth of the observations fewer are found. False fits to all. The mean and the standard deviation
-            of the others are exact to 2⁻⁵⁰ of the largest magnitude seen.
+            below a fifth of the observations fewer are found, and below a half, of data in uneven steps, others. False
+            fits to all. The mean and the standard deviation of the others are exact to 2⁻⁵⁰ of the largest magnitude
+            seen.
 
         Returns
         -------

@@ -29,7 +29,9 @@ _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 100.0)
 _PSEUDO = (np.inf, 30.0, 10.0, 3.0, 1.0, 0.3)  # rows that say a moment is nothing special
 _GAIN = 0.99  # of the loss, at the most, is left where moments are believed to be special
 _DOUBTLESS = 4.0  # standard errors
-_ENOUGH = 6  # rows of a moment, for a size of its own
+_ENOUGH = 6  # rows of a moment that say it is narrower than those around, or differs in size alone
+_WIDER = 6.0  # by how much wider it is taken, times the variance of its logarithm: (z² + 1)/2, z as at a risk of 1e-3
+_TURNS = 3  # in which days and weeks are told what the other has
 _ROUNDS = 5
 _LEAST = 0.05  # of the usual scale, at the least
 
@@ -72,10 +74,12 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
     y = (x - middle) / unit
     spread = np.ones(len(y))
     everything = np.ones(len(y), dtype=bool)
+    special = [np.zeros(n, dtype=bool) for n in basis.sizes]
     for _ in range(2):
-        centre = _smoothed(basis, y, everything, spread)
+        centre = _smoothed(basis, y, everything, spread, special)
+        special = centre.special
         left = y - centre.out_of_fold
-        scales = [_scale(basis, sign * left, centre.special) for sign in (-1.0, 1.0)]
+        scales = _with_own_sizes(basis, left, [_scale(basis, sign * left) for sign in (-1.0, 1.0)], special)
         spread = np.exp(0.5 * (scales[0].out_of_fold + scales[1].out_of_fold))
     z = left / np.exp(np.where(left < 0.0, scales[0].out_of_fold, scales[1].out_of_fold))
     shift = np.log(unit)
@@ -88,17 +92,52 @@ def fitted_profile(times: Float, x: Float, periods: Sequence[float]) -> tuple[Pr
     return profile, z
 
 
-def _scale(basis: _Basis, left: Float, special: list[NDArray[np.bool_]]) -> _Curve:
-    """The logarithm of the usual size of positive residuals; special moments of the centre have sizes of their own."""
+def _scale(basis: _Basis, left: Float) -> _Curve:
+    """The logarithm of the usual size of positive residuals."""
+    some, y, typical = _log_sizes(left)
+    curve = _smoothed(basis, y, some, np.ones(len(y)))
+    low = np.log(_LEAST * typical)
+    return _Curve(curve.constant, curve.tables, np.maximum(curve.out_of_fold, low), curve.special)
+
+
+def _log_sizes(left: Float) -> tuple[NDArray[np.bool_], Float, float]:
+    """Which residuals are positive (or all, taken as positive, where few are), log sizes, and a typical size."""
     some = left > 0.0
     if np.count_nonzero(some) < 10:
         some, left = np.ones(len(left), dtype=bool), np.abs(left)
     sizes = left[some]
     typical = float(np.median(sizes)) or float(np.mean(sizes)) or 1.0
-    y = np.log(np.maximum(left, 0.1 * typical))
-    curve = _smoothed(basis, y, some, np.ones(len(y)), special)
-    low = np.log(_LEAST * typical)
-    return _Curve(curve.constant, curve.tables, np.maximum(curve.out_of_fold, low), curve.special)
+    return some, np.log(np.maximum(left, 0.1 * typical)), typical
+
+
+def _with_own_sizes(basis: _Basis, left: Float, scales: list[_Curve], special: list[NDArray[np.bool_]]) -> list[_Curve]:
+    """Scales with a size of its own, on both sides, for each moment that has a centre or a size of its own.
+
+    The fewer rows it is learnt from, the nearer it stays to that of the moments around, and less than six rows say that
+    a moment is wider than those, never that it is narrower. With a standard error s of its logarithm a size is taken
+    1 + (z² + 1) s²/2 times as large: by so much the quantile of a t distribution lies beyond z, that of the normal one
+    (the first term of Cornish and Fisher's expansion). Else what is known least would alarm most.
+    """
+    above = left > 0.0
+    rest = np.empty(len(left))
+    for side, curve, sign in zip((~above, above), scales, (-1.0, 1.0), strict=True):
+        rest[side] = _log_sizes(sign * left)[1][side] - curve.out_of_fold[side]
+    spread = float(np.median(np.abs(rest - np.median(rest)))) / 0.6745 or 1.0
+    groups = [np.flatnonzero(basis.fold == f) for f in range(int(basis.fold.max()) + 1)]
+    columns = np.repeat(rest[:, None], len(groups) + 1, axis=1)
+    tables, out = [list(curve.tables) for curve in scales], np.zeros(len(left))
+    for i in np.argsort(basis.sizes):
+        own = np.zeros((basis.sizes[i], len(groups) + 1))
+        cells = basis.cells[i]
+        _evident(cells, columns, groups, np.full(len(left), spread), own, special[i], _ENOUGH, _WIDER)
+        columns = columns - own[cells]
+        out += own[cells, basis.fold]
+        for own_tables in tables:
+            own_tables[i] = own_tables[i] + own[:, -1]
+    return [
+        _Curve(curve.constant, own_tables, curve.out_of_fold + out, special)
+        for curve, own_tables in zip(scales, tables, strict=True)
+    ]
 
 
 def _cells(times: Float, period: float, n: int) -> NDArray[np.int64]:
@@ -192,7 +231,7 @@ def _smoothed(
     spread: Float,
     known: list[NDArray[np.bool_]] | None = None,
 ) -> _Curve:
-    """Harmonics and moments fitted to some of the values, robustly; known moments have something of their own."""
+    """Harmonics and moments fitted to some of the values, robustly; single moments that stand out, where some may."""
     rows, folds = basis.matrix[some], basis.fold[some]
     own, sigma = y[some], spread[some]
     groups = [np.flatnonzero(folds == f) for f in range(int(basis.fold.max()) + 1)]
@@ -242,16 +281,19 @@ def _smoothed(
         out[g] = basis.matrix[g] @ coefficients
     tables = [table @ beta[1:][basis.season == i] for i, table in enumerate(basis.tables)]
     left = own[:, None] - rows @ np.stack([*betas, beta]).T
-    beyond_doubt = [np.zeros(n, dtype=bool) for n in basis.sizes] if known is None else known
-    found = [np.zeros(n, dtype=bool) for n in basis.sizes]
-    for i in np.argsort(basis.sizes):
-        cells = basis.cells[i][some]
-        special = _special(cells, basis.sizes[i], left, weight, groups, cut * sigma)
-        found[i] = _evident(cells, left, groups, cut * sigma / _HUBER, special, beyond_doubt[i])
-        left = left - special[cells]
-        tables[i] = tables[i] + special[:, -1]
+    found, special = list(known or ()), [np.zeros((n, left.shape[1])) for n in basis.sizes]
+    for _ in range(_TURNS if seasons > 1 else 1):
+        for i in np.argsort(basis.sizes):
+            cells = basis.cells[i][some]
+            left = left + special[i][cells]
+            special[i] = _special(cells, basis.sizes[i], left, weight, groups, cut * sigma)
+            if known is not None:
+                found[i] = _evident(cells, left, groups, cut * sigma / _HUBER, special[i], known[i])
+            left = left - special[i][cells]
+    for i, own_parts in enumerate(special):
+        tables[i] = tables[i] + own_parts[:, -1]
         for f, g in enumerate(everywhere):
-            out[g] += special[basis.cells[i][g], f]
+            out[g] += own_parts[basis.cells[i][g], f]
     return _Curve(float(beta[0]), tables, out, found)
 
 
@@ -286,13 +328,14 @@ def _special(
 
 def _evident(
     cells: NDArray[np.int64], left: Float, groups: list[NDArray[np.intp]], sigma: Float, special: Float,
-    known: NDArray[np.bool_],
+    known: NDArray[np.bool_], least: int = 2, wider: float = 0.0,
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Put in full into `special` what moments have beyond doubt, however few they are; which these are.
 
     A nightly job that takes half as long at weekends is special at seven moments of a week. That says nothing of the
     others, and so those would all be left out. Beyond doubt is what whole cycles agree on: no matter which is left out,
     the others' mean is far from zero, so one incident is none. Known moments are those too, if they have enough rows.
+    With `wider` the parts are logarithms of sizes, see `_with_own_sizes`.
     """
     n = len(special)
     scaled = left / sigma[:, None]
@@ -302,8 +345,8 @@ def _evident(
         count[:, f] -= np.bincount(cells[g], minlength=n)
         total[:, f] -= np.bincount(cells[g], scaled[g, f], n)
     z = total / np.sqrt(np.maximum(count, 1))
-    doubtless = (np.all(z > _DOUBTLESS, axis=1) | np.all(z < -_DOUBTLESS, axis=1)) & np.all(count >= 2, axis=1)
-    doubtless |= known & np.all(count >= _ENOUGH, axis=1)
+    doubtless = (np.all(z > _DOUBTLESS, axis=1) | np.all(z < -_DOUBTLESS, axis=1)) & np.all(count >= least, axis=1)
+    doubtless |= known & np.all(count >= 2, axis=1)
     own = np.full(len(cells), len(groups))
     for f, g in enumerate(groups):
         own[g] = f
@@ -314,6 +357,11 @@ def _evident(
             middle = np.median(left[kept, f])
             room = _HUBER * sigma[kept]
             special[moment, f] = middle + np.clip(left[kept, f] - middle, -room, room).mean()
+            if wider:
+                variance = float(np.mean(sigma[kept])) ** 2
+                own_size = special[moment, f] * kept.size / (kept.size + variance)
+                special[moment, f] = own_size if kept.size >= least else max(own_size, 0.0)
+                special[moment, f] += np.log1p(wider * variance / (kept.size + variance))
     return np.asarray(doubtless)
 
 

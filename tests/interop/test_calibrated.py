@@ -116,9 +116,10 @@ def test_p_values_are_scores_and_left_out_rows_have_uniform_ones(rows):
 
 def test_units_and_pickles_change_nothing(rows):
     detector, new = CalibratedDetector().fit(rows), normal(np.random.default_rng(2), 50)
-    units = np.array([1e-6, 1.0, 1e3, 2.0])
     scores = detector.score_samples(new)
-    np.testing.assert_allclose(CalibratedDetector().fit(rows * units).score_samples(new * units), scores, rtol=1e-6)
+    for units in (np.array([1e-6, 1.0, 1e3, 2.0]), np.array([1e200, 1e-200, 1e300, 1e-300])):
+        same = CalibratedDetector().fit(rows * units).score_samples(new * units)
+        np.testing.assert_allclose(same, scores, rtol=1e-6)
     assert np.array_equal(pickle.loads(pickle.dumps(detector)).score_samples(new), scores)
     assert np.array_equal(CalibratedDetector(n_jobs=2).fit(rows).score_samples(new), scores)
 
@@ -145,6 +146,7 @@ def test_few_rows_never_raise_an_alarm_they_cannot_defend(n):
     [
         ({"risk": 1.0}, "risk must lie strictly between 0 and 1, got 1.0"),
         ({"risk": None}, "risk must lie strictly between 0 and 1, got None"),
+        ({"risk": "a"}, "risk must lie strictly between 0 and 1, got 'a'"),
         ({"cv": 1}, "cv must be a whole number from 2 on, got 1"),
         ({"estimator": LocalOutlierFactor()}, "novelty=True"),
         ({"estimator": StandardScaler()}, "score_samples or decision_function"),

@@ -114,7 +114,7 @@ def test_the_longer_side_is_that_of_the_skewness(rows):
     assert realised(independent, 0.01, 30, side="longer")[0] < 0.0115
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e9]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-9, 1e9, 1e200]))
 def test_units_and_order_of_rows_do_not_matter(seed, unit):
     rng = np.random.default_rng(seed)
     rows, new = rng.gamma(2.0, size=(300, 3)), 5 * rng.gamma(2.0, size=(50, 3))
@@ -185,6 +185,7 @@ def test_clones_pickles_and_threads_give_the_same_scores(rows):
     [
         ({"risk": 0.0}, "risk must lie strictly between 0 and 1, got 0.0"),
         ({"risk": None}, "risk must lie strictly between 0 and 1, got None"),
+        ({"risk": "a"}, "risk must lie strictly between 0 and 1, got 'a'"),
         ({"quantile": 1.0}, "quantile must lie strictly between 0 and 1, got 1.0"),
         ({"side": "left"}, "side must be one of 'upper', 'lower', 'both', 'longer', got 'left'"),
         ({"combine": "sum"}, "combine must be one of 'bonferroni'.*got 'sum'"),

@@ -36,6 +36,40 @@ def test_equals_fitting_all_profiles_at_once(quantile, dtype):
     np.testing.assert_allclose(reference.tail.std, profiles.std(axis=0, ddof=1, dtype=float), rtol=1e-6)
 
 
+class Spoilt(Toy):
+    """One unit is far from its usual size in the samples whose first number is largest."""
+
+    def profile(self, x, y):
+        profiles = super().profile(x, y)
+        profiles[x[:, 0] > 2.4, 3] += 100.0
+        return profiles
+
+
+@pytest.mark.parametrize("kind", [Toy, Spoilt])
+def test_by_default_tails_are_those_of_fit_tail(kind):
+    net, (x, y) = kind(), samples(1000)
+    reference = calibrate(net, Batches(x, y, 64), normalize=None, progress=False)
+    oracle = fit_tail(net.profile(x, y))
+    for field in ("threshold", "n_excess", "n", "left_out"):
+        np.testing.assert_array_equal(getattr(reference.tail, field), getattr(oracle, field))
+    np.testing.assert_allclose(reference.tail.xi, oracle.xi, rtol=1e-6)
+    assert (reference.quantile, reference.n_samples) == (None, 1000)
+
+
+def test_gross_outliers_of_a_unit_do_not_hide_the_next_and_are_said(tmp_path):
+    (x, y), path = samples(1000), tmp_path / "reference.npz"
+    usual, spoilt = (calibrate(kind(), Batches(x, y), normalize=None, progress=False) for kind in (Toy, Spoilt))
+    left_out = spoilt.tail.left_out
+    assert 0 < left_out[3] == np.count_nonzero(x[:, 0] > 2.4) == left_out.sum() < 20
+    assert "left out of 1 unit)" in repr(spoilt)
+    assert "left out" not in repr(usual)
+    far = np.nan_to_num(usual.tail.isf(1e-5))
+    np.testing.assert_allclose(spoilt.tail.logsf(far), usual.tail.logsf(far), rtol=0.1)
+    spoilt.save(path)
+    again = Reference.load(path)
+    assert (again.quantile, again.n_samples, repr(again)) == (None, 1000, repr(spoilt))
+
+
 @pytest.mark.parametrize("size", [1, 7, 499, 500])
 def test_batch_size_does_not_change_the_tails(size):
     net, (x, y) = Toy(), samples(500)
@@ -50,7 +84,7 @@ def test_only_correct_samples_are_used_if_so_asked():
     right = net.predict(x).argmax(1) == y
     reference = calibrate(net, Batches(x, y, 64), which="correct", normalize=None, progress=False)
     assert (reference.n_seen, reference.n_samples) == (500, right.sum())
-    oracle = fit_tail(net.profile(x[right], y[right]), quantile=0.9)
+    oracle = fit_tail(net.profile(x[right], y[right]))
     np.testing.assert_allclose(reference.tail.threshold, oracle.threshold, rtol=1e-12)
 
 
@@ -68,7 +102,7 @@ def test_normalized_profiles_do_not_know_the_size_of_the_loss():
     net, (x, y) = Toy(), samples(500)
     reference = calibrate(net, Batches(x, y, 64), normalize="sample", progress=False)
     profiles = net.profile(x, y)
-    oracle = fit_tail(profiles / np.maximum(profiles.mean(axis=1, keepdims=True), 1e-300), quantile=0.9)
+    oracle = fit_tail(profiles / np.maximum(profiles.mean(axis=1, keepdims=True), 1e-300))
     np.testing.assert_allclose(reference.tail.threshold, oracle.threshold, rtol=1e-12)
     assert np.array_equal(reference.rank(profiles[3]).order, reference.rank(1e6 * profiles[3]).order)
 
@@ -157,7 +191,7 @@ def checkpoint_of(tmp_path, net, batches, **options):
 @pytest.mark.parametrize(
     ("net", "batches", "options", "message"),
     [
-        (Toy(), Batches(*samples(200), 50), {"quantile": 0.8}, "made with .*0.8.* got .*0.9"),
+        (Toy(), Batches(*samples(200), 50), {"quantile": 0.8}, "made with .*0.8.* got .*None"),
         (Toy(seed=1), Batches(*samples(200), 50), {}, "weights, got others"),
         (Toy(hidden=9), Batches(*samples(200), 50), {}, "units, got others"),
         (Toy(), Batches(*samples(200, seed=2), 50), {}, "got other labels or sizes"),
