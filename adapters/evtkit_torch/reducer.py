@@ -142,6 +142,7 @@ class Reducer:
         for rows in uses:
             found = self._by_output(rows, lanes) if rows.outputs else None
             if found is None:
+                rows.come_to_output()
                 rest.append(rows)
             else:
                 self._add(lanes, *found)
@@ -209,6 +210,9 @@ class Reducer:
             if weight.ndim > 1 and len(axes) != 1:
                 return None
             found = channel_products(y, g, bias, self._profiler.workspace)
+            slope = rows.slope
+            if slope is not None:
+                found = found[0] * slope, found[1] * slope.abs()
         return rows.per_sample(found[0]), rows.per_sample(found[1])
 
     def _by_scale(self, rows: _Rows, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -289,6 +293,17 @@ class _Rows:
         """What came out of it."""
         assert self.call.output is not None
         return self._arranged(self.call.output)
+
+    @property
+    def slope(self) -> Tensor | None:
+        """What the output was multiplied with, channel by channel, where the gradient is."""
+        return self.call.slope
+
+    def come_to_output(self) -> None:
+        """Take the gradient of the operation's own output."""
+        if self.call.slope is not None:
+            slope, self.call.slope = self.call.slope, None
+            self.gradient = self.gradient * slope.to(self.gradient.dtype).view(1, -1, *[1] * (self.gradient.ndim - 2))
 
     @property
     def outputs(self) -> bool:
