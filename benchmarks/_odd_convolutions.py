@@ -1,4 +1,4 @@
-"""Networks of images, graphs and loops whose data flow is odd: scales, rolls, gathers, wrappers, gradients cut and doubled.
+"""Networks of images, graphs and loops with an odd data flow: scales, rolls, gathers, wrappers, gradients cut off.
 
 `architectures.py` compares their profiles with a loop of single samples, as those of ordinary networks.
 """
@@ -49,7 +49,9 @@ def pyramid(m: Any, x: Tensor) -> Tensor:
 def rolled(m: Any, x: Tensor) -> Tensor:
     """Quarters of the channels, shifted each its own way."""
     parts = m.stem(x).chunk(4, 1)
-    moved = [part.roll(shift, axis) for part, (shift, axis) in zip(parts, ((1, 2), (-1, 2), (1, 3), (-1, 3)), strict=True)]
+    moved = [
+        part.roll(shift, axis) for part, (shift, axis) in zip(parts, ((1, 2), (-1, 2), (1, 3), (-1, 3)), strict=True)
+    ]
     return pooled(m, m.body(torch.cat(moved, 1)))
 
 
@@ -82,7 +84,9 @@ class Blur(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.body, self.head = block(3, 8), block(), head(8)
-        self.register_buffer("filter", torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).expand(8, 1, 3, 3) / 16)
+        self.register_buffer(
+            "filter", torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])).expand(8, 1, 3, 3) / 16
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.conv2d(self.stem(x), self.filter, stride=2, groups=8)  # type: ignore[arg-type]  # a tensor
@@ -236,4 +240,3 @@ ODD_CONVOLUTIONS: dict[str, Callable[[], Built]] = {
         images(8),
     ),
 }  # fmt: skip
-

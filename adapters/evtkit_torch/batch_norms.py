@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Convolution", "SoundBatchNorms", "convolution_of", "joined", "scaled", "slope_of", "sound_batch_norm"]
 
@@ -51,16 +51,19 @@ def slope_of(source: Tensor, options: Mapping[str, Any]) -> Tensor | None:
     long as a product.
     """
     variance = options.get("running_var")
-    moving = (options.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
-    alone = source.requires_grad and not any(isinstance(x, Tensor) and x.requires_grad for x in moving)
-    if source.device.type != "cpu" or not alone or variance is None or options.get("training", False):
+    if variance is None or options.get("training", False) or source.device.type != "cpu" or not source.requires_grad:
         return None
+    for name in ("running_mean", "running_var", "weight", "bias"):
+        moving = options.get(name)
+        if moving is not None and moving.requires_grad:
+            return None
     if _keeps_its_own_tensors():
         return None
-    wide = torch.float64 if variance.dtype == torch.float64 else torch.float32
-    with torch.no_grad():
-        slope = torch.rsqrt(variance.to(wide) + options.get("eps", 1e-5))
-        return slope if options.get("weight") is None else slope * options["weight"].to(wide)
+    if variance.dtype not in (torch.float32, torch.float64):
+        variance = variance.float()
+    slope = torch.rsqrt(variance + options.get("eps", 1e-5))
+    weight = options.get("weight")
+    return slope if weight is None else slope * weight  # in the wider of the two
 
 
 def _keeps_its_own_tensors() -> bool:
@@ -75,22 +78,21 @@ class Convolution:
 
     Parameters
     ----------
+    input : Tensor
+        Its input, of which only the shape is read.
     weight : Tensor
         Its weight, which asks for no gradient.
-    shape, strides : tuple of int
-        Of its input.
-    stride, padding, dilation : list of int
+    stride, padding, dilation : sequence of int
         Along each axis.
     groups : int
         How many.
     """
 
+    input: Tensor
     weight: Tensor
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    stride: list[int]
-    padding: list[int]
-    dilation: list[int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
     groups: int
 
     def slope(self, g: Tensor, slope: Tensor) -> Tensor:
@@ -100,40 +102,42 @@ class Convolution:
             weight = weight * slope.view(-1, *[1] * (weight.ndim - 1))
         else:
             g = g * slope.view(1, -1, *[1] * (g.ndim - 2))
-        like = torch.empty_strided(self.shape, self.strides, dtype=g.dtype)  # only its shape is read
+        if self._is_a_product:  # run forwards it takes half to three quarters of the time
+            turned = weight.transpose(0, 1).contiguous()
+            dims = len(self.stride)
+            return torch.convolution(g, turned, None, [1] * dims, [0] * dims, [1] * dims, False, [0] * dims, 1)
         found: Tensor = torch.ops.aten.convolution_backward(
-            g, like, weight, None, self.stride, self.padding, self.dilation, False,
+            g, self.input, weight, None, self.stride, self.padding, self.dilation, False,
             [0] * len(self.stride), self.groups, [True, False, False],
         )[0]  # fmt: skip
         return found
 
+    @property
+    def _is_a_product(self) -> bool:
+        """Whether it is a matrix product at every position."""
+        kernel = self.weight.shape[2:]
+        return self.groups == 1 and {*kernel, *self.stride} == {1} and not any(self.padding)
+
 
 def convolution_of(x: Tensor, weight: Tensor | None, options: Mapping[str, Any], output: Tensor) -> Convolution | None:
     """The convolution of ``x``, if nothing but ``x`` asks for its gradient, and numbers are as wide as they seem."""
-    bias = options.get("bias")
-    dims = output.ndim - 2
-    each = [_each(options.get(name, default), dims) for name, default in _NUMBERS]
-    if weight is None or weight.requires_grad or (isinstance(bias, Tensor) and bias.requires_grad) or None in each:
+    bias, dtype, dims = options.get("bias"), output.dtype, output.ndim
+    padding = options.get("padding", 0)
+    if weight is None or weight.requires_grad or (bias is not None and bias.requires_grad) or isinstance(padding, str):
         return None
-    same = x.ndim == weight.ndim == output.ndim and x.dtype == weight.dtype == output.dtype
-    if not same or output.dtype not in (torch.float32, torch.float64) or x.layout != torch.strided:
+    same = x.ndim == dims and weight.ndim == dims and x.dtype == dtype and weight.dtype == dtype
+    if not same or dtype not in (torch.float32, torch.float64) or x.layout != torch.strided:
         return None
-    stride, padding, dilation = each
-    return Convolution(
-        weight, tuple(x.shape), x.stride(), stride, padding, dilation, int(options.get("groups", 1))  # type: ignore[arg-type]  # None is not in them
-    )  # fmt: skip
+    numbers = options.get("stride", 1), padding, options.get("dilation", 1)
+    stride, padding, dilation = (_each(value, dims - 2) for value in numbers)
+    return Convolution(x.detach(), weight, stride, padding, dilation, options.get("groups", 1))
 
 
-_NUMBERS = (("stride", 1), ("padding", 0), ("dilation", 1))
-
-
-def _each(value: Any, dims: int) -> list[int] | None:
-    """An option's value along each axis; None for a word."""
+def _each(value: int | Sequence[int], dims: int) -> Sequence[int]:
+    """An option's value along each axis."""
     if isinstance(value, int):
         return [value] * dims
-    if isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value):
-        return [*value] * (dims if len(value) == 1 else 1)
-    return None
+    return value if len(value) == dims else [*value] * dims
 
 
 def scaled(source: Tensor, output: Tensor, slope: Tensor) -> Tensor:

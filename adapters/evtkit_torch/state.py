@@ -44,11 +44,11 @@ def every_parameter(model: nn.Module) -> Iterator[nn.Parameter]:
     return (parameter for _, module in walked(model) for parameter in direct_parameters(module).values())
 
 
-def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def walked(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module once, by its first name, as `nn.Module.named_modules`, which hands each through all above it."""
     if type(model).named_modules is not nn.Module.named_modules:
-        return list(model.named_modules())
-    found: list[tuple[str, nn.Module]] = []
+        yield from model.named_modules()
+        return
     seen: set[int] = set()
     waiting: list[tuple[str, nn.Module]] = [("", model)]
     while waiting:
@@ -56,10 +56,9 @@ def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        found.append((name, module))
+        yield name, module
         dot = name + "." if name else ""
         waiting += [(dot + own, part) for own, part in reversed(module._modules.items()) if part is not None]
-    return found
 
 
 class Parts:
@@ -74,7 +73,7 @@ class Parts:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = walked(model)
+        named = list(walked(model))
         self._modules = [module for _, module in named]
         self._parameters: dict[str, nn.Parameter] = {}
         self._buffers: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""A batch norm and the convolution before it are one step of the backward pass, and exact whatever else happens there."""
+"""A batch norm and the convolution before it are one step of the backward pass, exact whatever else happens there."""
 
 import numpy as np
 import pytest
