@@ -50,6 +50,8 @@ _LINEAR, _MATRIX_PRODUCT = find_operation(functional.linear), find_operation(tor
 _ATTRIBUTES = frozenset(["__get__", "dim", "size", "is_floating_point", "numel"])
 """Of a tensor that is no weight, they need no look: they tell nothing of its numbers."""
 
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor
+
 Deliver = Callable[[str, "Sequence[Call]"], None]
 """Receives a parameter's name and its uses, once their gradients have arrived."""
 
@@ -174,6 +176,8 @@ class Capture(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
             self.joins = self.joins and not looks_at_a_gradient(func)
+            if func == _DATA:
+                self._let_go(args[0])
             return func(*args)
         self.joins = self.joins and not looks_at_a_gradient(func)
         kwargs = kwargs or {}
@@ -359,6 +363,12 @@ class Capture(TorchFunctionMode):
         call = getattr(output, "_evtkit_call", None)
         if call is not None and call.output is not None and output._version == call.output_version + 1:
             call.output_version = output._version
+
+    def _let_go(self, output: Any) -> None:
+        """What is done to its data leaves no trace: an output may not be what its layer has made any more."""
+        call = getattr(output, "_evtkit_call", None)
+        if call is not None:
+            call.output, self.joins = None, False
 
     @property
     def anchor(self) -> Tensor:

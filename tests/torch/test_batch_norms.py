@@ -93,6 +93,12 @@ def made_bias(m, x):
     return m.two(functional.conv2d(x, m.second.weight, bias, padding=1))
 
 
+def data_changed_before(m, x):
+    y = m.second(x)
+    y.data.mul_(2)
+    return m.two(y)
+
+
 def one_after_the_other(m, x):
     return m.two(m.one(m.second(x)))
 
@@ -115,7 +121,7 @@ def samples_folded(m, x):
 
 
 BETWEEN = [plain, dead, used_elsewhere, changed_before, rectified_before, output_rectified, output_added_to,
-           detached_between, hooked_before, hooked_after, made_bias,
+           detached_between, data_changed_before, hooked_before, hooked_after, made_bias,
            one_after_the_other, twice, channels_last, spread, samples_folded]  # fmt: skip
 
 
