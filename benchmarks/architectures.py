@@ -25,6 +25,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import networks
+from _odd_convolutions import ODD_CONVOLUTIONS
 from _odd_networks import ODD
 from _transformer_networks import CLASSES, OTHERS, PICTURES, TEXTS, Built, N, images, tokens, transformer
 from _verdicts import verdict
@@ -255,7 +256,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    cases: dict[str, Callable[[], Built | None]] = PLAIN | ODD
+    cases: dict[str, Callable[[], Built | None]] = PLAIN | ODD | ODD_CONVOLUTIONS
     for name in (*TEXTS, *PICTURES, *OTHERS):
         cases[f"{name} (transformers)"] = lambda name=name: transformer(name)
     counts: dict[str, int] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from evtkit_torch.aliases import Alias, alias_of
+from evtkit_torch.batch_norms import convolution_of, joined, scaled, slope_of, sound_batch_norm
 from evtkit_torch.functions import (
     CUTS,
+    TAKES_GRADIENTS,
     is_fixed_by,
     keeps_what_has_a_gradient,
+    looks_at_a_gradient,
     makes_something_differentiable,
     moves_rows,
     values_among,
@@ -33,11 +36,12 @@ from evtkit_torch.rules import (
     MODULE_RULES,
     RECURRENT,
     Operation,
+    convolution,
     einsum_as_linear,
     find_operation,
     is_packed,
 )
-from evtkit_torch.state import Parts, RefusedError, quick_batch_norm, sound_batch_norm
+from evtkit_torch.state import Parts, RefusedError
 
 __all__ = ["Call", "Capture", "root"]
 
@@ -46,13 +50,19 @@ _LINEAR, _MATRIX_PRODUCT = find_operation(functional.linear), find_operation(tor
 _ATTRIBUTES = frozenset(["__get__", "dim", "size", "is_floating_point", "numel"])
 """Of a tensor that is no weight, they need no look: they tell nothing of its numbers."""
 
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]  # a descriptor
+
 Deliver = Callable[[str, "Sequence[Call]"], None]
 """Receives a parameter's name and its uses, once their gradients have arrived."""
 
 
 @dataclass(eq=False)
 class Call:
-    """One use of a weight: the operation's input and output, and later the gradient of its output."""
+    """One use of a weight: the operation's input and output, and later the gradient of its output.
+
+    With a ``slope`` the gradient is that of a batch norm's output, of which this output is what went in: what the
+    output is multiplied with there, for every channel.
+    """
 
     parameter: str
     number: int  # of the use among those of its parameter
@@ -60,6 +70,8 @@ class Call:
     options: Mapping[str, Any]
     input: Tensor
     version: int
+    weight: Tensor | None = None  # as it entered
+    slope: Tensor | None = None
     output: Tensor | None = None
     output_version: int = 0
     gradient: Tensor | None = None
@@ -76,7 +88,7 @@ class Call:
 
     def free(self) -> None:
         """Let the tensors go; autograd keeps the hook, and with it the call, until the graph goes."""
-        self.input = self.output = self.gradient = None  # type: ignore[assignment]  # never read again
+        self.input = self.output = self.gradient = self.weight = None  # type: ignore[assignment]  # never read again
 
 
 class Capture(TorchFunctionMode):
@@ -94,6 +106,8 @@ class Capture(TorchFunctionMode):
         Whether each use may be delivered by itself; else all uses of a weight together, after the last of them.
     outputs : bool
         Whether to keep what layers return, too.
+    joins : bool
+        Whether a convolution and the batch norm behind it may be one step of the backward pass.
 
     Attributes
     ----------
@@ -107,15 +121,24 @@ class Capture(TorchFunctionMode):
         Whether the forward pass has moved rows about by data, so that the next batch may have another layout.
     mixes : bool
         Whether the forward pass has normalised by what it took for a batch.
+    joins : bool
+        As given; false when the forward pass has looked at a tensor's gradient, which may be one between the two.
     """
 
     def __init__(
-        self, model: Parts, tracked: Mapping[str, Tensor], deliver: Deliver, additive: bool, outputs: bool
+        self,
+        model: Parts,
+        tracked: Mapping[str, Tensor],
+        deliver: Deliver,
+        additive: bool,
+        outputs: bool,
+        joins: bool = False,
     ) -> None:
         super().__init__()
         self.followers: dict[str, set[str]] = {}
         self.foreign: dict[str, str] = {}
         self.moves_rows = self.mixes = False
+        self.joins = joins
         self._unseen = False  # whether a tracked weight was used where no gradient is asked for
         self._model = model
         self._tracked = tracked
@@ -150,10 +173,17 @@ class Capture(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         """Note tracked weights among a function's arguments."""
-        if getattr(func, "__name__", "") in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
+        name = getattr(func, "__name__", "")
+        if name in _ATTRIBUTES and len(args) == 1 and id(args[0]) not in self._aliases:
+            self.joins = self.joins and not looks_at_a_gradient(func)
+            if func == _DATA:
+                self._let_go(args[0])
             return func(*args)
+        self.joins = self.joins and not looks_at_a_gradient(func)
         kwargs = kwargs or {}
         operation = find_operation(func)
+        if operation is None and name in ("grad", "backward") and func in TAKES_GRADIENTS:
+            raise RuntimeError("a forward pass takes gradients of its own, in which weights enter unseen")
         batch_norm = operation is not None and operation.arguments[1:3] == ("running_mean", "running_var")
         if not self._backward:
             self.moves_rows = self.moves_rows or moves_rows(func, args, kwargs, self._fixed)
@@ -170,6 +200,10 @@ class Capture(TorchFunctionMode):
             if as_linear is not None:
                 with self:
                     return as_linear()
+        if name == "register_hook" and func is Tensor.register_hook:
+            handle = func(*args, **kwargs)
+            self._watch_last(args[0])
+            return handle
         masked = keeps_what_has_a_gradient(func, args, kwargs)
         output = func(*args, **kwargs)
         if not self.moves_rows and is_fixed_by(func, args, kwargs, self._fixed, values):
@@ -179,18 +213,18 @@ class Capture(TorchFunctionMode):
         if masked:
             self._still_good(args[0])
         if operation is not None:
-            bound = operation.bind(args, kwargs)
+            bound, before = operation.bind(args, kwargs), None
             if batch_norm:
                 self.mixes = self.mixes or bool(bound.get("training"))
                 source = bound[operation.input]
                 if "use_input_stats" in operation.arguments:  # an instance norm
                     sound_batch_norm(source, output)
                 else:
-                    output = quick_batch_norm(source, output, bound)
+                    output, before = self._normalised(source, output, bound)
             if len(among) == 1:
                 found = self._use(among[0], operation, bound, output)
                 if found is not None:
-                    output, among = self._record(among[0], *found, output), []
+                    output, among = self._record(among[0], *found, output, before), []
             self._link(bound, output)
         if len(among) == 1:
             made = alias_of(func, among[0], args, kwargs, output)
@@ -241,14 +275,53 @@ class Capture(TorchFunctionMode):
         more = {"span": tuple(span), "shifted": alias.form == "shifted"}
         return operation, {"input": source.expand(output.shape), "weight": alias.tensor, **more}
 
-    def _record(self, alias: Alias, operation: Operation, bound: Mapping[str, Any], output: Tensor) -> Tensor:
+    def _normalised(self, source: Tensor, output: Tensor, bound: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """A batch norm's output, with a quicker backward pass if there is one.
+
+        Its slope, too, if that pass goes around the source, a convolution's output: whatever else uses that adds its
+        own.
+        """
+        slope = slope_of(source, bound) if output.requires_grad else None
+        if slope is None:
+            sound_batch_norm(source, output)
+            return output, None
+        name, version = getattr(source, "_evtkit_source", ("", 0))
+        call = getattr(source, "_evtkit_call", None)
+        if not self.joins or call is None or call.operation.rule is not convolution or call.parameter != name:
+            return scaled(source, output, slope), None
+        x, hooks = call.input, source._backward_hooks
+        if x is None or x._version != call.version or source._version != version or hooks is None or len(hooks) != 1:
+            return scaled(source, output, slope), None
+        before = convolution_of(x, call.weight, call.options, source)
+        if before is None:
+            return scaled(source, output, slope), None
+        output = joined(x, output, slope, before) if x.requires_grad else root(output, self.anchor)
+        own = replace(call, slope=slope, measures=[])
+        self._watch(output, own)
+        return output, slope
+
+    def _record(
+        self,
+        alias: Alias,
+        operation: Operation,
+        bound: Mapping[str, Any],
+        output: Tensor,
+        slope: Tensor | None = None,
+    ) -> Tensor:
         source = bound[operation.input]
         options = {key: value for key, value in bound.items() if key not in (operation.input, operation.weight)}
         options["rank"] = len(bound["span"]) if "span" in bound else self._tracked[alias.name].ndim
-        return self._follow(alias.name, operation, options, source, output)
+        return self._follow(alias.name, operation, options, source, output, alias.tensor, slope)
 
     def _follow(
-        self, name: str, operation: Operation, options: Mapping[str, Any], source: Tensor, output: Tensor
+        self,
+        name: str,
+        operation: Operation,
+        options: Mapping[str, Any],
+        source: Tensor,
+        output: Tensor,
+        weight: Tensor | None = None,
+        slope: Tensor | None = None,
     ) -> Tensor:
         number = self._expected[name]
         if not self._backward:
@@ -259,19 +332,43 @@ class Capture(TorchFunctionMode):
         if not output.requires_grad:
             # Nothing upstream asks for a gradient: it starts here, the input's is never computed.
             output = root(output, self.anchor)
-        call = Call(name, number, operation, options, source, source._version)
-        if self._outputs and operation.outputs is not None:
+        call = Call(name, number, operation, options, source, source._version, weight, slope)
+        if slope is not None:  # a batch norm's, y − β = slope · (x − μ): the input is there already, and in a cache
+            call.options = {**options, "bias": options["running_mean"]}
+            call.output, call.output_version = source.detach(), source._version
+        elif self._outputs and operation.outputs is not None:
             call.output = output.detach()  # shares its memory and its version
             call.output_version = output._version
             output._evtkit_call = call  # type: ignore[attr-defined]  # our mark
-        output.register_hook(partial(self._arrive, call))
+        self._watch(output, call)
         return output
+
+    def _watch(self, output: Tensor, call: Call) -> None:
+        """Have the gradient of an output when it comes, behind whatever else has been done to it."""
+        handle = output.register_hook(partial(self._arrive, call))
+        before = getattr(output, "_evtkit_watched", [])
+        output._evtkit_watched = [*before, (handle, call, output._version)]  # type: ignore[attr-defined]  # our mark
+
+    def _watch_last(self, output: Tensor) -> None:
+        """The network has registered a hook that may change the gradient: ours come behind it."""
+        watched = [found for found in getattr(output, "_evtkit_watched", []) if found[2] == output._version]
+        for handle, _, _ in watched:
+            handle.remove()
+        output._evtkit_watched = []  # type: ignore[attr-defined]  # our mark
+        for _, call, _ in watched:
+            self._watch(output, call)
 
     def _still_good(self, output: Any) -> None:
         """Where an in-place ReLU changes a layer's output the gradient is zero, so for our sums it is unchanged."""
         call = getattr(output, "_evtkit_call", None)
         if call is not None and call.output is not None and output._version == call.output_version + 1:
             call.output_version = output._version
+
+    def _let_go(self, output: Any) -> None:
+        """What is done to its data leaves no trace: an output may not be what its layer has made any more."""
+        call = getattr(output, "_evtkit_call", None)
+        if call is not None:
+            call.output, self.joins = None, False
 
     @property
     def anchor(self) -> Tensor:
@@ -306,7 +403,10 @@ class Capture(TorchFunctionMode):
         self, name: str, operation: Operation, module: nn.Module, args: tuple[Any, ...], output: Tensor
     ) -> Tensor:
         self._own.discard(name)
-        return self._follow(name, operation, {"module": module}, args[0], output)
+        joins = self.joins
+        output = self._follow(name, operation, {"module": module}, args[0], output)
+        self.joins = joins  # our own hook is none of the network's
+        return output
 
     def _link(self, bound: Mapping[str, Any], output: Any) -> None:
         """Remember which weight's output goes straight, unchanged, into which batch norm."""
@@ -405,7 +505,7 @@ class _Root(torch.autograd.Function):
 
 def root(x: Tensor, anchor: Tensor) -> Tensor:
     """Let gradients flow to a tensor, as if something upstream asked for them."""
-    return _Root.apply(x, anchor)  # type: ignore[no-any-return]  # torch gives apply no type
+    return _Root.apply(x.detach(), anchor)  # type: ignore[no-any-return]  # torch gives apply no type
 
 
 def _mentions(node: Any, name: str) -> bool:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CUTS",
+    "TAKES_GRADIENTS",
     "is_fixed_by",
     "keeps_what_has_a_gradient",
+    "looks_at_a_gradient",
     "makes_something_differentiable",
     "moves_rows",
     "values_among",
@@ -22,6 +24,17 @@ __all__ = [
 
 CUTS = {torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__}  # type: ignore[attr-defined]  # a descriptor
 """Functions through which no gradient flows, so that a weight may enter them freely."""
+
+TAKES_GRADIENTS = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
+"""Functions that run a backward pass of their own."""
+
+_LOOKS_AT_GRADIENTS = {
+    Tensor.register_hook,
+    Tensor.register_post_accumulate_grad_hook,
+    Tensor.retain_grad,
+    Tensor.detach_,
+    Tensor.grad_fn.__get__,  # type: ignore[attr-defined]  # a descriptor
+}
 
 _MASKING = {torch.relu_, torch.Tensor.relu_, functional.relu6, functional.hardtanh, functional.hardtanh_}
 """In-place functions after which an element is what it was, or has no gradient."""
@@ -158,6 +171,14 @@ def values_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         else:
             found.append(value)
     return found
+
+
+def looks_at_a_gradient(func: Any) -> bool:
+    """Whether a function looks at, or changes, how a tensor's gradient comes about."""
+    try:
+        return func in _LOOKS_AT_GRADIENTS
+    except TypeError:  # unhashable callables
+        return False
 
 
 def makes_something_differentiable(output: Any) -> bool:

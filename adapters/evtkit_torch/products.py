@@ -79,6 +79,10 @@ def _in_one_pass(y: Tensor, g: Tensor, bias: Tensor | None, over: tuple[int, ...
     if sums is None or not y.is_contiguous():
         return None
     shape = (y.shape[0], y.shape[1], -1) if over[0] == 2 else (y.shape[0], -1, math.prod(kept[1:]))
-    parts = [x.contiguous().reshape(shape).numpy() for x in (y.detach() if y.requires_grad else y, g)]
-    found = sums(*parts, None if bias is None else bias.detach().flatten().numpy())
-    return tuple(torch.from_numpy(part).reshape(kept) for part in found)  # type: ignore[return-value]  # two
+    y = y.detach() if y.requires_grad else y
+    found = sums(
+        y.numpy().reshape(shape),
+        g.contiguous().numpy().reshape(shape),
+        None if bias is None else bias.detach().numpy().reshape(-1),
+    )
+    return torch.from_numpy(found[0].reshape(kept)), torch.from_numpy(found[1].reshape(kept))

@@ -28,6 +28,7 @@ from evtkit.saliency.adapting import (
     unit_totals,
 )
 from evtkit_torch.activations import unit_activations
+from evtkit_torch.batch_norms import SoundBatchNorms
 from evtkit_torch.capture import Capture, root
 from evtkit_torch.input_saliency import input_slope
 from evtkit_torch.inputs import Loss, chosen, per_sample_losses, placed, scores_of
@@ -39,7 +40,6 @@ from evtkit_torch.rows import base_of
 from evtkit_torch.state import (
     Parts,
     RefusedError,
-    SoundBatchNorms,
     check_no_mixing,
     eager,
     evaluation,
@@ -93,6 +93,9 @@ class TorchProfiler(Profiler):
         Where each weight's gradient has its samples, found out and checked again by further backward passes.
     grad_inputs : bool
         Whether the network's input must ask for a gradient, which costs one and is needed under checkpointing only.
+    joins : bool
+        Whether a convolution and its batch norm may be one step of the backward pass: not in a network that looks at
+        gradients itself, by hooks on tensors.
     """
 
     channel_axis = 1
@@ -105,6 +108,7 @@ class TorchProfiler(Profiler):
     loss_scale: float = 1.0
     layouts: Layouts = field(default_factory=Layouts)
     grad_inputs: bool = False
+    joins: bool = True
 
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.workspace_mib)
@@ -347,7 +351,8 @@ class TorchProfiler(Profiler):
         if tracked:
             taylor = self.reduction == "taylor"
             with torch.enable_grad(), eager(), evaluation(parts), frozen(parts):
-                capture = Capture(parts, tracked, reducer.take, additive=taylor, outputs=taylor)
+                joins = taylor and self.joins
+                capture = Capture(parts, tracked, reducer.take, additive=taylor, outputs=taylor, joins=joins)
                 inputs = batch
                 if self.grad_inputs:
                     inputs = batch.map(lambda x: root(x, capture.anchor) if x.is_floating_point() else x)
@@ -356,6 +361,9 @@ class TorchProfiler(Profiler):
                     by_data = capture.moves_rows
                     losses = per_sample_losses(self.loss, output, target, batch.size, checks, self.task)
                 lost = losses.detach()
+                if joins and not capture.joins:
+                    self.joins = False
+                    return None
                 if capture.mixes:
                     self._check_alone(batch, target, lost)
                 if capture.foreign:

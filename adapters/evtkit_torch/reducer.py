@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,6 +82,7 @@ class Reducer:
         dtype = torch.float64 if wide else torch.float32  # of `Profiler.dtype`, without a look at every module
         self._zeros = torch.zeros(samples, 1, dtype=dtype, device=some.device)
         self._found: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}  # by units, from … to
+        self._slopes: dict[tuple[int, int], Tensor] = {}  # with which some of them are still to be multiplied
 
     @cached_property
     def _narrowest(self) -> torch.dtype:
@@ -142,6 +144,7 @@ class Reducer:
         for rows in uses:
             found = self._by_output(rows, lanes) if rows.outputs else None
             if found is None:
+                rows.come_to_output()
                 rest.append(rows)
             else:
                 self._add(lanes, *found)
@@ -159,17 +162,30 @@ class Reducer:
             return
         self._add(lanes, sums)
 
-    def _add(self, lanes: Lanes, sums: Tensor, sizes: Tensor | None = None) -> None:
-        """Add lanes to their units, later."""
+    def _add(self, lanes: Lanes, sums: Tensor, sizes: Tensor | None = None, slope: Tensor | None = None) -> None:
+        """Add lanes to their units, later; with a slope, multiplied with it."""
         some, share = self._profiler.units_of(lanes, self._zeros)
+        place = some.start, some.stop
+        if slope is not None and (share is not None or place in self._found):
+            sums, sizes = _times(slope, sums, sizes)
+            slope = None
         if share is not None:
             sums = sums.to(share) @ share
             sizes = None if sizes is None else sizes.to(share) @ share
-        before = self._found.get((some.start, some.stop))
-        if before is not None:
+        if place in self._found:
+            self._finish(place)
+            before = self._found[place]
             sums = sums + before[0]
             sizes = before[1] if sizes is None else sizes if before[1] is None else sizes + before[1]
-        self._found[some.start, some.stop] = sums, sizes
+        self._found[place] = sums, sizes
+        if slope is not None:
+            self._slopes[place] = slope
+
+    def _finish(self, place: tuple[int, int]) -> None:
+        """Multiply with the slope that is still to come."""
+        slope = self._slopes.pop(place, None)
+        if slope is not None:
+            self._found[place] = _times(slope, *self._found[place])
 
     def totals(self) -> list[Tensor]:
         """All units' sums, and for Taylor saliency those of the absolute values of what was added; (samples, units)."""
@@ -178,7 +194,16 @@ class Reducer:
         parts = [[self._found[place][number] for place in places] for number in range(1 + many)]
         gapless = [0, *(stop for _, stop in places)] == [*(start for start, _ in places), units]
         if gapless and all(part is not None for part in parts[-1]):
-            return [torch.cat(part, 1).to(self._zeros) for part in parts]  # type: ignore[arg-type]  # just seen
+            whole = [torch.cat(part, 1).to(self._zeros) for part in parts]  # type: ignore[arg-type]  # just seen
+            if not self._slopes:
+                return whole
+            slopes = self._zeros.new_ones(units)  # one product for all of them
+            some = np.concatenate([np.arange(start, stop) for start, stop in self._slopes])
+            slopes[torch.from_numpy(some)] = torch.cat([*self._slopes.values()]).to(slopes)
+            return [total.mul_(factor) for total, factor in zip(whole, (slopes, slopes.abs()), strict=True)]
+        for place in places:
+            self._finish(place)
+        parts = [[self._found[place][number] for place in places] for number in range(1 + many)]
         totals = [self._zeros.repeat(1, units) for _ in parts]
         for total, part in zip(totals, parts, strict=True):
             for (start, stop), own in zip(places, part, strict=True):
@@ -186,8 +211,11 @@ class Reducer:
                     total[:, start:stop].add_(own)
         return totals
 
-    def _by_output(self, rows: _Rows, lanes: Lanes) -> tuple[Tensor, Tensor] | None:
-        """Taylor sums, and sums of absolute values, of lanes along a layer's output, both (samples, lanes)."""
+    def _by_output(self, rows: _Rows, lanes: Lanes) -> tuple[Tensor, ...] | None:
+        """Taylor sums, and sums of absolute values, of lanes along a layer's output, both (samples, lanes).
+
+        Behind a batch norm also its slope, with which they are to be multiplied.
+        """
         operation, weight = rows.call.operation, self._parameters[lanes.parameter]
         bias = rows.call.options.get("bias")
         bias = bias if isinstance(bias, Tensor) else None
@@ -209,6 +237,8 @@ class Reducer:
             if weight.ndim > 1 and len(axes) != 1:
                 return None
             found = channel_products(y, g, bias, self._profiler.workspace)
+            if rows.slope is not None:
+                return rows.per_sample(found[0]), rows.per_sample(found[1]), rows.slope
         return rows.per_sample(found[0]), rows.per_sample(found[1])
 
     def _by_scale(self, rows: _Rows, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,6 +291,10 @@ class Reducer:
         return sums
 
 
+def _times(slope: Tensor, sums: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return sums * slope, None if sizes is None else sizes * slope.abs()
+
+
 class _Rows:
     """A use with its rows in order: each sample's in succession where they can be, else with an owner each."""
 
@@ -289,6 +323,17 @@ class _Rows:
         """What came out of it."""
         assert self.call.output is not None
         return self._arranged(self.call.output)
+
+    @property
+    def slope(self) -> Tensor | None:
+        """What the output was multiplied with, channel by channel, where the gradient is."""
+        return self.call.slope
+
+    def come_to_output(self) -> None:
+        """Take the gradient of the operation's own output."""
+        if self.call.slope is not None:
+            slope, self.call.slope = self.call.slope, None
+            self.gradient = self.gradient * slope.to(self.gradient.dtype).view(1, -1, *[1] * (self.gradient.ndim - 2))
 
     @property
     def outputs(self) -> bool:

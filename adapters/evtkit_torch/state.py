@@ -8,25 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "Parts",
     "RefusedError",
-    "SoundBatchNorms",
     "check_no_mixing",
     "direct_parameters",
     "eager",
     "evaluation",
     "every_parameter",
     "frozen",
-    "quick_batch_norm",
-    "sound_batch_norm",
     "unwrap",
     "walked",
 ]
@@ -49,11 +44,11 @@ def every_parameter(model: nn.Module) -> Iterator[nn.Parameter]:
     return (parameter for _, module in walked(model) for parameter in direct_parameters(module).values())
 
 
-def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def walked(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module once, by its first name, as `nn.Module.named_modules`, which hands each through all above it."""
     if type(model).named_modules is not nn.Module.named_modules:
-        return list(model.named_modules())
-    found: list[tuple[str, nn.Module]] = []
+        yield from model.named_modules()
+        return
     seen: set[int] = set()
     waiting: list[tuple[str, nn.Module]] = [("", model)]
     while waiting:
@@ -61,10 +56,9 @@ def walked(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        found.append((name, module))
+        yield name, module
         dot = name + "." if name else ""
         waiting += [(dot + own, part) for own, part in reversed(module._modules.items()) if part is not None]
-    return found
 
 
 class Parts:
@@ -79,7 +73,7 @@ class Parts:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        named = walked(model)
+        named = list(walked(model))
         self._modules = [module for _, module in named]
         self._parameters: dict[str, nn.Parameter] = {}
         self._buffers: list[Tensor] = []
@@ -186,67 +180,3 @@ def unwrap(model: nn.Module) -> nn.Module:
     if not isinstance(inner, nn.Module) or isinstance(inner, torch.jit.ScriptModule):
         raise ValueError(f"model must be an nn.Module that Python runs, got {type(model).__name__}")
     return inner
-
-
-def sound_batch_norm(source: Tensor, output: Tensor) -> None:
-    """Make a batch norm's output gradient contiguous.
-
-    PyTorch's kernel for the CPU, in evaluation, misreads one of a single sample whose channels lie innermost.
-    """
-    if output.requires_grad and output.ndim > 2 and output.device.type == "cpu":
-        last = source.ndim == 4 and not source.is_contiguous()
-        last = last and source.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        output.register_hook(lambda g: g.contiguous(memory_format=layout))
-
-
-def quick_batch_norm(source: Tensor, output: Tensor, options: Mapping[str, Any]) -> Tensor:
-    """Give a batch norm's output a backward pass that is one product, where it normalises by what it remembers.
-
-    Its slope is then γ / √(σ² + ε). PyTorch's kernel for the CPU sums the slopes of scale and shift too, asked for
-    or not, and takes up to ten times as long.
-    """
-    if source.device.type != "cpu":
-        return output
-    variance = options.get("running_var")
-    moving = (options.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
-    alone = source.requires_grad and not any(isinstance(x, Tensor) and x.requires_grad for x in moving)
-    if not alone or variance is None or options.get("training", False) or _keeps_its_own_tensors():
-        sound_batch_norm(source, output)
-        return output
-    wide = torch.float64 if variance.dtype == torch.float64 else torch.float32
-    with torch.no_grad():
-        slope = torch.rsqrt(variance.to(wide) + options.get("eps", 1e-5))
-        if options.get("weight") is not None:
-            slope = slope * options["weight"].to(wide)
-    return _Scaled.apply(source, output, slope.view(1, -1, *[1] * (source.ndim - 2)))  # type: ignore[no-any-return]
-
-
-def _keeps_its_own_tensors() -> bool:
-    """Whether what the backward pass needs is kept in another way, as under checkpointing, which runs a layer twice."""
-    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-    return hooks is None or hooks(False) is not None
-
-
-class _Scaled(torch.autograd.Function):
-    """A value computed elsewhere, with a given slope along its input."""
-
-    @staticmethod
-    def forward(ctx: Any, source: Tensor, output: Tensor, slope: Tensor) -> Tensor:
-        ctx.slope, ctx.dtype = slope, source.dtype
-        return output.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return (gradients[0] * ctx.slope).to(ctx.dtype), None, None
-
-
-class SoundBatchNorms(TorchFunctionMode):
-    """Context in which every batch norm's gradient is right, see `sound_batch_norm`."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Follow `torch.nn.functional.batch_norm`."""
-        output = func(*args, **(kwargs or {}))
-        if func is functional.batch_norm or func is torch.batch_norm:
-            sound_batch_norm(args[0] if args else kwargs["input"], output)
-        return output

@@ -1,6 +1,7 @@
 """Rules: one small pure function an operation, each factoring its per-sample weight gradient into matrix products."""
 
-from evtkit_torch.rules import attention, convolution, linear, norm, product  # noqa: F401 (importing registers them)
+from evtkit_torch.rules import attention, linear, norm, product  # noqa: F401 (importing registers them)
+from evtkit_torch.rules.convolution import convolution
 from evtkit_torch.rules.einsum import einsum_as_linear
 from evtkit_torch.rules.recurrent import RECURRENT, is_packed
 from evtkit_torch.rules.registry import MODULE_RULES, NoRuleError, Operation, Rule, Use, find_operation, register
@@ -13,6 +14,7 @@ __all__ = [
     "Operation",
     "Rule",
     "Use",
+    "convolution",
     "einsum_as_linear",
     "find_operation",
     "is_packed",
