@@ -153,11 +153,12 @@ def _law(n: int, m: int) -> tuple[Float, Tail]:
     """
     rng = np.random.default_rng(0)
     mean = np.empty(_DRAWS)
-    step = max(1, _CHUNK // (n + m))
+    step = max(1, _CHUNK // (n + 1))
     for start in range(0, _DRAWS, step):
         rows = slice(start, min(start + step, _DRAWS))
-        others = np.argsort(rng.random((rows.stop - start, n + m)), axis=1) >= n
-        places = np.cumsum(others, axis=1)[~others].reshape(-1, n)
+        ends = np.sort(rng.random((rows.stop - start, n)), axis=1)
+        gaps = np.diff(ends, axis=1, prepend=0.0, append=1.0)  # of uniform values; the others fall into them
+        places = np.cumsum(rng.multinomial(m, gaps)[:, :-1], axis=1)
         mean[rows] = -np.log((places + 0.5) / (m + 1.0)).mean(axis=1)
     mean.sort()
     return mean, fit_tail(mean, quantile=0.95, keep_sample=False)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     Wrong = Callable[[NDArray[Any], Any], Any]
 
-__all__ = ["as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among"]
+__all__ = [
+    "as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among", "mistaken_with_losses",
+]  # fmt: skip
 
 
 def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
@@ -83,6 +85,20 @@ def mistaken_among(
     """`mistaken` of any number of samples, so many at a time."""
     parts = _parts(size_of(y), batch_size)
     return np.concatenate([mistaken(model, take(x, rows), take(y, rows), wrong) for rows in parts])
+
+
+def mistaken_with_losses(
+    model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None, batch_size: int = 64
+) -> tuple[NDArray[np.bool_], Float | None]:
+    """`mistaken_among`, and the losses too if the same predictions tell them."""
+    plain_classes = is_plain(model) and np.ndim(y) == 1
+    flags, parts = [], []
+    for rows in _parts(size_of(y), batch_size):
+        predictions, target = np.asarray(model.predict(take(x, rows))), take(y, rows)
+        flags.append(judged(model, predictions, target, wrong))
+        if plain_classes:
+            parts.append(cross_entropy(predictions, target))
+    return np.concatenate(flags), np.concatenate(parts) if plain_classes else None
 
 
 def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
