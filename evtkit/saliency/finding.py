@@ -12,6 +12,7 @@ import numpy as np
 from evtkit.saliency.accused import Suspects
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
+from evtkit.saliency.tasks import as_pair
 from evtkit.saliency.tracing import astray
 from evtkit.saliency.trials import Trials, changed, rows_of
 
@@ -114,7 +115,7 @@ def suspects(
     >>> print(found.units.names[found.order[0]])
     layer1.conv[5]
     """
-    x, y = mistakes
+    x, y = as_pair(mistakes, "mistakes")
     if n_screen < 1:
         raise ValueError(f"n_screen must be at least 1, got {n_screen}")
     if not 0.0 < level < 1.0:

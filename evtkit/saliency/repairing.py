@@ -9,7 +9,7 @@ import numpy as np
 from evtkit.saliency.batches import size_of
 from evtkit.saliency.finding import suspects
 from evtkit.saliency.searching import Search
-from evtkit.saliency.tasks import as_targets, mistaken_among
+from evtkit.saliency.tasks import as_pair, as_targets, mistaken_among
 from evtkit.saliency.trials import rows_of
 
 if TYPE_CHECKING:
@@ -113,8 +113,10 @@ def repair(
     """
     if not 0.0 < budget < 1.0:
         raise ValueError(f"budget must lie strictly between 0 and 1, got {budget}")
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+    if steps < 0 or steps != int(steps):
+        raise ValueError(f"steps must be a whole number, at least 0, got {steps}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     bad = _chosen(model, mistakes, False, batch_size, "mistakes", wrong)
     right = _chosen(model, keep, True, batch_size, "keep", wrong)
     if size_of(bad[1]) < 4:
@@ -153,7 +155,7 @@ def _chosen(
     model: SaliencyModel, samples: tuple[Any, Any], right: bool, batch_size: int, name: str, how: Wrong | None
 ) -> tuple[Any, Any]:
     """Those of the samples that the network gets right, or wrong."""
-    x, y = samples
+    x, y = as_pair(samples, name)
     targets = as_targets(model, x, y, name)
     rows = np.flatnonzero(mistaken_among(model, x, targets, how, batch_size) != right)
     return rows_of(x, rows), rows_of(targets, rows)

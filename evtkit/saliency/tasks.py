@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Wrong = Callable[[NDArray[Any], Any], Any]
 
 __all__ = [
-    "as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among", "mistaken_with_losses",
+    "as_pair", "as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among",
+    "mistaken_with_losses",
 ]  # fmt: skip
 
 
@@ -122,7 +123,23 @@ def cross_entropy(probabilities: Any, y: Any) -> Float:
     """
     p = np.asarray(probabilities, dtype=np.float64)
     labels = p.argmax(axis=1) if isinstance(y, str) else labels_of(y)
+    outside = labels[(labels < 0) | (labels >= p.shape[1])]
+    if outside.size:
+        raise ValueError(f"labels must lie in [0, {p.shape[1]}), the classes that the network knows, got {outside[0]}")
     return np.asarray(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-12)))
+
+
+def as_pair(samples: Any, name: str) -> tuple[Any, Any]:
+    """Samples and their labels.
+
+    Raises
+    ------
+    ValueError
+        If they are not a pair.
+    """
+    if not isinstance(samples, (tuple, list)) or len(samples) != 2:
+        raise ValueError(f"{name} must be a pair (x, y) of samples and their labels, got {type(samples).__name__}")
+    return samples[0], samples[1]
 
 
 def as_targets(model: SaliencyModel, x: Any, y: Any, name: str) -> Any:
