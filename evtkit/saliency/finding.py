@@ -13,7 +13,7 @@ from evtkit.saliency.accused import Suspects
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
 from evtkit.saliency.tasks import as_pair
-from evtkit.saliency.tracing import astray
+from evtkit.saliency.tracing import astray, behind
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def suspects(
       against what it usually does; the unit farthest out in the first layer where any stands out comes first, unless
       another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
       them. Not for models without `activations`.
+      Nor is a unit named for its silence behind one that goes astray by itself, or has no weights left.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -138,6 +139,7 @@ def suspects(
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
+    quiet &= emptied | ~behind(model.units, [*np.flatnonzero(emptied).tolist(), *chain.plain])
     lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
     sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
     named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
@@ -177,6 +179,8 @@ class _Chain:
         Of all that were tried, in their order.
     p_of : ndarray of float64, shape (all units,)
         Of each unit, or of the most surprising that it explains.
+    plain : list of int
+        Those that go astray by themselves.
     because : ndarray of int, shape (all units,)
         As `Suspects.because`.
     """
@@ -186,7 +190,7 @@ class _Chain:
     ) -> None:  # fmt: skip
         self._model, self._reference, self._own = model, reference, own
         self._batch, self._level = batch_size, level
-        self._plain: list[int] = []
+        self.plain: list[int] = []
         self.units: list[int] = []
         self.order: list[int] = []
         self.trials: dict[int, _Trial] = {}
@@ -236,7 +240,7 @@ class _Chain:
                 by_trial &= not any(emptied[u] for u in astray_now[:1])
                 lead = best if by_trial or not astray_now else astray_now[0]
                 if trace.plain and odd and odd[0] == trace.order[0]:
-                    self._plain.append(odd[0])
+                    self.plain.append(odd[0])
                 effect, factor = effects.get(lead, (0.0, 0.0))
                 if turn and (effect < _ENOUGH or p_now[lead] > level):
                     rounds.append(([], astray_now if trace.plain else [], False))
@@ -295,7 +299,7 @@ class _Chain:
             effect = self.trials.get(unit, _UNTRIED).effect
             if effect >= most and self.p_of[unit] <= self._level:
                 last = i
-        return [*self.units[:last], *self._plain]
+        return [*self.units[:last], *self.plain]
 
 
 def _listed(screen: Screen, n: int, level: float) -> list[int]:

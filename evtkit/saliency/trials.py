@@ -28,7 +28,6 @@ _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 
 _TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
 _PLAIN = 0.3  # a share of the loss; once a change takes it away, one that takes less than half as much is left
-_CLOSE = 0.1  # of the loss: removing a unit and turning its sign are both tried further while no more lies between them
 
 
 class Trials:
@@ -145,9 +144,9 @@ class Trials:
                 tried = sorted(((one[0], *both.get(one[0], one[1:])) for one in tried), key=lambda one: -one[1])
                 ways |= turned
             most = tried[0][1]
-            left = [unit for unit, effect, _ in tried[:keep] if most < _PLAIN or 2.0 * effect >= most]
+            left = [one for one in tried[:keep] if most < _PLAIN or 2.0 * one[1] >= most]
             out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
-            ways = {unit: self._close(unit, n, ways[unit]) for unit in left}
+            ways = {unit: (factor,) for unit, _, factor in left}
         return out
 
     def _round(self, ways: Mapping[int, tuple[float, ...]], n: int) -> list[tuple[int, float, float]]:
@@ -157,11 +156,6 @@ class Trials:
         return sorted(
             ((unit, *self.effect(unit, n, factors)) for unit, factors in ways.items()), key=lambda one: -one[1]
         )
-
-    def _close(self, unit: int, n: int, factors: tuple[float, ...]) -> tuple[float, ...]:
-        """The factor with the largest effect, and others that come near it."""
-        effects = {factor: self.effect(unit, n, (factor,))[0] for factor in factors}
-        return tuple(factor for factor, effect in effects.items() if effect >= max(effects.values()) - _CLOSE)
 
 
 def changed(model: SaliencyModel, unit: int, factor: float) -> AbstractContextManager[Any]:
