@@ -71,7 +71,7 @@ def suspects(
         From `calibrate` on the network when it was sound, which need not be at hand any more.
     mistakes : (x, y)
         Samples that the network gets wrong, with their true labels. Those it gets right are left out. Ten are a good
-        number; one may do.
+        number. With two or three no p-value can be small, so that only an emptied unit is named; the result says so.
     n_screen : int
         How many units, of those with the largest mean impact, to try; besides a quarter as many of the loudest and of
         the most silent.
@@ -149,7 +149,7 @@ def suspects(
         effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
         silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
-        p_none=float(p_first.min()), n_mistakes=len(seen.profiles), level=level,
+        p_none=float(p_first.min()), p_least=screen.p_least, n_mistakes=len(seen.profiles), level=level,
     )  # fmt: skip
 
 

@@ -45,6 +45,8 @@ class Screen:
     p_loud, p_silent, p_odd : ndarray of float64, shape (units,)
         Probability that any unit at all would be as loud, as silent, or put out values that lie as far to either side,
         if these were usual mistakes too.
+    p_least : float
+        The smallest of these that so many mistakes can have.
     """
 
     impact: Float
@@ -54,6 +56,7 @@ class Screen:
     p_loud: Float
     p_silent: Float
     p_odd: Float
+    p_least: float
 
 
 def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[Any] | None = None) -> Screen:
@@ -85,15 +88,16 @@ def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[
     known = reference.activations if activations is not None else None
     tails = _SALIENCY_TAILS + (0 if known is None else _ACTIVATION_TAILS)
     loud, silent = surprises(usual, profiles)
-    p = [_p_value(of, n, len(usual), tails) for of in (loud, silent)]
+    p = [_p_value(of, n, len(usual), tails * n_units) for of in (loud, silent)]
+    least = _p_value(np.array([np.log(2.0 * (len(usual) + 1.0))]), n, len(usual), tails * n_units)
     odd, p_odd = np.zeros(n_units), np.ones(n_units)
     if known is not None and activations is not None:
         odd = _distance(known, activations)
         far = np.zeros(n_units)
         for i in range(known.shape[2]):
             far = np.fmax(far, np.fmax(*_surprises(known[..., i], activations[..., i])))
-        p_odd = _p_value(far, n, len(usual), tails)
-    return Screen(impact, loud, silent, odd, p[0], p[1], p_odd)
+        p_odd = _p_value(far, n, len(usual), tails * n_units)
+    return Screen(impact, loud, silent, odd, p[0], p[1], p_odd, float(least[0]))
 
 
 def _distance(usual: NDArray[Any], values: NDArray[Any]) -> Float:
@@ -146,14 +150,14 @@ def _surprises(usual: NDArray[Any], values: NDArray[Any]) -> tuple[Float, Float]
     return smaller, larger
 
 
-def _p_value(surprise: Float, n: int, m: int, tails: int) -> Float:
-    """For any of the units, and any of so many tails; 1 where the surprise is not known."""
+def _p_value(surprise: Float, n: int, m: int, looks: int) -> Float:
+    """For any of so many looks, units times tails; 1 where the surprise is not known."""
     simulated, tail = _law(n, m)
     surprise = np.nan_to_num(surprise, nan=0.0)
     beyond = len(simulated) - np.searchsorted(simulated, surprise - 1e-9, "left")
     log_p = np.log((1.0 + beyond) / (1.0 + len(simulated)))
     log_p = np.where(beyond < _FEW, np.minimum(tail.logsf(surprise), log_p), log_p)
-    return np.asarray(np.minimum(tails * len(surprise) * np.exp(log_p), 1.0), dtype=np.float64)
+    return np.asarray(np.minimum(looks * np.exp(log_p), 1.0), dtype=np.float64)
 
 
 @lru_cache(maxsize=32)
