@@ -13,7 +13,7 @@ from evtkit.saliency.accused import Suspects
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
 from evtkit.saliency.tasks import as_pair
-from evtkit.saliency.tracing import astray, behind
+from evtkit.saliency.tracing import alone, astray, behind, places
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = ["suspects"]
 
 _MOST = 32  # mistakes on which units are tried
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
+_PLAINLY = 0.8  # a share that names a unit whatever else stands out
 _NEARLY_ALL = 0.7  # a share that puts a unit before those whose values go astray
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
 _AT_ONCE = 3  # units changed together, at the most
@@ -60,7 +61,7 @@ def suspects(
       against what it usually does; the unit farthest out in the first layer where any stands out comes first, unless
       another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
       them. Not for models without `activations`.
-      Nor is a unit named for its silence behind one that goes astray by itself, or has no weights left.
+      A unit is named for its silence only if no other one before it or of its layer is silent or astray.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -77,9 +78,11 @@ def suspects(
         the most silent.
     level : float
         Share of the sets of mistakes of a sound network for which some unit may stand out. It is kept for mistakes like
-        those of the calibration samples. Other samples make units stand out that are not at fault; such a unit is named
-        only if it takes away 60 % of the mistakes' loss, has fallen all but silent, or puts out what lies five standard
-        deviations out, twice as far as any other unit of its layer or before.
+        those of the calibration samples. Other samples make units stand out that are not at fault. So a unit is named
+        only if, besides, it takes away 60 % of the mistakes' loss, or puts out what lies five standard deviations out,
+        twice as far as any other unit of its layer or before; and, unless it takes away 80 %, only if nothing before it
+        is astray and at least half of what stands out behind it follows from it. A silent unit is named if nothing else
+        up to its layer is silent or astray.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
     wrong : callable, optional
@@ -139,7 +142,8 @@ def suspects(
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
-    quiet &= emptied | ~behind(model.units, [*np.flatnonzero(emptied).tolist(), *chain.plain])
+    first = [*np.flatnonzero(emptied).tolist(), *chain.plain]
+    quiet &= emptied | (alone(model.units, quiet | (screen.p_odd <= level)) & ~behind(model.units, first))
     lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
     sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
     named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
@@ -180,7 +184,10 @@ class _Chain:
     p_of : ndarray of float64, shape (all units,)
         Of each unit, or of the most surprising that it explains.
     plain : list of int
-        Those that go astray by themselves.
+        Those of them that go astray by themselves.
+    accounting : list of int
+        Those that account for what stands out: nothing before them is astray, and at least half of what stands out
+        behind them follows from them; or they take plainly most of the loss.
     because : ndarray of int, shape (all units,)
         As `Suspects.because`.
     """
@@ -191,6 +198,8 @@ class _Chain:
         self._model, self._reference, self._own = model, reference, own
         self._batch, self._level = batch_size, level
         self.plain: list[int] = []
+        self.accounting: list[int] = []
+        self._place = places(model.units)
         self.units: list[int] = []
         self.order: list[int] = []
         self.trials: dict[int, _Trial] = {}
@@ -239,8 +248,6 @@ class _Chain:
                     by_trial = most >= _ENOUGH and (p_now if turn else self.p_of)[best] <= bar
                 by_trial &= not any(emptied[u] for u in astray_now[:1])
                 lead = best if by_trial or not astray_now else astray_now[0]
-                if trace.plain and odd and odd[0] == trace.order[0]:
-                    self.plain.append(odd[0])
                 effect, factor = effects.get(lead, (0.0, 0.0))
                 if turn and (effect < _ENOUGH or p_now[lead] > level):
                     rounds.append(([], astray_now if trace.plain else [], False))
@@ -253,17 +260,31 @@ class _Chain:
                 if turn:
                     self.p_of[lead], self.because[lead] = p_now[lead], -1
                 left *= 1.0 - effect
-                others = out.copy()
+                by_itself = trace.plain and lead == trace.order[0]
+                ahead = (self._place < self._place[lead]) & (now.p_odd <= level)
+                ahead[self.units] = False
+                others = out & (self.because < 0)
                 others[self.units] = False
-                if effect < _ENOUGH or not (others.any() or left >= _ENOUGH):
+                follows = np.zeros_like(others)
+                if by_itself and effect < _ENOUGH:  # that it is removed may give nothing back, and still show
+                    factor = 0.0
+                elif effect < _ENOUGH:
                     break
-                stack.enter_context(changed(self._model, lead, factor))
-                before, now = self._explained(seen, p_first, quiet, trials.rows if left < _ENOUGH else None)
-                after = _p_of(now, quiet)
-                follows = others & (self.because < 0) & (after > np.minimum(level, np.sqrt(before)))  # half is gone
-                self.because[follows] = lead
-                self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))  # it speaks against the unit
-                if left < _ENOUGH:
+                if others.any() or left >= _ENOUGH:
+                    stack.enter_context(changed(self._model, lead, factor))
+                    asked_again = left >= _ENOUGH and effect >= _ENOUGH
+                    before, now = self._explained(seen, p_first, quiet, None if asked_again else trials.rows)
+                    follows = others & (_p_of(now, quiet) > np.minimum(level, np.sqrt(before)))  # half is gone
+                back = others & (self._place > self._place[lead])
+                accounts = not ahead.any() and 2 * np.count_nonzero(follows & back) >= np.count_nonzero(back)
+                if accounts or effect >= _PLAINLY:
+                    self.accounting.append(lead)
+                    self.plain += [lead] * by_itself
+                if effect >= _ENOUGH or accounts:
+                    self.because[follows] = lead
+                    # what follows speaks against the unit
+                    self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))
+                if left < _ENOUGH or effect < _ENOUGH:
                     break
         self.order = self._ordered(rounds)
 
@@ -297,7 +318,7 @@ class _Chain:
         for i, unit in enumerate(self.units, 1):
             most = _ENOUGH if lacking and i == 1 else _MOST_OF_IT
             effect = self.trials.get(unit, _UNTRIED).effect
-            if effect >= most and self.p_of[unit] <= self._level:
+            if effect >= most and self.p_of[unit] <= self._level and unit in self.accounting:
                 last = i
         return [*self.units[:last], *self.plain]
 
