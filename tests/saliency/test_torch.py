@@ -196,6 +196,7 @@ def test_rankings_of_a_published_network_do_not_depend_on_the_batch(data):
     assert np.array_equal(*orders)
 
 
+@pytest.mark.slow
 def test_mistakes_under_a_shift_accuse_no_unit_of_a_sound_network():
     torch.manual_seed(0)
     cnn = torch.nn.Sequential(
@@ -216,11 +217,11 @@ def test_mistakes_under_a_shift_accuse_no_unit_of_a_sound_network():
     y = np.where(rng.random(len(x)) < 0.1, rng.integers(4, size=len(x)), true)
     reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
     x, true, named = x[1000:], true[1000:], []
-    for moved in (x + 1, x + 2, 3 * x, 0.2 * x, x.abs(), x - 1.5):
+    for moved in (x + 1, x + 2, 0.2 * x, x.abs()):
         wrong = np.flatnonzero(net.predict(moved).argmax(axis=1) != true)
-        for rows in (wrong[:10], wrong[10:20], wrong[20:30]):
-            named.append(len(suspects(net, reference, (moved[rows], true[rows])).found))
-    assert np.count_nonzero(named) <= 3, named  # binomial(18, 0.05): more with a probability of 1 %
+        found = [suspects(net, reference, (moved[rows], true[rows])) for rows in (wrong[:10], wrong[10:20])]
+        named += [len(one.found) for one in found]
+    assert np.count_nonzero(named) <= 2, named  # binomial(8, 0.05): more with a probability of 0.6 %
 
 
 def test_what_an_emptied_filter_silences_is_not_named_beside_it():
