@@ -298,7 +298,8 @@ class _Chain:
         some = rows[: max(_TELL, (len(rows) + 1) // 2)]
         x, y = self._own
         now = Seen.of(self._model, self._reference, (rows_of(x, some), rows_of(y, some)), self._batch)
-        screens = [screened(self._reference, *one) for one in (seen.some(some), now.some(slice(None)))]
+        parts = seen.some(some), now.some(slice(None))
+        screens = [screened(self._reference, *part, ranked=False) for part in parts]
         return _p_of(screens[0], quiet), screens[1]
 
     def _ordered(self, rounds: list[tuple[list[int], list[int], bool]]) -> list[int]:

@@ -59,7 +59,9 @@ class Screen:
     p_least: float
 
 
-def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[Any] | None = None) -> Screen:
+def screened(
+    reference: Reference, profiles: NDArray[Any], activations: NDArray[Any] | None = None, *, ranked: bool = True
+) -> Screen:
     """Hold the profiles of some mistakes against those of the network's usual ones, and their activations likewise.
 
     If they are alike, the place of each among the usual ones is uniform, whatever the unit's distribution. That gives
@@ -75,6 +77,8 @@ def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[
         Normalised as the reference is.
     activations : ndarray, shape (n, units, 2), optional
         Of the same samples.
+    ranked : bool
+        Whether impacts are of interest; else they are 0.
 
     Returns
     -------
@@ -83,7 +87,9 @@ def screened(reference: Reference, profiles: NDArray[Any], activations: NDArray[
     n, n_units = profiles.shape
     step = max(1, _CHUNK // n_units)
     rows = [profiles[i : i + step] for i in range(0, n, step)]
-    impact = np.sum([reference.tail.rank(part, "impact").score.sum(axis=0) for part in rows], axis=0) / n
+    impact = np.zeros(n_units)
+    for part in rows if ranked else ():
+        impact += reference.tail.rank(part, "impact").score.sum(axis=0) / n
     usual = usual_mistakes(reference)
     known = reference.activations if activations is not None else None
     tails = _SALIENCY_TAILS + (0 if known is None else _ACTIVATION_TAILS)
