@@ -133,13 +133,13 @@ class Trials:
         list of (unit, effect, factor)
             All units, by how far they came and then by their effect.
         """
-        ways = dict.fromkeys(units, FACTORS[:1])
+        ways: dict[int, tuple[float, ...]] = dict.fromkeys(units, FACTORS[:1])
         out: list[tuple[int, float, float]] = []
         for share, keep in _ROUNDS:
             n = max(1, int(np.ceil(share * len(self.before))))
             tried = self._round(ways, n)
             if not out:
-                turned = dict.fromkeys([unit for unit, *_ in tried[:_TURNED]], FACTORS)
+                turned: dict[int, tuple[float, ...]] = dict.fromkeys([unit for unit, *_ in tried[:_TURNED]], FACTORS)
                 both = {unit: (effect, factor) for unit, effect, factor in self._round(turned, n)}
                 tried = sorted(((one[0], *both.get(one[0], one[1:])) for one in tried), key=lambda one: -one[1])
                 ways |= turned

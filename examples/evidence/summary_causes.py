@@ -51,7 +51,8 @@ def causes(output: Path, docs: Path) -> None:
         *peers,
         "named: right, others",
     )
-    write(docs / "tables" / "evidence-causes.csv", head, rows)
+    some = [i for i in range(len(head)) if any(row[i] for row in rows)]  # not every way is run
+    write(docs / "tables" / "evidence-causes.csv", [head[i] for i in some], ([row[i] for i in some] for row in rows))
 
 
 def mended(output: Path, docs: Path) -> None:
