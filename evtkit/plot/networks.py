@@ -288,10 +288,11 @@ def repair_frontier(repair: _Repair, ax: Axes | None = None) -> Axes:
     """
     ax = axes(ax, 6.4, 3.8)
     colours = (MARK, "#c1352b", "#bc7a00", "#9467bd", MODEL, *OTHERS)
-    names = list(dict.fromkeys(one.candidate for one in repair.tried))
+    told = [one for one in repair.tried if not np.isnan(one.corrected)]
+    names = list(dict.fromkeys(one.candidate for one in told))
     ax.axvspan(0.0, 100 * repair.budget, color=ink(ax), alpha=0.06, linewidth=0)
     for number, name in enumerate(names):
-        own = [one for one in repair.tried if one.candidate == name]
+        own = [one for one in told if one.candidate == name]
         colour = colours[number % len(colours)]
         ax.plot([100 * one.lost for one in own], [100 * one.corrected for one in own], marker="o", markersize=3.0,
                 linewidth=1.0, color=colour, alpha=0.8, label=name)  # fmt: skip

@@ -65,6 +65,8 @@ class Suspects(Result):
     p_none : float
         Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
         fault".
+    p_least : float
+        The smallest p-value that so many mistakes can have. Above the level they are too few to name a unit by.
     n_mistakes : int
         How many mistakes there were.
     level : float
@@ -104,6 +106,7 @@ class Suspects(Result):
     p_value: Float
     because: NDArray[np.intp]
     p_none: float
+    p_least: float
     n_mistakes: int
     level: float
 
@@ -130,7 +133,8 @@ class Suspects(Result):
         more = f" and {len(self.found) - 3} more" if len(self.found) > 3 else ""
         if names:
             return f"{names}{more} (p = {self.p_none:.3g})"
-        return f"none at the {100 * self.level:g} % level (p = {self.p_none:.2g})"
+        few = ", which so few mistakes cannot reach" if self.p_least > self.level else ""
+        return f"none at the {100 * self.level:g} % level{few} (p = {self.p_none:.2g})"
 
     def rows(self, k: int = 10) -> list[tuple[str, ...]]:
         """The first k suspects as text, under their headings."""

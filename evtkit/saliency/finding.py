@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.accused import Suspects
-from evtkit.saliency.batches import size_of, take
-from evtkit.saliency.reference import normalized
 from evtkit.saliency.screening import screened, usual_mistakes
-from evtkit.saliency.tasks import as_targets, mistaken_among
-from evtkit.saliency.tracing import astray
+from evtkit.saliency.seeing import Seen, mistakes_among
+from evtkit.saliency.tasks import as_pair
+from evtkit.saliency.tracing import alone, astray, behind, places
 from evtkit.saliency.trials import Trials, changed, rows_of
 
 if TYPE_CHECKING:
@@ -31,9 +30,11 @@ __all__ = ["suspects"]
 
 _MOST = 32  # mistakes on which units are tried
 _MOST_OF_IT = 0.6  # a share of the loss that one unit takes away in no sound network that was looked at, shifted or not
+_PLAINLY = 0.8  # a share that names a unit whatever else stands out
 _NEARLY_ALL = 0.7  # a share that puts a unit before those whose values go astray
 _ENOUGH = 0.3  # a share of the loss that a change must take away before it may explain anything
 _AT_ONCE = 3  # units changed together, at the most
+_TELL = 5  # mistakes at least, half of them else, that tell what follows from the last unit changed
 
 
 def suspects(
@@ -60,6 +61,7 @@ def suspects(
       against what it usually does; the unit farthest out in the first layer where any stands out comes first, unless
       another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
       them. Not for models without `activations`.
+      A unit is named for its silence only if no other one before it or of its layer is silent or astray.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -70,15 +72,17 @@ def suspects(
         From `calibrate` on the network when it was sound, which need not be at hand any more.
     mistakes : (x, y)
         Samples that the network gets wrong, with their true labels. Those it gets right are left out. Ten are a good
-        number; one may do.
+        number. With two or three no p-value can be small, so that only an emptied unit is named; the result says so.
     n_screen : int
         How many units, of those with the largest mean impact, to try; besides a quarter as many of the loudest and of
         the most silent.
     level : float
         Share of the sets of mistakes of a sound network for which some unit may stand out. It is kept for mistakes like
-        those of the calibration samples. Other samples make units stand out that are not at fault; such a unit is named
-        only if it takes away 60 % of the mistakes' loss, has fallen all but silent, or puts out what lies five standard
-        deviations out, twice as far as any other unit of its layer or before.
+        those of the calibration samples. Other samples make units stand out that are not at fault. So a unit is named
+        only if, besides, it takes away 60 % of the mistakes' loss, or puts out what lies five standard deviations out,
+        twice as far as any other unit of its layer or before; and, unless it takes away 80 %, only if nothing before it
+        is astray and at least half of what stands out behind it follows from it. A silent unit is named if nothing else
+        up to its layer is silent or astray.
     batch_size : int
         Samples profiled or predicted at a time. Does not change the results, but for rounding.
     wrong : callable, optional
@@ -99,8 +103,8 @@ def suspects(
     p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
     others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of
     tails (two of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the
-    first if −log p of it at least halves once that one is changed. Trials cost about nine predictions of each mistake,
-    fewer where a unit is plainly at fault, and at most 32 mistakes are tried; explaining costs a second profile.
+    first if −log p of it at least halves once that one is changed: on half of the mistakes, or on all if much of the
+    loss is left, for then the next unit is looked for. At most 32 mistakes are tried.
 
     Examples
     --------
@@ -115,22 +119,31 @@ def suspects(
     >>> print(found.units.names[found.order[0]])
     layer1.conv[5]
     """
-    x, y = mistakes
-    own, profiles = _profiled(model, reference, x, y, n_screen, level, batch_size, wrong)
+    x, y = as_pair(mistakes, "mistakes")
+    if n_screen < 1:
+        raise ValueError(f"n_screen must be at least 1, got {n_screen}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    own, loss = mistakes_among(model, reference, x, y, batch_size, wrong)
     usual = usual_mistakes(reference)
-    screen = screened(reference, profiles, _activations(model, reference, own[0], batch_size))
+    seen = Seen.of(model, reference, own, batch_size)
+    screen = screened(reference, seen.profiles, seen.activations)
     emptied = (np.asarray(model.unit_norms()) == 0.0) & np.any(usual != 0.0, axis=0)
     deep = np.log(len(usual) + 1.0)  # about as silent as the most silent usual mistake, in the mean of all
     quiet = (screen.p_silent <= level) & (screen.silent >= deep) & (model.reduction == "taylor")
     quiet |= emptied  # it has no weights any more, and it had some when the network was calibrated: no chance in that
-    p_first = np.minimum(np.where(quiet, screen.p_silent, screen.p_loud), screen.p_odd)
+    p_first = _p_of(screen, quiet)
     p_first[emptied] = 0.0
     chain = _Chain(model, reference, own, batch_size, level)
-    chain.extend(screen, p_first, quiet, emptied, n_screen)
+    chain.extend(seen, loss, screen, p_first, quiet, emptied, n_screen)
     order = np.array(chain.order)
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
+    first = [*np.flatnonzero(emptied).tolist(), *chain.plain]
+    quiet &= emptied | (alone(model.units, quiet | (screen.p_odd <= level)) & ~behind(model.units, first))
     lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
     sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
     named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
@@ -140,7 +153,7 @@ def suspects(
         effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
         silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
-        p_none=float(p_first.min()), n_mistakes=len(profiles), level=level,
+        p_none=float(p_first.min()), p_least=screen.p_least, n_mistakes=len(seen.profiles), level=level,
     )  # fmt: skip
 
 
@@ -170,6 +183,11 @@ class _Chain:
         Of all that were tried, in their order.
     p_of : ndarray of float64, shape (all units,)
         Of each unit, or of the most surprising that it explains.
+    plain : list of int
+        Those of them that go astray by themselves.
+    accounting : list of int
+        Those that account for what stands out: nothing before them is astray, and at least half of what stands out
+        behind them follows from them; or they take plainly most of the loss.
     because : ndarray of int, shape (all units,)
         As `Suspects.because`.
     """
@@ -179,7 +197,9 @@ class _Chain:
     ) -> None:  # fmt: skip
         self._model, self._reference, self._own = model, reference, own
         self._batch, self._level = batch_size, level
-        self._plain: list[int] = []
+        self.plain: list[int] = []
+        self.accounting: list[int] = []
+        self._place = places(model.units)
         self.units: list[int] = []
         self.order: list[int] = []
         self.trials: dict[int, _Trial] = {}
@@ -187,7 +207,14 @@ class _Chain:
         self.because = np.full(len(model.units), -1)
 
     def extend(
-        self, screen: Screen, p_first: Float, quiet: NDArray[np.bool_], emptied: NDArray[np.bool_], n: int
+        self,
+        seen: Seen,
+        loss: Float | None,
+        screen: Screen,
+        p_first: Float,
+        quiet: NDArray[np.bool_],
+        emptied: NDArray[np.bool_],
+        n: int,
     ) -> None:
         """Try units, change the one that leads, and ask again of what is left, while much is."""
         self.p_of = p_first.copy()
@@ -206,7 +233,7 @@ class _Chain:
                 some = list(dict.fromkeys([*odd[:few], *trace.before[:n], *_listed(now, n, level)]))
                 if trace.plain:  # it is clear where values go astray: little is left to try
                     some = some[: 2 * few]
-                trials = Trials(self._model, *self._own, self._batch, _MOST)
+                trials = Trials(self._model, *self._own, self._batch, _MOST, None if turn else loss)
                 tried = trials.halved([u for u in some if u not in self.units])
                 effects = {u: (e, f) for u, e, f in tried}
                 given = self.units[-1] if turn else -1
@@ -221,8 +248,6 @@ class _Chain:
                     by_trial = most >= _ENOUGH and (p_now if turn else self.p_of)[best] <= bar
                 by_trial &= not any(emptied[u] for u in astray_now[:1])
                 lead = best if by_trial or not astray_now else astray_now[0]
-                if trace.plain and odd and odd[0] == trace.order[0]:
-                    self._plain.append(odd[0])
                 effect, factor = effects.get(lead, (0.0, 0.0))
                 if turn and (effect < _ENOUGH or p_now[lead] > level):
                     rounds.append(([], astray_now if trace.plain else [], False))
@@ -235,23 +260,47 @@ class _Chain:
                 if turn:
                     self.p_of[lead], self.because[lead] = p_now[lead], -1
                 left *= 1.0 - effect
-                others = out.copy()
+                by_itself = trace.plain and lead == trace.order[0]
+                ahead = (self._place < self._place[lead]) & (now.p_odd <= level)
+                ahead[self.units] = False
+                others = out & (self.because < 0)
                 others[self.units] = False
-                if effect < _ENOUGH or not (others.any() or left >= _ENOUGH):
+                follows = np.zeros_like(others)
+                if by_itself and effect < _ENOUGH:  # that it is removed may give nothing back, and still show
+                    factor = 0.0
+                elif effect < _ENOUGH:
                     break
-                stack.enter_context(changed(self._model, lead, factor))
-                now = screened(
-                    self._reference,
-                    _profiles(self._model, self._reference, *self._own, self._batch),
-                    _activations(self._model, self._reference, self._own[0], self._batch),
-                )
-                after = np.minimum(np.where(quiet, now.p_silent, now.p_loud), now.p_odd)
-                follows = others & (self.because < 0) & (after > np.minimum(level, np.sqrt(p_first)))  # half is gone
-                self.because[follows] = lead
-                self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))  # it speaks against the unit
-                if left < _ENOUGH:
+                if others.any() or left >= _ENOUGH:
+                    stack.enter_context(changed(self._model, lead, factor))
+                    asked_again = left >= _ENOUGH and effect >= _ENOUGH
+                    before, now = self._explained(seen, p_first, quiet, None if asked_again else trials.rows)
+                    follows = others & (_p_of(now, quiet) > np.minimum(level, np.sqrt(before)))  # half is gone
+                back = others & (self._place > self._place[lead])
+                accounts = not ahead.any() and 2 * np.count_nonzero(follows & back) >= np.count_nonzero(back)
+                if accounts or effect >= _PLAINLY:
+                    self.accounting.append(lead)
+                    self.plain += [lead] * by_itself
+                if effect >= _ENOUGH or accounts:
+                    self.because[follows] = lead
+                    # what follows speaks against the unit
+                    self.p_of[lead] = min(self.p_of[lead], p_first[follows].min(initial=1.0))
+                if left < _ENOUGH or effect < _ENOUGH:
                     break
         self.order = self._ordered(rounds)
+
+    def _explained(
+        self, seen: Seen, p_first: Float, quiet: NDArray[np.bool_], rows: NDArray[np.intp] | None
+    ) -> tuple[Float, Screen]:
+        """p-values before the units were changed, and the screen now: of half of the mistakes in `rows`, or of all."""
+        if rows is None:
+            now = Seen.of(self._model, self._reference, self._own, self._batch)
+            return p_first, screened(self._reference, now.profiles, now.activations)
+        some = rows[: max(_TELL, (len(rows) + 1) // 2)]
+        x, y = self._own
+        now = Seen.of(self._model, self._reference, (rows_of(x, some), rows_of(y, some)), self._batch)
+        parts = seen.some(some), now.some(slice(None))
+        screens = [screened(self._reference, *part, ranked=False) for part in parts]
+        return _p_of(screens[0], quiet), screens[1]
 
     def _ordered(self, rounds: list[tuple[list[int], list[int], bool]]) -> list[int]:
         """Those changed, then by turns what trials and what traces put first, the last of these first."""
@@ -270,9 +319,9 @@ class _Chain:
         for i, unit in enumerate(self.units, 1):
             most = _ENOUGH if lacking and i == 1 else _MOST_OF_IT
             effect = self.trials.get(unit, _UNTRIED).effect
-            if effect >= most and self.p_of[unit] <= self._level:
+            if effect >= most and self.p_of[unit] <= self._level and unit in self.accounting:
                 last = i
-        return [*self.units[:last], *self._plain]
+        return [*self.units[:last], *self.plain]
 
 
 def _listed(screen: Screen, n: int, level: float) -> list[int]:
@@ -287,49 +336,6 @@ def _listed(screen: Screen, n: int, level: float) -> list[int]:
     return list(dict.fromkeys(np.concatenate(some).tolist()))
 
 
-def _activations(model: SaliencyModel, reference: Reference, x: Any, batch_size: int) -> NDArray[Any] | None:
-    """Activations of some samples, if the reference has those of usual mistakes."""
-    if reference.activations is None or not getattr(model, "has_activations", False):
-        return None
-    tell: Any = getattr(model, "activations")  # noqa: B009 (not in the protocol: a model may do without)
-    return np.concatenate([np.asarray(tell(take(x, rows))) for rows in _parts(size_of(x), batch_size)])
-
-
-def _profiled(
-    model: SaliencyModel,
-    reference: Reference,
-    x: Any,
-    y: Any,
-    n_screen: int,
-    level: float,
-    batch_size: int,
-    how: Callable[[Any, Any], Any] | None,
-) -> tuple[tuple[Any, Any], NDArray[Any]]:
-    """The samples that are mistakes, and their profiles, normalised as the reference is."""
-    if reference.units != model.units or reference.reduction != model.reduction:
-        raise ValueError(
-            f"reference must be for this network's {model.units!r} by {model.reduction}, "
-            f"got {reference.units!r} by {reference.reduction}"
-        )
-    if n_screen < 1:
-        raise ValueError(f"n_screen must be at least 1, got {n_screen}")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    targets = as_targets(model, x, y, "mistakes")
-    usual_mistakes(reference)
-    wrong = np.flatnonzero(mistaken_among(model, x, targets, how, batch_size))
-    if not wrong.size:
-        raise ValueError(f"some samples must be mistakes, got {size_of(targets)} that are all classified right")
-    own = (rows_of(x, wrong), rows_of(targets, wrong))
-    return own, _profiles(model, reference, *own, batch_size)
-
-
-def _profiles(model: SaliencyModel, reference: Reference, x: Any, y: Any, batch_size: int) -> NDArray[Any]:
-    parts = [np.asarray(model.profile(take(x, rows), take(y, rows))) for rows in _parts(size_of(y), batch_size)]
-    return normalized(np.concatenate(parts), reference.normalize)
-
-
-def _parts(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+def _p_of(screen: Screen, quiet: NDArray[np.bool_]) -> Float:
+    """p-value of each unit: by its lower tail where it is quiet, else by the upper one, or by what it puts out."""
+    return np.minimum(np.where(quiet, screen.p_silent, screen.p_loud), screen.p_odd)

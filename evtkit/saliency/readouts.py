@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evtkit._common.types import Float
     from evtkit.saliency.adapting import LastLayer
 
-__all__ = ["Seen", "as_seen", "best_refits", "refits"]
+__all__ = ["Refit", "Seen", "as_seen", "best_refits", "refits", "refitted"]
 
 _RIDGES = (0.002, 0.02)  # of the mean square of features, added to each direction's own
 _BRAKES = (0.01, 0.04, 0.16)  # on the mean squared change of the scores of right samples
@@ -26,7 +26,14 @@ _RIGHT = 2.0  # weight of the right samples' loss; that of the mistakes is 1
 _PARTS = 20  # of the way to each end
 _ITERATIONS = 100
 _MOST = (200, 400)  # mistakes and right samples in a fit
-_BUDGETS = (0.25, 0.5, 0.75, 2.0, 4.0)  # times what may be lost, a point of the frontier each: below 1 it may be taken
+_INSIDE = 0.75  # of what may be lost: the smoother share at the most, so that others lose about all of it
+_BUDGETS = (
+    0.25,
+    0.5,
+    _INSIDE,
+    2.0,
+    4.0,
+)  # times what may be lost, a point of the frontier each: below 1 it may be taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +74,35 @@ class Seen:
         scores[rows, self.labels] = -np.inf
         return np.asarray(own - scores.max(axis=1))
 
+    def joined(self, other: Seen) -> Seen:
+        """These samples and then the others."""
+        pairs = ((getattr(one, name) for one in (self, other)) for name in ("features", "scores", "labels"))
+        return Seen(*(np.concatenate(list(pair)) for pair in pairs))
+
     def some(self, most: int) -> Seen:
         """At most so many of them, evenly spaced."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
         return Seen(self.features[rows], self.scores[rows], self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """A change of the last layer.
+
+    Attributes
+    ----------
+    step : ndarray of float64, shape (classes, features + 1)
+        What is added to the weights and, in the last column, to the bias.
+    ridge, brake : float
+        Of the fit that it is a part of.
+    fits : bool
+        Whether it is for no more than the budget.
+    """
+
+    step: Float
+    ridge: float
+    brake: float
+    fits: bool = True
 
 
 def as_seen(model: Any, x: Any, y: Any, batch_size: int) -> tuple[LastLayer, Seen] | None:
@@ -86,7 +118,7 @@ def as_seen(model: Any, x: Any, y: Any, batch_size: int) -> tuple[LastLayer, See
     return parts[0], Seen.of(features, scores, labels_of(y), parts[0].bias is not None)
 
 
-def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -> list[tuple[Float, bool]]:
+def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -> list[Refit]:
     """The changes of the last layer that correct most, for a quarter of a budget up to four times the budget.
 
     Parameters
@@ -98,8 +130,8 @@ def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -
 
     Returns
     -------
-    list of (ndarray of shape (classes, features + 1), bool)
-        At most one for each budget, each once, and whether it is for no more than the budget itself.
+    list of Refit
+        At most one for each budget, each once.
 
     Notes
     -----
@@ -110,25 +142,59 @@ def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -
     """
     sized = kept[1]
     before = sized.margins()
-    tried: list[tuple[float, float, float, Float, float]] = []
-    for step in refits(mistakes[0], kept[0]):
-        after = sized.margins(step)
-        counted = float(np.mean(after < 0.0))
-        lost = 0.5 * (counted + _pairs_below(before, after - before))
-        shares = (float(np.mean(part.margins(step) > 0.0)) for part in mistakes)
-        tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), step, counted))
-    found: dict[int, tuple[Float, bool]] = {}
+    tried: list[tuple[float, float, float, Refit, float]] = []
+    for end in refits(mistakes[0], kept[0]):
+        for part in np.arange(1, _PARTS + 1) / _PARTS:
+            step = part * end.step
+            counted, lost = _lost(sized, before, step)
+            shares = (float(np.mean(own.margins(step) > 0.0)) for own in mistakes)
+            one = replace(end, step=step)
+            tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), one, counted))
+    found: dict[int, Refit] = {}
     for multiple in _BUDGETS:
         most = multiple * budget
         inside = [one for one in tried if one[0] > 0.0 and one[1] <= most and (multiple > 1.0 or one[4] <= budget)]
         if inside:
             best = max(inside, key=lambda one: (one[0], -one[1], -one[2]))
-            found.setdefault(id(best), (best[3], multiple <= 1.0))
+            found.setdefault(id(best), replace(best[3], fits=multiple <= 1.0))
     return list(found.values())
 
 
-def refits(mistakes: Seen, kept: Seen) -> Iterator[Float]:
-    """Changes of the last layer, each from a fit, in full and in part.
+def refitted(fit: Refit, mistakes: Seen, kept: Sequence[Seen], budget: float) -> Refit | None:
+    """The same fit to more mistakes, as far as the right samples that size it allow; None if no part is within it.
+
+    Parameters
+    ----------
+    fit : Refit
+        Its ridge and brake are taken.
+    mistakes : Seen
+        All that it is fitted to.
+    kept : two Seen
+        Right samples that are in the fit, and those that size it.
+    budget : float
+        Share of them that may be lost.
+    """
+    sized = kept[1]
+    before = sized.margins()
+    for end in refits(mistakes, kept[0], (fit.ridge,), (fit.brake,)):
+        for part in np.arange(_PARTS, 0, -1) / _PARTS:
+            counted, lost = _lost(sized, before, part * end.step)
+            if counted <= budget and lost <= _INSIDE * budget:
+                return replace(end, step=part * end.step)
+    return None
+
+
+def _lost(sized: Seen, before: Float, step: Float) -> tuple[float, float]:
+    """Share of the samples that a change loses, as it is counted, and smoother: see `best_refits`."""
+    after = sized.margins(step)
+    counted = float(np.mean(after < 0.0))
+    return counted, 0.5 * (counted + _pairs_below(before, after - before))
+
+
+def refits(
+    mistakes: Seen, kept: Seen, ridges: Sequence[float] = _RIDGES, brakes: Sequence[float] = _BRAKES
+) -> Iterator[Refit]:
+    """Changes of the last layer, each the end of a fit.
 
     A fit lowers the mean cross-entropy of the mistakes and of the right samples, plus a brake: the mean square of what
     the change does to the scores of right samples, with a ridge for directions that few of them tell of. The brake is
@@ -139,11 +205,12 @@ def refits(mistakes: Seen, kept: Seen) -> Iterator[Float]:
     ----------
     mistakes, kept : Seen
         What is to be turned and what is to stay.
+    ridges, brakes : sequence of float
+        One fit for each pair of them.
 
     Yields
     ------
-    ndarray of float64, shape (classes, features + 1)
-        A change of weights and, in the last column, of the bias.
+    Refit
     """
     _, sizes, directions = np.linalg.svd(kept.features / np.sqrt(len(kept)), full_matrices=False)
     values = sizes**2
@@ -151,7 +218,7 @@ def refits(mistakes: Seen, kept: Seen) -> Iterator[Float]:
     x = np.vstack([bad.features, good.features])
     scores, labels = np.vstack([bad.scores, good.scores]), np.concatenate([bad.labels, good.labels])
     weights = np.concatenate([np.full(len(bad), 1.0 / len(bad)), np.full(len(good), _RIGHT / len(good))])
-    for ridge in _RIDGES:
+    for ridge in ridges:
         level = ridge * values.sum() / x.shape[1]
         if not level > 0.0:
             return
@@ -161,10 +228,8 @@ def refits(mistakes: Seen, kept: Seen) -> Iterator[Float]:
         some = kernel_values > 1e-10 * kernel_values.max()
         root = np.sqrt(kernel_values[some])
         lead = (vectors[:, some] / root).T @ shrunk / told.sum()
-        for brake in _BRAKES:
-            end = _fit(vectors[:, some] * root, scores, labels, weights, brake) @ lead
-            for part in np.arange(1, _PARTS + 1) / _PARTS:
-                yield part * end
+        for brake in brakes:
+            yield Refit(_fit(vectors[:, some] * root, scores, labels, weights, brake) @ lead, ridge, brake)
 
 
 def _fit(x: Float, scores: Float, labels: NDArray[np.intp], weights: Float, brake: float) -> Float:

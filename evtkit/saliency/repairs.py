@@ -67,7 +67,7 @@ class Tried:
     norm : float
         Euclidean length of the change.
     learnt, corrected : float
-        Share now right of the mistakes in the loss, and of those that choose.
+        Share now right of the mistakes in the loss, and of those that choose; NaN if these were in the loss, too.
     lost : float
         Share now wrong of the samples that size the change.
     """
@@ -186,7 +186,8 @@ class Repair(Result):
     def frontier(self) -> list[Tried]:
         """The changes that no other beats in both what is corrected and what is lost, cheapest first."""
         out: list[Tried] = []
-        for one in sorted(self.tried, key=lambda one: (one.lost, -one.corrected, -one.learnt, one.norm)):
+        told = [one for one in self.tried if not np.isnan(one.corrected)]
+        for one in sorted(told, key=lambda one: (one.lost, -one.corrected, -one.learnt, one.norm)):
             if not out or one.corrected > out[-1].corrected:
                 out.append(one)
         return out
@@ -202,7 +203,8 @@ class Repair(Result):
             if self.chosen >= 0 and self.tried[self.chosen].candidate == name:
                 best = self.tried[self.chosen]
             mark = "→" if self.chosen >= 0 and best is self.tried[self.chosen] else ""
-            shares = (f"{100 * share:.1f} %" for share in (best.learnt, best.corrected, best.lost))
+            known = (best.learnt, best.corrected, best.lost)
+            shares = ("–" if np.isnan(share) else f"{100 * share:.1f} %" for share in known)
             out.append((mark, name, f"{best.n_units:,}", f"{best.step}", f"{best.norm:.3g}", *shares))
         return out
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     Wrong = Callable[[NDArray[Any], Any], Any]
 
-__all__ = ["as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among"]
+__all__ = [
+    "as_pair", "as_targets", "cross_entropy", "is_plain", "judged", "losses", "mistaken", "mistaken_among",
+    "mistaken_with_losses",
+]  # fmt: skip
 
 
 def mistaken(model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None) -> NDArray[np.bool_]:
@@ -85,6 +88,20 @@ def mistaken_among(
     return np.concatenate([mistaken(model, take(x, rows), take(y, rows), wrong) for rows in parts])
 
 
+def mistaken_with_losses(
+    model: SaliencyModel, x: Any, y: Any, wrong: Wrong | None = None, batch_size: int = 64
+) -> tuple[NDArray[np.bool_], Float | None]:
+    """`mistaken_among`, and the losses too if the same predictions tell them."""
+    plain_classes = is_plain(model) and np.ndim(y) == 1
+    flags, parts = [], []
+    for rows in _parts(size_of(y), batch_size):
+        predictions, target = np.asarray(model.predict(take(x, rows))), take(y, rows)
+        flags.append(judged(model, predictions, target, wrong))
+        if plain_classes:
+            parts.append(cross_entropy(predictions, target))
+    return np.concatenate(flags), np.concatenate(parts) if plain_classes else None
+
+
 def losses(model: SaliencyModel, x: Any, y: Any, batch_size: int = 64) -> Float:
     """Loss of each sample, shape (n,): the cross-entropy to the class, or what else the model's loss is."""
     plain_classes = is_plain(model) and np.ndim(y) == 1
@@ -106,7 +123,23 @@ def cross_entropy(probabilities: Any, y: Any) -> Float:
     """
     p = np.asarray(probabilities, dtype=np.float64)
     labels = p.argmax(axis=1) if isinstance(y, str) else labels_of(y)
+    outside = labels[(labels < 0) | (labels >= p.shape[1])]
+    if outside.size:
+        raise ValueError(f"labels must lie in [0, {p.shape[1]}), the classes that the network knows, got {outside[0]}")
     return np.asarray(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-12)))
+
+
+def as_pair(samples: Any, name: str) -> tuple[Any, Any]:
+    """Samples and their labels.
+
+    Raises
+    ------
+    ValueError
+        If they are not a pair.
+    """
+    if not isinstance(samples, (tuple, list)) or len(samples) != 2:
+        raise ValueError(f"{name} must be a pair (x, y) of samples and their labels, got {type(samples).__name__}")
+    return samples[0], samples[1]
 
 
 def as_targets(model: SaliencyModel, x: Any, y: Any, name: str) -> Any:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from evtkit.saliency.screening import Screen
     from evtkit.saliency.units import Units
 
-__all__ = ["Astray", "astray"]
+__all__ = ["Astray", "alone", "astray", "behind", "places"]
 
 _FAR = 5.0  # standard deviations, in the mean over the mistakes
 _APART = 2.0  # so many times as far out as any other unit of its layer, or of those before
@@ -54,8 +56,7 @@ def astray(screen: Screen, units: Units, level: float) -> Astray:
     >>> astray(screen, units, 0.05)
     Astray(order=(1, 2, 3), several=False, plain=True, before=())
     """
-    _, first, layer = np.unique(units.module, return_index=True, return_inverse=True)
-    place = first[layer]  # of a unit's layer, by its first unit
+    place = places(units)
     some: NDArray[np.intp] = np.flatnonzero(screen.p_odd <= level)
     order = some[np.lexsort((-screen.odd[some], place[some]))]
     if not len(order):
@@ -69,3 +70,38 @@ def astray(screen: Screen, units: Units, level: float) -> Astray:
     before = np.flatnonzero(place == earlier.max()) if not plain and len(earlier) else np.array([], dtype=np.intp)
     before = before[np.argsort(-screen.odd[before], kind="stable")]
     return Astray(tuple(order.tolist()), several, bool(plain), tuple(before.tolist()))
+
+
+def alone(units: Units, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of some units, those with no other one of them in their layer or before it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> units = SimpleNamespace(module=np.array(["a", "a", "b", "b"]))
+    >>> alone(units, np.array([False, True, True, True]))
+    array([False,  True, False, False])
+    """
+    place = places(units)
+    own = place[some]
+    first = own.min(initial=len(place))
+    return np.asarray(some & (place == first) & (np.count_nonzero(own == first) == 1))
+
+
+def behind(units: Units, some: Sequence[int]) -> NDArray[np.bool_]:
+    """Which units are of a layer behind the first of some units' layers; none if there are none of these.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> behind(SimpleNamespace(module=np.array(["b", "b", "a", "c"])), [2])
+    array([False, False, False,  True])
+    """
+    place = places(units)
+    return np.asarray(place > min((int(place[unit]) for unit in some), default=len(place)))
+
+
+def places(units: Units) -> NDArray[np.intp]:
+    """The place of each unit's layer: that of the layer's first unit."""
+    _, first, layer = np.unique(units.module, return_index=True, return_inverse=True)
+    return np.asarray(first[layer], dtype=np.intp)

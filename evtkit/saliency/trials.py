@@ -27,6 +27,7 @@ _ROUNDS = ((0.2, 6), (0.5, 2), (1.0, 2))
 """The share of the mistakes that a round tries, and how many units go on to the next."""
 
 _TURNED = 6  # units of the first round whose sign is turned too: those whose removal takes most away
+_PLAIN = 0.3  # a share of the loss; once a change takes it away, one that takes less than half as much is left
 
 
 class Trials:
@@ -42,26 +43,32 @@ class Trials:
         Samples predicted at a time.
     most : int
         Of more mistakes than this, so many are tried, evenly spread over their losses.
+    loss : ndarray of float64, shape (n,), optional
+        Of the mistakes, if it is known.
 
     Attributes
     ----------
+    rows : ndarray of int, shape (tried,)
+        Which of the mistakes are tried, in the order of trial. The first few are spread over all losses too.
     before : ndarray of float64, shape (tried,)
         Loss of each mistake that is tried.
     passes : int
         Samples predicted so far.
     """
 
-    def __init__(self, model: SaliencyModel, x: Any, y: Any, batch_size: int, most: int) -> None:
+    def __init__(
+        self, model: SaliencyModel, x: Any, y: Any, batch_size: int, most: int, loss: Float | None = None
+    ) -> None:  # fmt: skip
         self._model, self._batch = model, batch_size
-        loss = losses(model, x, y, batch_size)
+        self.passes = 0 if loss is not None else size_of(x)
+        loss = losses(model, x, y, batch_size) if loss is None else loss
         order = np.argsort(-loss, kind="stable")
         some = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
         # a round tries the first few: by turns from all parts of the range, and the same whatever the samples' order
         some = some[np.argsort(np.arange(1, len(some) + 1) * 0.6180339887 % 1.0, kind="stable")]
-        self.before: Float = loss[some]
+        self.rows, self.before = some, loss[some]
         self._x, self._y = rows_of(x, some), rows_of(y, some)
         self._after: dict[tuple[int, float], list[Float]] = {}
-        self.passes = size_of(x)
 
     def after(self, unit: int, factor: float, n: int) -> Float:
         """Loss of the first n mistakes with the unit's weights multiplied by the factor."""
@@ -126,21 +133,29 @@ class Trials:
         list of (unit, effect, factor)
             All units, by how far they came and then by their effect.
         """
-        left, out = units, list[tuple[int, float, float]]()
+        ways: dict[int, tuple[float, ...]] = dict.fromkeys(units, FACTORS[:1])
+        out: list[tuple[int, float, float]] = []
         for share, keep in _ROUNDS:
             n = max(1, int(np.ceil(share * len(self.before))))
-            factors = FACTORS if out else FACTORS[:1]
-            for factor in factors:
-                self.prepare(left, factor, n)
-            tried = sorted(((unit, *self.effect(unit, n, factors)) for unit in left), key=lambda one: -one[1])
+            tried = self._round(ways, n)
             if not out:
-                turned = {unit for unit, *_ in tried[:_TURNED]}
-                self.prepare(sorted(turned), FACTORS[1], n)
-                both = [(one[0], *self.effect(one[0], n)) if one[0] in turned else one for one in tried]
-                tried = sorted(both, key=lambda one: -one[1])
-            left = [unit for unit, *_ in tried[:keep]]
+                turned: dict[int, tuple[float, ...]] = dict.fromkeys([unit for unit, *_ in tried[:_TURNED]], FACTORS)
+                both = {unit: (effect, factor) for unit, effect, factor in self._round(turned, n)}
+                tried = sorted(((one[0], *both.get(one[0], one[1:])) for one in tried), key=lambda one: -one[1])
+                ways |= turned
+            most = tried[0][1]
+            left = [one for one in tried[:keep] if most < _PLAIN or 2.0 * one[1] >= most]
             out = tried + [one for one in out if one[0] not in {unit for unit, *_ in tried}]
+            ways = {unit: (factor,) for unit, _, factor in left}
         return out
+
+    def _round(self, ways: Mapping[int, tuple[float, ...]], n: int) -> list[tuple[int, float, float]]:
+        """Units with their largest effect on the first n mistakes and its factor, by the effect."""
+        for factor in FACTORS:
+            self.prepare([unit for unit, factors in ways.items() if factor in factors], factor, n)
+        return sorted(
+            ((unit, *self.effect(unit, n, factors)) for unit, factors in ways.items()), key=lambda one: -one[1]
+        )
 
 
 def changed(model: SaliencyModel, unit: int, factor: float) -> AbstractContextManager[Any]:

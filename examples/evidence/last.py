@@ -23,13 +23,15 @@ from mended import BUDGET, JUDGES, KEPT
 from tables import band, write
 from torch import nn
 
-from evtkit.saliency.readouts import Seen, best_refits
+from evtkit.saliency.readouts import Seen, best_refits, refitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from settings import Setting
+
+    from evtkit.saliency.readouts import Refit
 
 WAYS = ("ours", "arachne", "tuned")
 MISTAKES, MOST = 60, 700
@@ -38,21 +40,29 @@ MISTAKES, MOST = 60, 700
 def entering(setting: Setting, what: str, x: torch.Tensor) -> np.ndarray:
     """What enters the last layer, from its file or made now."""
     _, layer = peers.last_layer(setting.network)
-    return setting.kept(f"{what}-last", lambda: peers._features(setting.network, layer, x).numpy().astype(np.float32))
+    return setting.kept(f"{what}-last", lambda: peers.features(setting.network, layer, x).numpy().astype(np.float32))
 
 
 def ours(layer: nn.Linear, own: peers.Pair, keep: peers.Pair) -> tuple[np.ndarray, np.ndarray]:
     """The change that `repair` would take of those of the last layer alone, and the largest of its frontier."""
     parts = [seen(layer, pair) for pair in peers.parts(own, keep)]
     learn, choose, rehearse, size = parts
-    best, change = (0.0, 0.0), np.zeros((layer.out_features, layer.in_features + 1))
-    found = best_refits((learn, choose), (rehearse, size), BUDGET)
-    for step, fits in found:
-        lost = float(np.mean(size.margins(step) < 0.0))
-        key = (0.5 * sum(float(np.mean(part.margins(step) > 0.0)) for part in (learn, choose)), -lost)
-        if fits and lost <= BUDGET and key > best:
-            best, change = key, step
-    return change, found[-1][0] if found else change
+    nothing = np.zeros((layer.out_features, layer.in_features + 1))
+    kept = (rehearse, size)
+    found = best_refits((learn, choose), kept, BUDGET)
+
+    def key(fit: Refit) -> tuple[float, float]:
+        shares = [float(np.mean(part.margins(fit.step) > 0.0)) for part in (learn, choose)]
+        return 0.5 * sum(shares), -float(np.mean(size.margins(fit.step) < 0.0))
+
+    inside = [fit for fit in found if fit.fits and -key(fit)[1] <= BUDGET]
+    if not inside:
+        return nothing, found[-1].step if found else nothing
+    best = max(inside, key=key)
+    more = refitted(best, learn.joined(choose), kept, BUDGET)
+    if more is not None and key(more) > key(best):
+        best = more
+    return best.step, found[-1].step
 
 
 def peer(

@@ -105,7 +105,7 @@ def arachne(network: nn.Module, own: Pair, keep: Pair, seed: int = 0) -> None:
     """Search for values of the last layer's weights at fault, by particle swarms."""
     learn, _, rehearse, _ = parts(own, keep)
     _, layer = last_layer(network)
-    bad, good = (_features(network, layer, pair[0]) for pair in (learn, rehearse))
+    bad, good = (features(network, layer, pair[0]) for pair in (learn, rehearse))
     weight, bias = (p.detach().clone().double() for p in (layer.weight, layer.bias))
     labels = [torch.from_numpy(pair[1]) for pair in (learn, rehearse)]
     place = _localised(weight, bias, [bad, good], labels)
@@ -162,7 +162,7 @@ def _localised(weight: Tensor, bias: Tensor, features: list[Tensor], labels: lis
 
 
 @torch.no_grad()
-def _features(network: nn.Module, layer: nn.Linear, x: Tensor) -> Tensor:
+def features(network: nn.Module, layer: nn.Linear, x: Tensor) -> Tensor:
     """What enters the last layer."""
     kept: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach().double()))

@@ -30,7 +30,7 @@ HELD_BACK = ("cifar_resnet20", "imagenet_lite0", "pacs_cartoon", "pacs_sketch")
 
 CHOOSING = ("cifar_resnet56", "mnist_resnet18", "imagenet_resnet50", "pacs_art_painting", "mnist_vit")
 NAMES = (*CHOOSING, *HELD_BACK)
-FRESH = ("fashion_vgg", "fashion_mobile", "fashion_vit", "imagenet_lite1")
+FRESH = ("fashion_vgg", "fashion_mobile", "fashion_vit", "digits_vgg", "digits_mobile", "imagenet_lite1")
 """Networks in no table but those of suspects and repair, held back from their choices."""
 REDUCTIONS = ("mean-abs", "taylor")
 
@@ -134,6 +134,19 @@ def _fashion(name: str, data: Path, output: Path) -> tuple[nn.Module, Pair, Pair
     return trained(name, data, output), (x[:5000], y[:5000]), (x[5000:], y[5000:]), shifts
 
 
+def _digits(name: str, data: Path, output: Path) -> tuple[nn.Module, Pair, Pair, dict[str, Callable[[], Pair]]]:
+    def pair(file: str, end: str, rows: slice) -> Pair:
+        arrays = samples.read(data, file)
+        return samples.digits(arrays[f"x{end}"][rows]), arrays[f"y{end}"][rows].astype(np.int64)
+
+    shifts: dict[str, Callable[[], Pair]] = {
+        "mnist_m": lambda: pair("mnist_m_test5k", "", slice(2500)),
+        "usps": lambda: pair("usps", "_train", slice(6000)),
+    }
+    sets = [pair("mnist", "_test", rows) for rows in (slice(2000), slice(5000, 10_000))]
+    return trained(name, data, output), sets[0], sets[1], shifts
+
+
 def _pacs(name: str, data: Path, output: Path) -> tuple[nn.Module, Pair, Pair, dict[str, Callable[[], Pair]]]:
     domain = name.removeprefix("pacs_")
     sets = samples.pacs(data)
@@ -170,4 +183,11 @@ def _imagenet(name: str, data: Path, output: Path) -> tuple[nn.Module, Pair, Pai
     return network.eval(), (prepare(x[first]), y[first]), (prepare(x[second]), y[second]), shifts
 
 
-_MAKERS = {"cifar": _cifar, "mnist": _mnist, "fashion": _fashion, "pacs": _pacs, "imagenet": _imagenet}
+_MAKERS = {
+    "cifar": _cifar,
+    "mnist": _mnist,
+    "fashion": _fashion,
+    "digits": _digits,
+    "pacs": _pacs,
+    "imagenet": _imagenet,
+}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from summary_causes import causes, mended
 from summary_faults import faults
 from summary_last import last
 from summary_repair import repairs
@@ -20,5 +21,5 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    for part in (faults, repairs, last, tails):
+    for part in (faults, repairs, causes, mended, last, tails):
         part(options.output, options.docs)

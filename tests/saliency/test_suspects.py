@@ -105,6 +105,17 @@ def test_what_a_fault_makes_loud_comes_after_it(usual):
     assert set(found.because.tolist()) <= {-1, 14}
 
 
+def test_one_mistake_names_no_unit_and_says_why(usual):
+    net, x, y = faulty(5, "scale", 10)
+    one, ten = (suspects(net, usual, (x[:n], y[:n])) for n in (1, 10))
+    assert one.p_least > one.level
+    assert not len(one.found)
+    assert "none at the 5 % level, which so few mistakes cannot reach" in repr(one)
+    assert one.order[0] == 5
+    assert ten.p_least <= ten.p_none < ten.level
+    assert "so few" not in repr(ten)
+
+
 def test_a_table_a_frame_and_a_page_say_the_same(usual):
     pytest.importorskip("pandas")
     net, x, y = faulty(5, "scale")

@@ -196,6 +196,59 @@ def test_rankings_of_a_published_network_do_not_depend_on_the_batch(data):
     assert np.array_equal(*orders)
 
 
+@pytest.mark.slow
+def test_mistakes_under_a_shift_accuse_no_unit_of_a_sound_network():
+    torch.manual_seed(0)
+    cnn = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 12, 3, padding=1, bias=False), torch.nn.BatchNorm2d(12), torch.nn.ReLU6(),
+        torch.nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), torch.nn.BatchNorm2d(12), torch.nn.ReLU6(),
+        torch.nn.Conv2d(12, 16, 1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.ReLU6(),
+        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(64, 4),
+    )  # fmt: skip
+    x, rng = torch.randn(1500, 1, 8, 8), np.random.default_rng(0)
+    with torch.no_grad():
+        for _ in range(30):
+            cnn.train()(x)  # the norms learn their statistics
+        scores = cnn.eval()(x)
+        cnn[-1].weight *= 4.0 / (scores - scores.mean(0)).std()
+        cnn[-1].bias -= cnn(x).mean(0)
+    net = TorchModel(cnn)
+    true = net.predict(x).argmax(axis=1)
+    y = np.where(rng.random(len(x)) < 0.1, rng.integers(4, size=len(x)), true)
+    reference = calibrate(net, Batches(x[:1000], y[:1000]), progress=False)
+    x, true, named = x[1000:], true[1000:], []
+    for moved in (x + 1, x + 2, 0.2 * x, x.abs()):
+        wrong = np.flatnonzero(net.predict(moved).argmax(axis=1) != true)
+        found = [suspects(net, reference, (moved[rows], true[rows])) for rows in (wrong[:10], wrong[10:20])]
+        named += [len(one.found) for one in found]
+    assert np.count_nonzero(named) <= 2, named  # binomial(8, 0.05): more with a probability of 0.6 %
+
+
+def test_what_an_emptied_filter_silences_is_not_named_beside_it():
+    torch.manual_seed(0)
+    cnn = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 12, 3, padding=1, bias=False), torch.nn.ReLU(),
+        torch.nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(48, 4),
+    ).eval()  # fmt: skip
+    x, rng = torch.randn(1200, 1, 8, 8), np.random.default_rng(0)
+    with torch.no_grad():
+        scores = cnn(x)
+        cnn[-1].weight *= 4.0 / (scores - scores.mean(0)).std()
+        cnn[-1].bias -= cnn(x).mean(0)
+    net = TorchModel(cnn)
+    true = net.predict(x).argmax(axis=1)
+    y = np.where(rng.random(len(x)) < 0.1, rng.integers(4, size=len(x)), true)
+    reference = calibrate(net, Batches(x[:800], y[:800]), progress=False)
+    with torch.no_grad():
+        cnn[0].weight[5] = 0.0
+    wrong = np.flatnonzero(net.predict(x[800:]).argmax(axis=1) != true[800:])[:10] + 800
+    found = suspects(net, reference, (x[wrong], true[wrong]))
+    silenced = found.units.names.tolist().index("2[5]")
+    assert found.silence[found.order.tolist().index(silenced)] < 0.01  # nothing enters it any more
+    assert found.units.names[found.found].tolist() == ["0[5]"]
+
+
 def test_faults_of_every_kind_are_found_in_a_convolutional_network():
     from planted import KINDS, damaged
 

@@ -5,7 +5,7 @@ import pytest
 from planted import KINDS, damaged, faulty, labelled, made
 
 from evtkit.saliency import Batches, calibrate, suspects
-from evtkit.saliency.screening import _distance, _surprise
+from evtkit.saliency.screening import _distance, _surprises
 from evtkit.saliency.toy import Toy
 
 
@@ -46,7 +46,9 @@ def test_a_surprise_is_the_mean_of_places_counted_one_by_one():
         places = [
             sum(u < v for u in usual[:, unit]) + 0.5 * sum(u == v for u in usual[:, unit]) for v in values[:, unit]
         ]
-        assert _surprise(usual, values)[unit] == pytest.approx(-np.mean(np.log((np.array(places) + 0.5) / 21)))
+        smaller, larger = (own[unit] for own in _surprises(usual, values))
+        assert smaller == pytest.approx(-np.mean(np.log((np.array(places) + 0.5) / 21)))
+        assert larger == pytest.approx(-np.mean(np.log((20.5 - np.array(places)) / 21)))
 
 
 def test_units_of_measurement_do_not_change_how_far_out_a_value_lies():
