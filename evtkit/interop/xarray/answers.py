@@ -10,7 +10,7 @@ import xarray as xr
 
 from evtkit.dated import Dates
 from evtkit.dated.dates import PERIODS
-from evtkit.interop.xarray.labels import INTEGERS, SINGLE, plain
+from evtkit.interop.xarray.labels import INTEGERS, SINGLE, plain, refuse_packed
 from evtkit.tail import Tail
 from evtkit.tail.labelled import VARIABLES
 
@@ -131,6 +131,7 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
     if law == "predictive" and "largest" not in ds:
         raise ValueError("law='predictive' needs the excesses; fit with keep=True, or take law='plug-in'")
     values = plain(da, "da")[0]
+    refuse_packed(values)
     fits, cells = _inputs(ds)
     if absent := [d for d in cells if d not in values.dims]:
         raise ValueError(

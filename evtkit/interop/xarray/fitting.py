@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from evtkit.interop.xarray.blocks import fit_blocks
-from evtkit.interop.xarray.labels import OF_VARIABLE, per_year, plain, quantified
+from evtkit.interop.xarray.labels import OF_VARIABLE, per_year, plain, quantified, refuse_packed
 from evtkit.tail.labelled import dataset
 from evtkit.threshold.rules import ALIKE, Thresholds, how_many
 
@@ -63,8 +63,9 @@ def fit_tail(
     Raises
     ------
     ValueError
-        If `da` is no DataArray with this dimension, or as in `evtkit.fit_tail`; of data in chunks, when they are
-        computed.
+        If `da` is no DataArray with this dimension, or holds values as a file packs them (attributes ``scale_factor``,
+        ``_FillValue`` and the like, which xarray takes away when it decodes them); or as in `evtkit.fit_tail`, of data
+        in chunks when they are computed.
 
     See Also
     --------
@@ -82,6 +83,7 @@ def fit_tail(
     (['cov', 'largest', 'left_out'], ('site',))
     """
     data, units, quantity = plain(da, "da")
+    refuse_packed(data)
     if dim not in data.dims:
         raise ValueError(f"dim must be a dimension of da, one of {', '.join(map(repr, data.dims))}, got {dim!r}")
     if missing not in ("raise", "drop"):

@@ -10,7 +10,7 @@ import xarray as xr
 from evtkit.dated import Dates
 from evtkit.tail.labelled import VARIABLES
 
-__all__ = ["INTEGERS", "OF_VARIABLE", "SINGLE", "per_year", "plain", "quantified"]
+__all__ = ["INTEGERS", "OF_VARIABLE", "SINGLE", "per_year", "plain", "quantified", "refuse_packed"]
 
 INTEGERS = ("n", "n_excess", "status", "left_out")
 SINGLE = tuple(name for name in VARIABLES if name != "largest")
@@ -32,6 +32,21 @@ def plain(da: Any, name: str) -> tuple[xr.DataArray, str | None, Any]:
         return plain, str(inner.units), type(inner)
     units = da.attrs.get("units")
     return da, None if units is None else str(units), None
+
+
+def refuse_packed(da: xr.DataArray) -> None:
+    """Values that a file packs, and marks of those that are missing, would be taken for observations."""
+    found = [name for name in ("scale_factor", "add_offset", "_FillValue", "missing_value") if name in da.attrs]
+    found = [name for name in found if not _is_nan(da.attrs[name])]
+    if found:
+        raise ValueError(
+            f"da must hold decoded values, got the attributes {', '.join(found)}; open it with mask_and_scale=True, or "
+            "decode it: xarray.decode_cf(da.to_dataset(name='x')).x; without a meaning, drop the attributes"
+        )
+
+
+def _is_nan(mark: Any) -> bool:
+    return bool(np.all(np.asarray(mark) != np.asarray(mark)))
 
 
 def quantified(ds: xr.Dataset, quantity: Any) -> xr.Dataset:
