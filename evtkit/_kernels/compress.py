@@ -153,7 +153,7 @@ keep_from = kernel(*_SIGNATURES)(_fastest)
 
 @kernel("intp(float32[::1], intp, float32)", "intp(float64[::1], intp, float64)")
 def count_from(x, n, pivot):
-    """How many of the first n values of x are ≥ pivot, in numbers as wide as those of float32: twice as many at once."""
+    """How many of the first n values of x are ≥ pivot, counted in 32 bits: twice as many at once."""
     count = 0
     for start in range(0, n, _COUNTED):
         some = np.int32(0)

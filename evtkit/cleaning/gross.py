@@ -141,9 +141,7 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
     return found
 
 
-def _worth_a_look(
-    largest: NDArray[np.floating], n: Int, room: tuple[Float, NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
+def _worth_a_look(largest: NDArray[np.floating], n: Int, room: tuple[Float, NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Where a hole is as wide as must be; quickly, for many channels, and with no more memory than `room`.
 
     The hazard of a tail with ξ ≥ 0 is beyond its mean at most 1/mean, so that m excesses leave out a hole of width w
