@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from evtkit import fit_gpd, fit_tail, gpd
 from evtkit.intervals import return_level_interval
@@ -301,6 +301,24 @@ def test_averaged_limits_lie_between_those_of_the_candidates():
         assert min(ends) <= getattr(mixed, name) <= max(ends)
     scaled = averaged_level(4.0 * x, 1e4)
     assert scaled.upper == pytest.approx(4.0 * float(mixed.upper), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("draw", "truth"), [
+    (lambda rng: rng.standard_normal(1000), norm.isf(1e-4)),
+    (lambda rng: rng.standard_t(4.0, 1000), t.isf(1e-4, 4.0)),
+])  # fmt: skip
+def test_averaged_limits_hold_where_a_law_bends_slowly(draw, truth):
+    """Over the lowest threshold that passes a test, half of the limits at 95 % miss."""
+    limits = [averaged_level(draw(np.random.default_rng(seed)), 1e4) for seed in range(20)]
+    held = sum(bool(one.lower <= truth <= one.upper) for one in limits)
+    assert held >= 16  # with a rate of .93 fewer come once in a hundred, with .55 as many twice
+
+
+def test_a_choice_speaks_for_all_candidates_above_it():
+    x = gpd.rvs(0.1, 1.0, size=1000, rng=0)
+    _, weights = choice_weights(x)
+    assert np.all(np.diff(weights) >= 0.0)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ PICTURES = (".png", ".svg", ".pdf", ".jpg")
 METHODS = ("mle", "pwm", "zhang-stephens", "moments")
 
 
-class Finite(click.FloatRange):
-    """A number in a range; NaN, which is in none, and infinity are refused."""
+class Finite(click.types.FloatParamType):
+    """A number; NaN and infinity are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or a usage error."""
@@ -32,6 +32,10 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+class FiniteRange(Finite, click.FloatRange):
+    """A number in a range, whose help names its ends."""
 
 
 FILE = click.argument("file", metavar="FILE")
@@ -118,7 +122,7 @@ def tail_options(
         ),
         click.option("--threshold", type=Finite(), metavar="U", help="The tail begins at U, in the units of the data."),
         click.option(
-            "--quantile", type=Finite(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
+            "--quantile", type=FiniteRange(0.0, 1.0, min_open=True, max_open=True), metavar="Q",
             help="The tail begins at this quantile; default: the most extreme tenth, at most 50 values or the square "
             f"root of their number{quantile}. Of --quantile, --threshold and --n-excess give one at most.",
         ),

@@ -29,7 +29,7 @@ __all__ = ["fit_command"]
     "--return-period",
     "-m",
     "periods",
-    type=_options.Finite(0.0, min_open=True),
+    type=_options.FiniteRange(0.0, min_open=True),
     multiple=True,
     metavar="M",
     help="Also the level exceeded once in M observations, or in M years with --per year, with its interval; repeat it "
@@ -37,7 +37,7 @@ __all__ = ["fit_command"]
 )
 @click.option(
     "--confidence",
-    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.FiniteRange(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the profile-likelihood intervals.",

@@ -49,7 +49,7 @@ _LONGEST_NAME = 80  # bytes of a column in the name of a file
 @click.option("--unit", default="", metavar="TEXT", help="Unit of the values, for the axes.")
 @click.option(
     "--per",
-    type=_options.Finite(0.0, min_open=True),
+    type=_options.FiniteRange(0.0, min_open=True),
     default=1.0,
     metavar="N",
     help="Observations in one unit of return periods, e.g. 365.25 with --period-unit years.",

@@ -28,7 +28,7 @@ __all__ = ["report_command"]
     "--return-period",
     "-m",
     "periods",
-    type=_options.Finite(0.0, min_open=True),
+    type=_options.FiniteRange(0.0, min_open=True),
     multiple=True,
     metavar="M",
     help="A return period, in what --per says; repeat it for several. Default: 2, 5, 10, … 500 years.",
@@ -37,7 +37,7 @@ __all__ = ["report_command"]
 @click.option("--season", metavar="MONTHS", help="Only these months, by their initials, such as DJF.")
 @click.option(
     "--confidence",
-    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.FiniteRange(0.0, 1.0, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
     help="Of the intervals.",

@@ -46,7 +46,7 @@ ALARM = 1
 )
 @click.option(
     "--alarm",
-    type=_options.Finite(0.0, 1.0, min_open=True, max_open=True),
+    type=_options.FiniteRange(0.0, 1.0, min_open=True, max_open=True),
     metavar="P",
     help="Exit with code 1 if a value is more improbable than P.",
 )

@@ -1,4 +1,4 @@
-"""Levels that do not depend on one choice of a threshold: averaged over candidates, as often as each is chosen."""
+"""Levels that do not depend on one choice of a threshold: averaged over all candidates that nothing speaks against."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def averaged_level(
     period : float
         Return period in observations.
     thresholds, method, fdr, resolution
-        As in `suggest_threshold`, with 20 candidates.
+        As in `suggest_threshold`, with 20 candidates at most.
     level : float
         Confidence level in (0, 1).
 
     Returns
     -------
     Interval
-        The estimate is the mean over candidates with the weights of `choice_weights`.
+        Median and quantiles of the mixture of the candidates' confidence distributions by `choice_weights`.
 
     Raises
     ------
@@ -61,14 +61,16 @@ def averaged_level(
     Notes
     -----
     Profile-likelihood limits over a candidate, at all confidence levels, are a confidence distribution of the level.
-    Mixed with the weights they are another, whose quantiles are the limits.
+    Mixed with the weights they are another. What is not rejected need not hold, so that higher candidates have as much
+    weight as the one chosen: where a law bends slowly, limits over the lowest threshold that passes a test miss too
+    often.
 
     Examples
     --------
     >>> from evtkit import gpd, threshold
     >>> x = gpd.rvs(0.1, 1.0, size=1000, rng=0)
     >>> print(threshold.averaged_level(x, 10_000))
-    Interval(16.85, 95 % averaged limits 12.11 … 27.45)
+    Interval(18.91, 95 % averaged limits 11.95 … 154.2)
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}")
@@ -90,8 +92,7 @@ def averaged_level(
         )
         quantiles[len(_NORMAL) - 1 - k], quantiles[len(_NORMAL) + 1 + k] = found.lower, found.upper
         quantiles[len(_NORMAL)] = found.estimate
-    lower, upper = (_mixed(quantiles, weights, 0.5 + sign * 0.5 * level) for sign in (-1.0, 1.0))
-    estimate = float(weights @ quantiles[len(_NORMAL)])
+    lower, estimate, upper = (_mixed(quantiles, weights, 0.5 + sign * 0.5 * level) for sign in (-1.0, 0.0, 1.0))
     return Interval(np.array(estimate), np.array(lower), np.array(upper), level, "averaged", np.array(0))
 
 
@@ -103,7 +104,11 @@ def choice_weights(
     fdr: float = 0.05,
     resolution: float | None = None,
 ) -> tuple[Float, Float]:
-    """How often each candidate is chosen from 100 random halves of the observations, always the same ones.
+    """The weight of each candidate: a threshold is chosen from halves of the data, and those above it are as good.
+
+    The choice is repeated on 100 random halves of the observations, always the same ones. A test that does not reject a
+    threshold says nothing against higher ones, so that each choice counts evenly for the candidate chosen and all above
+    it.
 
     Parameters
     ----------
@@ -113,7 +118,7 @@ def choice_weights(
     Returns
     -------
     thresholds, weights : ndarray of float64
-        The candidates, and the share of the halves for each. Halves that reject all count for the highest.
+        The candidates, and their weights, which add up to 1. Halves that reject all count for the highest.
 
     Notes
     -----
@@ -136,7 +141,7 @@ def _weighted(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     ordered = one_channel(x)
-    (block,) = channels_of([ordered], thresholds, _CANDIDATES, resolution)
+    (block,) = channels_of([ordered], thresholds, resolution, _CANDIDATES)
     channel = block[0]
     if not channel.u.size:
         raise ValueError("x must have a candidate over which there is a fit with ξ > −1, got none")
@@ -146,7 +151,7 @@ def _weighted(
     weights = np.zeros(len(channel.u))
     for choice in choose(halves, channel.u, method, fdr, channel.step):
         at = len(weights) - 1 if choice.index < 0 else int(np.argmin(np.abs(channel.u - choice.threshold)))
-        weights[at] += 1.0 / _HALVES
+        weights[at:] += 1.0 / (_HALVES * (len(weights) - at))
     return channel, weights
 
 

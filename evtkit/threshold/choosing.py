@@ -61,9 +61,9 @@ class ThresholdChoice(Result):
     >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
     >>> choice = threshold.suggest_threshold(x)
     >>> choice
-    ThresholdChoice(threshold=0.488408, xi=0.0887272, sigma=0.822495, n_excess=650, ...)
+    ThresholdChoice(threshold=0.502756, xi=0.0845066, sigma=0.831184, n_excess=636, ...)
     >>> choice.p_value[:3].round(4)  # of the candidates, from the lowest on
-    array([0.    , 0.0002, 0.0042])
+    array([0.    , 0.0003, 0.0025])
     """
 
     threshold: float
@@ -135,8 +135,9 @@ def suggest_threshold(
         Observations, independent (decluster them first otherwise: `evtkit.dependence`); NaN is missing.
     thresholds : array_like, optional
         Candidates. By default order statistics from the median to the one that 30 exceed, their numbers of excesses in
-        geometric progression. The sequence ends before the first threshold that cannot be tested, where the fit lies on
-        the boundary ξ = −1 or there is none.
+        geometric progression: an eighth apart, or more where that would be over 50 candidates (20 or 30 by the slower
+        methods). The sequence ends before the first threshold that cannot be tested, where the fit lies on the boundary
+        ξ = −1 or there is none.
     method : {"forward-stop", "score", "discrepancy", "increments"}
         ``"forward-stop"`` (Bader, Yan & Zhang 2018): the fit over each candidate is tested with the Anderson–Darling
         statistic; ForwardStop (G'Sell et al. 2016) rejects the first k̂, k̂ the largest k for which
@@ -179,7 +180,7 @@ def suggest_threshold(
     >>> x = np.random.default_rng(0).standard_t(df=4, size=2000)
     >>> choice = threshold.suggest_threshold(x)
     >>> print(f"u = {choice.threshold:.2f}, {choice.n_excess} excesses, ξ = {choice.xi:.2f}")
-    u = 0.49, 650 excesses, ξ = 0.09
+    u = 0.50, 636 excesses, ξ = 0.08
     """
     (choice,) = choose([one_channel(x)], thresholds, method, fdr, resolution)
     return choice
@@ -200,11 +201,10 @@ def suggest_thresholds(
     x : array_like, (n, channels)
         Observations; NaN is missing.
     method, fdr, resolution
-        As there. ``"increments"`` and ``"forward-stop"`` take some .5 and 1 ms a channel of 1,000 observations, the
-        others some hundred.
+        As there. ``"increments"`` and ``"forward-stop"`` take some .5 ms a channel of 1,000 observations, the others
+        some hundred.
     n_candidates : int, optional
-        How many candidates a channel has, by default as many as alone: 50 for ``"forward-stop"``, for which 20 take .5
-        ms.
+        How many candidates a channel has, by default as many as alone.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def choose(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if not 0.0 < fdr < 1.0:
         raise ValueError(f"fdr must lie in (0, 1), got {fdr}")
-    for block in channels_of(channels, thresholds, size or CANDIDATES[method], resolution):
+    for block in channels_of(channels, thresholds, resolution, CANDIDATES[method], size):
         for channel, evidence in zip(block, METHODS[method](block, fdr), strict=True):
             yield _choice(channel, evidence.p_value, evidence.statistic, evidence.chosen, method, fdr)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +25,9 @@ __all__ = [
 ]  # fmt: skip
 
 CANDIDATES = {"forward-stop": 50, "score": 20, "discrepancy": 30, "increments": 20}
-"""How many a method looks at by default."""
+"""How many a method looks at by default, at most; see `ranked_thresholds`."""
 
+_STEP = 1.12  # between the numbers of excesses of two candidates, at least: closer ones say the same twice
 _GRID = 50
 _BLOCK = 1 << 20  # excesses over all candidates that are held at a time
 _FEWEST = 10  # excesses above the highest threshold of a default grid that is looked at,
@@ -54,12 +57,23 @@ def candidate_thresholds(ordered: Float, thresholds: ArrayLike | None) -> Float:
     return u
 
 
-def ranked_thresholds(ordered: Float, size: int = _GRID) -> Float:
-    """Order statistics from the median on, the number of larger values in geometric progression."""
-    most = max(len(ordered) - 1 - len(ordered) // 2, 1)
-    counts = np.geomspace(most, min(most, _FEWEST_TESTED), size)
-    ranks = len(ordered) - 1 - np.minimum(np.rint(counts).astype(np.int64), len(ordered) - 1)
-    return np.take(ordered, ranks)
+def ranked_thresholds(ordered: Float, size: int | None, most: int) -> Float:
+    """Order statistics from the median on, the number of larger values in geometric progression.
+
+    So many, or as many as differ by an eighth in the number of larger values, but at most `most`.
+    """
+    return ordered[_ranks(len(ordered), size, most)]
+
+
+@lru_cache(256)
+def _ranks(n: int, size: int | None, most: int) -> Int:
+    first = max(n - 1 - n // 2, 1)
+    last = min(first, _FEWEST_TESTED)
+    if size is None:
+        size = min(most, 1 + math.ceil(math.log(first / last) / math.log(_STEP)))
+    counts = np.geomspace(first, last, size)
+    ranks: Int = n - 1 - np.minimum(np.rint(counts).astype(np.int64), n - 1)
+    return ranks
 
 
 def mid_cells(ordered: Float, u: Float, resolution: float | None) -> tuple[Float, float]:
@@ -130,13 +144,17 @@ class Channel:
 
 
 def channels_of(
-    channels: Iterable[Float], thresholds: ArrayLike | None, size: int, resolution: float | None
+    channels: Iterable[Float],
+    thresholds: ArrayLike | None,
+    resolution: float | None,
+    most: int,
+    size: int | None = None,
 ) -> Iterator[list[Channel]]:
     """Channels with their candidates and fits, some at a time: what many have in common is done at once."""
     waiting: list[tuple[Float, Float, float, Float]] = []
     held = 0
     for ordered in channels:
-        given = ranked_thresholds(ordered, size) if thresholds is None else thresholds
+        given = ranked_thresholds(ordered, size, most) if thresholds is None else thresholds
         u, step = mid_cells(ordered, candidate_thresholds(ordered, given), resolution)
         largest = ordered[np.searchsorted(ordered, u[0], side="right") :]
         if waiting and (held + u.size * largest.size > _BLOCK or step != waiting[0][2]):

@@ -52,7 +52,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 )  # fmt: skip
 @click.option("--budget", metavar="N per PERIOD", help="Instead of --risk: events by chance, such as '1 per week'.")
 @click.option(
-    "--pace", type=_options.Finite(min=0.0, min_open=True), metavar="SECONDS",
+    "--pace", type=_options.FiniteRange(min=0.0, min_open=True), metavar="SECONDS",
     help="From row to row; default: by the times in --label.",
 )  # fmt: skip
 @click.option(
@@ -64,7 +64,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--need", type=int, nargs=2, metavar="M N", help="An event begins with M alarms in N rows; default 1 1.")
 @click.option("--every-alarm", is_flag=True, help="Print every alarm of an event too.")
 @click.option(
-    "--every", type=_options.Finite(min=0.0, min_open=True), metavar="SECONDS",
+    "--every", type=_options.FiniteRange(min=0.0, min_open=True), metavar="SECONDS",
     help="Say what was seen so far this often (at the end, and on SIGUSR1, it is said anyway).",
 )  # fmt: skip
 @click.option("--exec", "program", metavar="COMMAND", help="Run it for each event, as JSON on its standard input.")
@@ -73,7 +73,7 @@ _WAIT = 0.25  # seconds between two looks at the clock, where no lines come
 @click.option("--picture", metavar="FILE.png", help="With --backtest of one column: draw it.")
 @click.option("--state", metavar="STATE.json", help="Go on from this file if it exists, and keep it up to date.")
 @click.option(
-    "--save-every", type=_options.Finite(min=0.0), default=10.0, show_default=True, metavar="SECONDS",
+    "--save-every", type=_options.FiniteRange(min=0.0), default=10.0, show_default=True, metavar="SECONDS",
     help="How often --state and --prometheus are written while lines come, besides at the end.",
 )  # fmt: skip
 @click.option("--follow", "-f", is_flag=True, help="At the end of FILE, wait for more of it, by its name.")
