@@ -203,3 +203,14 @@ def test_a_detector_goes_on_from_its_bytes():
     assert through.to_bytes() == straight.to_bytes()
     with pytest.raises(ValueError, match="data is not an evtkit file"):
         Spot.from_bytes(straight.to_bytes()[:-5])
+
+
+def test_it_says_how_many_keys_and_observations_it_has():
+    sketch = GroupSketch()
+    sketch.update([], [])
+    assert repr(sketch) == "GroupSketch(0 keys, all of 0 observations each, float64)"
+    sketch.update("a", [1.0, 2.0])
+    assert repr(sketch) == "GroupSketch(1 key, all of 2 observations each, float64)"
+    sketch.update([], np.empty(0))
+    sketch.update(["b", "b"], [1.0, 2.0])
+    assert repr(sketch) == "GroupSketch(2 keys, all of 2 observations each, float64)"

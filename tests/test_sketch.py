@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evtkit import TailSketch, fit_tail
+from evtkit._kernels.binned import add_values
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.select import BUCKETS, sort_into
 from evtkit._kernels.summary import summarise
-from evtkit._moments import empty_state
+from evtkit._moments import empty_state, right_bins
 
 FIELDS = (
     "mean",
@@ -133,6 +134,54 @@ def test_any_partition_order_and_tree_give_equal_bytes(data):
         forest[data.draw(st.integers(0, len(forest) - 1))].merge(one)
     assert pickle.dumps(forest[0]) == pickle.dumps(whole)
     assert np.array_equal(forest[0].mean, whole.mean)
+
+
+def slices(value: float, place: int) -> tuple[int, int, int]:
+    """h, m and s of one value, by rational numbers; `round` takes a half to the even neighbour."""
+    rest, found = Fraction(value) * Fraction(2) ** (25 - 25 * place), []
+    for _ in range(3):
+        found.append(round(rest))
+        rest = (rest - found[-1]) * 2**25
+    return tuple(found)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 37, 512])
+@pytest.mark.parametrize("scale", [1.0, 2.0**24, 2.0**-26, 1e-30, 1e30, "edge", "halves", "range"])
+def test_sums_of_slices_are_those_of_whole_numbers(dtype, n, scale):
+    """Those of 24 bits at the edge of a bin, whose products are the largest that four of are added up, too."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal(n)
+    if scale == "edge":
+        x = np.sign(x) * np.where(rng.random(n) < 0.8, 2.0**24 - 1.0, 0.5 + 2.0**-24)
+    elif scale == "halves":
+        x = rng.integers(-9, 9, n) / 2.0 ** rng.integers(0, 52, n)
+    elif scale == "range":
+        x = x * 2.0 ** rng.integers(-80, 20, n)
+    else:
+        x = x * scale
+    x = x.astype(dtype)
+    place = int(right_bins(np.abs(x).max(keepdims=True))[0])
+    row = empty_state(1)[0]
+    add_values(x, n, place, row)
+    parts = [slices(float(value), place) for value in x]
+    linear = [sum(part[k] for part in parts) for k in range(3)]
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    expected = linear + [sum(part[i] * part[j] for part in parts) for i, j in pairs]
+    assert [low + (high << 40) for low, high in zip(row[1::2].tolist(), row[2::2].tolist(), strict=True)] == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_are_taken_as_they_lie(dtype):
+    x = channels(dtype, 300)
+    wide, small = np.zeros((600, 600), dtype), np.dtype([("pad", "i1"), ("x", dtype)])
+    wide[::2, ::2] = x
+    packed = np.zeros(x.shape, small)
+    packed["x"] = x
+    read_only = x.view()
+    read_only.flags.writeable = False
+    for block in (np.asfortranarray(x), wide[::2, ::2], x[::-1][::-1], packed["x"], read_only, x[:, ::-1][:, ::-1]):
+        assert filled(block, [70], capacity=30).to_bytes() == filled(x, capacity=30).to_bytes()
 
 
 @given(

@@ -15,9 +15,11 @@ A row of state is the bin and, for each of h, m, s, hh, hm, hs, mm, ms and ss, a
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from evtkit._kernels.bits import bits_of, number_of
 from evtkit._kernels.jit import kernel
@@ -36,6 +38,7 @@ _INFINITY = np.int64(0x7FF0000000000000)  # its bits
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 _LOW = np.int64((1 << LOW_BITS) - 1)
 _MOST = 8192  # values whose sums fit into 63 bits
+_WIDEST = np.int64(1000)  # power of two that values are multiplied by at once
 
 
 @kernel("UniTuple(int64, 2)(float32[::1], intp)", "UniTuple(int64, 2)(float64[::1], intp)")
@@ -88,20 +91,64 @@ def raise_bin(row, place):
             row[17 + k], row[5 + k] = square, linear
 
 
+@intrinsic
+def _is_double(typingctx: Any, x: Any) -> Any:
+    """Whether an array is of float64, known when a kernel is compiled."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.boolean, x.dtype == types.float64)
+
+    return types.boolean(x), build
+
+
 @kernel("void(float32[::1], intp, int64, int64[::1])", "void(float64[::1], intp, int64, int64[::1])", fused=True)
 def add_values(x, n, place, row):
-    """Add the first n of x, which fit into the bin `place`, to a row of state."""
+    """Add the first n of x, which fit into the bin `place`, to a row of state.
+
+    Four products are added up before they are read as a whole number: they are below 2⁴⁸ units, and 2⁵¹ are exact. A
+    float32 has 24 bits, and so h or s of it is 0.
+    """
     if place > row[0]:
         raise_bin(row, place)
     power = np.int64(SLICE - SLICE * row[0])
-    half = power // 2
-    first, second = math.ldexp(1.0, half), math.ldexp(1.0, power - half)  # their product may overflow
+    rest, double = max(power - _WIDEST, np.int64(0)), _is_double(x)  # in the lowest bin a float32 is 0
+    first, second = number_of((power - rest + 1023) << 52), number_of((rest + 1023) << 52)
     for start in range(0, n, _MOST):
-        stop = min(n, start + _MOST)
+        size = min(n - start, _MOST)
+        part = size // 4
         h, m, s = np.int64(0), np.int64(0), np.int64(0)
         hh, hm, hs = np.int64(0), np.int64(0), np.int64(0)
         mm, ms, ss = np.int64(0), np.int64(0), np.int64(0)
-        for i in range(start, stop):
+        for i in range(part):
+            p_p, p_q, p_w, q_q, q_w, w_w = _MAGIC, _MAGIC_1, _MAGIC_2, _MAGIC_2, _MAGIC_3, _MAGIC_4
+            for k in range(4):
+                v = np.float64(x[np.uint64(start + k * part + i)]) * first
+                if double:
+                    v *= second
+                a = v + _MAGIC
+                p = a - _MAGIC
+                v = v - p
+                b = v + _MAGIC_1
+                q = b - _MAGIC_1
+                c = (v - q) + _MAGIC_2
+                w = c - _MAGIC_2
+                h += bits_of(a)
+                m += bits_of(b)
+                s += bits_of(c)
+                p_p += p * p
+                p_q += p * q
+                if double:
+                    p_w += p * w
+                q_q += q * q
+                q_w += q * w
+                w_w += w * w
+            hh += bits_of(p_p)
+            hm += bits_of(p_q)
+            hs += bits_of(p_w)
+            mm += bits_of(q_q)
+            ms += bits_of(q_w)
+            ss += bits_of(w_w)
+        for i in range(start + 4 * part, start + size):
             v = np.float64(x[i]) * first * second
             a = v + _MAGIC
             p = a - _MAGIC
@@ -120,11 +167,12 @@ def add_values(x, n, place, row):
             ms += bits_of(q * w + _MAGIC_3)
             ss += bits_of(w * w + _MAGIC_4)
         k = 1
-        count = np.int64(stop - start)
-        for found, magic in (
-            (h, _BITS), (m, _BITS_1), (s, _BITS_2), (hh, _BITS), (hm, _BITS_1), (hs, _BITS_2), (mm, _BITS_2),
-            (ms, _BITS_3), (ss, _BITS_4),
+        values, products = np.int64(size), np.int64(size - 3 * part)
+        for found, magic, times in (
+            (h, _BITS, values), (m, _BITS_1, values), (s, _BITS_2, values), (hh, _BITS, products),
+            (hm, _BITS_1, products), (hs, _BITS_2, products), (mm, _BITS_2, products), (ms, _BITS_3, products),
+            (ss, _BITS_4, products),
         ):  # fmt: skip
-            low = row[k] + (found - count * magic)  # beyond 64 bits, as the sums are: the difference is right
+            low = row[k] + (found - times * magic)  # beyond 64 bits, as the sums are: the difference is right
             row[k], row[k + 1] = low & _LOW, row[k + 1] + (low >> LOW_BITS)
             k += 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
@@ -18,6 +19,7 @@ from numba.extending import intrinsic
 from evtkit._kernels.jit import kernel
 
 _REGISTER = 64  # bytes
+_COUNTED = 1 << 30  # values that a 32-bit number counts
 WIDTH = 16
 """Room that `out` must have behind the values kept: whole vectors are written."""
 
@@ -151,8 +153,11 @@ keep_from = kernel(*_SIGNATURES)(_fastest)
 
 @kernel("intp(float32[::1], intp, float32)", "intp(float64[::1], intp, float64)")
 def count_from(x, n, pivot):
-    """How many of the first n values of x are ≥ pivot."""
+    """How many of the first n values of x are ≥ pivot, counted in 32 bits: twice as many at once."""
     count = 0
-    for i in range(n):
-        count += x[i] >= pivot
+    for start in range(0, n, _COUNTED):
+        some = np.int32(0)
+        for i in range(start, min(n, start + _COUNTED)):
+            some = np.int32(some + np.int32(x[i] >= pivot))
+        count += some
     return count

@@ -232,7 +232,7 @@ def _through_pointer(context: Any, builder: Any, form: Any, symbol: str) -> Any:
     return found
 
 
-_PLAIN = frozenset({*dir(math), "size", "shape", "dtype", "type", "float32", "float64", "int32", "int64"})
+_PLAIN = frozenset({*dir(math), "size", "shape", "dtype", "type", "float32", "float64", "int32", "int64", "uint64"})
 """Attributes that make no array, of numbers, arrays and modules."""
 
 

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from evtkit._kernels.binned import value_of
 from evtkit._kernels.bits import assign, bits_of
 from evtkit._kernels.compress import count_from, keep_from
 from evtkit._kernels.jit import kernel
@@ -30,6 +31,16 @@ def _key(value):
     """An integer that orders as the number does."""
     bits = bits_of(np.float64(value))
     return bits ^ ((bits >> 63) & _SIGNLESS)
+
+
+@kernel("UniTuple(int64, 2)(float32[::1], intp)", "UniTuple(int64, 2)(float64[::1], intp)")
+def _span(x, n):
+    """The keys of the smallest and of the largest of the first n: whole numbers are compared many at a time."""
+    low = high = _key(x[0])
+    for i in range(n):
+        key = _key(x[i])
+        low, high = min(low, key), max(high, key)
+    return low, high
 
 
 @kernel("void(float32[::1], intp, intp)", "void(float64[::1], intp, intp)")
@@ -145,11 +156,8 @@ def _sort_at_once(x, n, out, place, ends):
             out[i] = x[i]
         _insertion(out, 0, n)
         return
-    low, high = x[0], x[0]
-    for i in range(n):
-        value = x[i]
-        low = value if value < low else low
-        high = value if value > high else high
+    lowest, highest = _span(x, n)
+    low, high = value_of(lowest), value_of(highest)
     if low == high:
         for i in range(n):
             out[i] = x[i]
@@ -162,8 +170,7 @@ def _sort_at_once(x, n, out, place, ends):
         sort(out[:n])
         return
     if (low > 0.0) == (high > 0.0):
-        lowest = _key(low)
-        scale = (buckets - 1) / np.float64(_key(high) - lowest)
+        scale = (buckets - 1) / np.float64(highest - lowest)
         for i in range(n):
             place[i] = np.int32(np.float64(_key(x[i]) - lowest) * scale)
     else:  # the bits crowd around 0; take the numbers

@@ -16,7 +16,9 @@ from evtkit._kernels.bits import assign, bits_of
 from evtkit._kernels.compress import WIDTH, count_from, keep_from
 from evtkit._kernels.jit import kernel
 from evtkit._kernels.select import BUCKETS, SAMPLE, cut, keep_at_least, places, sort_into
-from evtkit._kernels.tiles import CHANNELS, ROWS, WIDE, any_block, turn_over
+from evtkit._kernels.tiles import CHANNELS, LINE, ROWS, WIDE, any_block, fetch, turn_over
+
+_FETCHED = 4  # lines of memory behind a row that are asked for beforehand
 
 
 @kernel("intp(intp)")
@@ -110,6 +112,9 @@ def take_in(block, first, width, factor, k, moments, low, buffer, fill, added, c
         if not turn_over(block, top, rows, first, width, factor, tile, high, low) and summed:
             return False
         for c in range(width):
+            if room > 0 and c + 1 < width:  # where the next channel's values will go
+                for j in range(_FETCHED):
+                    fetch(buffer, c + 1, fill[c + 1] + added[c + 1] + j * (LINE // block.itemsize))
             if summed:
                 add_values(tile[c], rows, bin_of(bits_of(np.float64(high[c]))), moments[c])
             if samples.size > 0:
@@ -130,13 +135,16 @@ def take_in(block, first, width, factor, k, moments, low, buffer, fill, added, c
 def _update(one):
     """The signature for such numbers."""
     rows, row, whole = one[:, ::1], one[::1], types.int64[::1]
-    return types.boolean(any_block(one), types.intp, types.intp, types.intp, types.int64[:, ::1], row, rows, whole,
-                         whole, row, row)  # fmt: skip
+    return types.boolean(any_block(one), types.intp, types.intp, types.intp, types.int64[:, ::1], types.int64[:, ::1],
+                         row, rows, whole, whole, row, row)  # fmt: skip
 
 
 @kernel(_update(types.float32), _update(types.float64))
-def update(block, start, stop, k, moments, low, buffer, fill, added, cutoff, scale):
-    """`take_in` the channels from start to stop; arrays are those of all channels, or empty."""
+def update(block, start, stop, k, before, moments, low, buffer, fill, added, cutoff, scale):
+    """`take_in` the channels from start to stop; arrays are those of all channels, or empty.
+
+    Moments are those `before`, which stay as they are, with the block's.
+    """
     width = buffer.shape[1]
     tile, high = np.empty((CHANNELS, WIDE), low.dtype), np.empty(CHANNELS, low.dtype)
     scratch = np.empty(width + WIDTH + 2 * SAMPLE, low.dtype)
@@ -144,6 +152,7 @@ def update(block, start, stop, k, moments, low, buffer, fill, added, cutoff, sca
     none = np.empty((0, 0), low.dtype)
     for first in range(start, stop, CHANNELS):
         last = min(stop, first + CHANNELS)
+        assign(moments[first:last], before[first:last])
         if not take_in(block, first, last - first, low.dtype.type(1), k, moments[first:last], low[first:last],
                        buffer[first:last], fill[first:last], added[first:last], cutoff[first:last], scale[first:last],
                        none, tile, scratch, high, place, ends):  # fmt: skip

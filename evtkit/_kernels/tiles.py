@@ -22,6 +22,7 @@ from evtkit._kernels.jit import kernel
 CHANNELS, ROWS = 64, 512
 WIDE = ROWS + 16  # of a tile's rows: room for whole vectors, and no power of two between channels
 
+LINE = 64  # bytes of memory that are read together
 _REGISTER = 32  # bytes
 
 
@@ -87,7 +88,10 @@ def _square(
         absolute = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector, [vector]), f"llvm.fabs.v{lanes}{name}"
         )
-        rows = [builder.fadd(builder.fmul(load(arrays[0], after(top, k), first), many), nought) for k in range(lanes)]
+        multiply = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}{name}"
+        )
+        rows = [builder.call(multiply, [load(arrays[0], after(top, k), first), many, nought]) for k in range(lanes)]
         top_bits, bottom = builder.bitcast(load(arrays[2], to), bits), load(arrays[3], to)
         for one in rows:
             magnitude = builder.bitcast(builder.call(absolute, [one]), bits)
@@ -95,20 +99,45 @@ def _square(
             bottom = builder.select(builder.fcmp_ordered("<", one, bottom), one, bottom)
         store(builder.bitcast(top_bits, vector), arrays[2], to)
         store(bottom, arrays[3], to)
-        step = lanes // 2
-        while step:  # Eklundh (1972): swap ever smaller blocks off the diagonal
-            front = [j if not j & step else lanes + j - step for j in range(lanes)]
-            back = [j + step if not j & step else lanes + j for j in range(lanes)]
-            for k in range(lanes):
-                if not k & step:
-                    one, other = rows[k], rows[k + step]
-                    rows[k], rows[k + step] = shuffled(one, other, front), shuffled(one, other, back)
-            step //= 2
+        width, half = 1, lanes // 2
+        while width < half:  # within the halves of a register, as processors interleave
+            turned = list(rows)
+            for k in range(0, lanes, 2 * width):
+                for j in range(width):
+                    pair = rows[k + j], rows[k + j + width]
+                    for high_half in (0, 1):
+                        chosen = range(high_half * half // 2, (high_half + 1) * half // 2, width)
+                        places = [source + part + i + w for part in (0, half) for i in chosen for source in (0, lanes)
+                                  for w in range(width)]  # fmt: skip
+                        turned[k + 2 * j + high_half] = shuffled(*pair, places)
+            rows, width = turned, 2 * width
+        for k in range(half):  # and the halves
+            pair, front = (rows[k], rows[k + half]), list(range(half))
+            rows[k] = shuffled(*pair, front + [lanes + j for j in front])
+            rows[k + half] = shuffled(*pair, [half + j for j in front] + [lanes + half + j for j in front])
         for k, one in enumerate(rows):
             store(one, arrays[1], after(to, k), start)
         return context.get_dummy_value()
 
     return types.void(block, types.intp, types.intp, block.dtype, tile, types.intp, types.intp, high, low), build
+
+
+@intrinsic
+def fetch(typingctx: Any, x: Any, row: Any, column: Any) -> Any:
+    """Ask memory for the line that holds x[row, column], which is wanted soon; to write there, if x can be written."""
+    byte, number = ir.IntType(8), ir.IntType(32)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(x)(context, builder, arguments[0])
+        down, across = cgutils.unpack_tuple(builder, array.strides)
+        offset = builder.add(builder.mul(arguments[1], down), builder.mul(arguments[2], across))
+        place = builder.gep(builder.bitcast(array.data, byte.as_pointer()), [offset])
+        form = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+        ask = cgutils.get_or_insert_function(builder.module, form, "llvm.prefetch")
+        builder.call(ask, [place, ir.Constant(number, int(x.mutable)), ir.Constant(number, 3), ir.Constant(number, 1)])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp), build
 
 
 @intrinsic
@@ -175,6 +204,10 @@ def turn_over(block, top, rows, first, width, factor, tile, high, low):
     if block.strides[1] != block.itemsize or whole == 0:
         whole_rows, whole = 0, 0
     for r in range(0, whole_rows, lanes):
+        if r + 3 * lanes <= whole_rows:  # rows lie far apart, so that no processor foresees the next
+            for k in range(top + r + 2 * lanes, top + r + 3 * lanes):
+                for c in range(first, first + whole, LINE // block.itemsize):
+                    fetch(block, k, c)
         for c in range(0, whole, lanes):
             _square(block, top + r, first + c, factor, tile, c, r, high, low)
     for c in range(whole, width):

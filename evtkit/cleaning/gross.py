@@ -123,9 +123,12 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
     """
     found = np.zeros(len(largest), dtype=np.int64)
     per_block = max(1, _BLOCK // max(1, largest.shape[1]))
+    # Room for all blocks: where freed memory goes back at once, as in Dask's workers, new pages take longer than sums.
+    rows, width = min(per_block, len(largest)), largest.shape[1]
+    room = np.empty((2, rows, width)), np.empty((2, rows, width), dtype=bool)
     for start in range(0, len(largest), per_block):
         part = slice(start, start + per_block)
-        for c in start + np.flatnonzero(_worth_a_look(largest[part], n[part])):
+        for c in start + np.flatnonzero(_worth_a_look(largest[part], n[part], room)):
             half = largest[c, -_half(int(n[c])) :].astype(np.float64)
             half = half[~np.isnan(half)]
             row = half[-int(looked_at(n[c])) - 1 :]
@@ -146,31 +149,44 @@ def _half(n: int) -> int:
     return n // 2 + 1
 
 
-def _worth_a_look(largest: NDArray[np.floating], n: Int) -> NDArray[np.bool_]:
-    """Where a hole is as wide as must be; quickly, for many channels.
+def _worth_a_look(largest: NDArray[np.floating], n: Int, room: tuple[Float, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Where a hole is as wide as must be; quickly, for many channels, and with no more memory than `room`.
 
     The hazard of a tail with ξ ≥ 0 is beyond its mean at most 1/mean, so that m excesses leave out a hole of width w
     with a probability of at least exp(−m w/mean).
     """
-    kept = np.count_nonzero(~np.isnan(largest), axis=1)
+    channels, width = largest.shape
+    (y, spare), (there, flags) = room[0][:, :channels], room[1][:, :channels]
+    kept = width - np.count_nonzero(np.isnan(largest, out=there), axis=1)
     looked = np.minimum(looked_at(n) + 1, kept)
     worth = looked > _FEWEST + 1
     most = int(max(1, int(_RARE * n.max(initial=0))) / (1.0 - _INSIDE)) + 1
     most = min(most, int(looked.max(initial=0)) // 2)
     if most < 1 or not np.any(worth):
-        return np.zeros(len(largest), dtype=bool)
-    begin = np.minimum(largest.shape[1] - looked, largest.shape[1] - 1)
-    lowest = largest[np.arange(len(largest)), begin][:, None].astype(np.float64)
-    far = np.zeros(len(largest), dtype=bool)
+        return np.zeros(channels, dtype=bool)
+    begin = np.minimum(width - looked, width - 1)
+    lowest = largest[np.arange(channels), begin][:, None].astype(np.float64)
+    far = np.zeros(channels, dtype=bool)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        y = largest - lowest
-        rest = np.where(y[:, :-most] > 0.0, y[:, :-most], 0.0)
-        mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(rest, axis=1), 1)[:, None]
+        np.subtract(largest, lowest, out=y)
+        rest, positive = spare[:, :-most], np.greater(y[:, :-most], 0.0, out=there[:, :-most])
+        np.copyto(rest, 0.0)
+        np.copyto(rest, y[:, :-most], where=positive)
+        mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(positive, axis=1), 1)[:, None]
         y = y[:, -most - 1 :]
-        for ends, others, m in _holes_together(most) if len(y) <= _FEW_CHANNELS else _holes_in_turn(most):
+        if channels <= _FEW_CHANNELS:
+            (ends, others, m), *_ = _holes_together(most)
             near, beyond = y[:, ends], y[:, others]
             wide = m * (beyond - near) >= -_LOG_P_ONE * mean
-            far |= (wide & (beyond >= _WIDER * near) & (beyond > 0.0)).any(axis=1)
+            return np.asarray(worth & (wide & (beyond >= _WIDER * near) & (beyond > 0.0)).any(axis=1))
+        for ends, others, m in _holes_in_turn(most):
+            near, beyond = y[:, ends], y[:, others]
+            step, wide, also = spare[:, : m.size], there[:, : m.size], flags[:, : m.size]
+            np.multiply(np.subtract(beyond, near, out=step), m, out=step)
+            np.greater_equal(step, -_LOG_P_ONE * mean, out=wide)
+            wide &= np.greater_equal(beyond, np.multiply(near, _WIDER, out=step), out=also)
+            wide &= np.greater(beyond, 0.0, out=also)
+            far |= wide.any(axis=1)
     return np.asarray(worth & far)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evtkit._common.checks import shortened
 from evtkit._common.tables import read_table
 from evtkit.sketch import GroupSketch, capacity_for
 
@@ -68,13 +69,21 @@ def _is_parquet(path: str) -> bool:
     return path.lower().endswith((".parquet", ".pq"))
 
 
+def _schema(path: str) -> Any:
+    """The columns of a Parquet file and their types."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet_schema(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {shortened(error)}") from error
+
+
 def _value_of(path: str, by: str) -> str:
     """The only column of numbers beside the keys, of a Parquet file; "" of another, which is read to see."""
     if not _is_parquet(path):
         return ""
-    import polars as pl
-
-    schema = pl.read_parquet_schema(path)
+    schema = _schema(path)
     found = [name for name, kind in schema.items() if kind.is_numeric() and name != by]
     if len(found) != 1:
         raise ValueError(f"--by wants the column of values named by -c, one of {', '.join(found) or 'no numeric one'}")
@@ -94,7 +103,7 @@ def _batches(
         return
     import polars as pl
 
-    schema = pl.read_parquet_schema(path)
+    schema = _schema(path)
     column = column or _value_of(path, by)
     for name in (by, column):
         if name not in schema:

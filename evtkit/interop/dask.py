@@ -101,7 +101,6 @@ def fit_tail(
     if missing not in ("raise", "drop"):
         raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     numeric = [str(name) for name, kind in frame.dtypes.items() if getattr(kind, "kind", "O") in "iuf"]
-    nonfinite = "raise" if missing == "raise" else "count"
     if by is None:
         if value is not None:
             raise ValueError("value goes with by, the column of keys; select columns by frame[[…]]")
@@ -115,8 +114,12 @@ def fit_tail(
         leaf = _of_keys
     capacity = None
     if threshold is None:
-        capacity = capacity_for(np.asarray(count.compute()).astype(np.int64), quantile, n_excess)
-    parts = [dask.delayed(leaf)(part, capacity, nonfinite) for part in table.to_delayed()]
+        found = np.asarray(count.compute()).astype(np.int64)
+        if not found.any():
+            raise ValueError("frame must hold observations, got none in any of its partitions")
+        capacity = capacity_for(found, quantile, n_excess)
+    kind = _kind([table.dtypes.iloc[-1]] if by is not None else table.dtypes)
+    parts = [dask.delayed(leaf)(part, capacity, kind, missing) for part in table.to_delayed()]
     sketch = _merged(parts).compute()
     rules = {"quantile": quantile, "threshold": threshold, "n_excess": n_excess}
     return cast("Tail", sketch.fit(**rules, method=method, resolution=resolution, clean=clean))
@@ -124,6 +127,8 @@ def fit_tail(
 
 def _value_column(frame: Any, by: str, value: str | None, numeric: Sequence[str]) -> str:
     for name in (by, value):
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"by and value must be names of columns, got {name!r}")
         if name is not None and name not in frame.columns:
             raise ValueError(f"no column {name!r}; there is {', '.join(map(repr, frame.columns[:12]))}")
     others = [name for name in numeric if name != by]
@@ -152,30 +157,34 @@ def _join(sketches: list[Any]) -> Any:
     return whole
 
 
-def _of_columns(part: Any, capacity: int | None, nonfinite: str) -> TailSketch:
+def _of_columns(part: Any, capacity: int | None, kind: Any, missing: str) -> TailSketch:
     values = real_array(part, "frame", narrow=True)
-    _no_infinities(values)
-    sketch = TailSketch(part.shape[1], capacity, dtype=_kind(values), nonfinite=nonfinite, n_threads=1)
+    _check_values(values, missing)
+    sketch = TailSketch(part.shape[1], capacity, dtype=kind, nonfinite="count", n_threads=1)
     sketch.update(values)
     sketch.names = np.array([str(name) for name in part.columns], dtype=np.str_)
     return sketch
 
 
-def _of_keys(part: Any, capacity: int | None, nonfinite: str) -> GroupSketch:
+def _of_keys(part: Any, capacity: int | None, kind: Any, missing: str) -> GroupSketch:
     keys, values = part.iloc[:, 0], real_array(part.iloc[:, 1], "values", narrow=True)
-    _no_infinities(values)
+    _check_values(values, missing)
     if keys.isna().any():
         raise ValueError(f"keys must not be missing, got {int(keys.isna().sum())} that are, of a column {keys.name!r}")
-    sketch = GroupSketch(capacity, dtype=_kind(values), nonfinite=nonfinite, n_threads=1)
+    sketch = GroupSketch(capacity, dtype=kind, nonfinite="count", n_threads=1)
     names = keys.to_numpy()
     sketch.update(names.astype(np.str_) if names.dtype.kind not in "iu" else names, values)
     return sketch
 
 
-def _kind(values: Any) -> Any:
-    return np.float32 if values.dtype == np.float32 else np.float64
+def _kind(columns: Any) -> Any:
+    """The type that holds all values of columns of such types: of the whole table, whatever a partition has."""
+    one = np.result_type(*(np.dtype(getattr(kind, "numpy_dtype", kind)) for kind in columns))
+    return np.float32 if one.itemsize <= (4 if one.kind == "f" else 2) else np.float64
 
 
-def _no_infinities(values: Any) -> None:
+def _check_values(values: Any, missing: str) -> None:
     if np.isinf(values).any():
         raise ValueError("values must be finite, got infinities")
+    if missing == "raise" and (count := np.count_nonzero(np.isnan(values))):
+        raise ValueError(f"values must be finite, got nan {count} times in a partition; missing='drop' leaves it out")

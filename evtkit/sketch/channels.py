@@ -394,8 +394,8 @@ class TailSketch:
             raise ValueError(
                 f"a block must be {self.dtype}, as the sketch is, got {values.dtype}; cast it, or use dtype=np.float64"
             )
-        values = np.ascontiguousarray(values, dtype=self.dtype)
-        return values if values.flags.writeable else values.copy()
+        values = np.require(values, self.dtype, "A")
+        return values if self.dtype.itemsize in values.strides else np.ascontiguousarray(values)
 
     def _take_in(self, values: NDArray[Any], *, keep: bool = True) -> bool:
         """Moments, minima and the largest of a block; False, and the sketch is as it was, if not all is finite."""
@@ -406,7 +406,7 @@ class TailSketch:
             np.isfinite(values[piece]).all() for piece in chunks(rows, max(1, _AT_A_TIME // self.n_channels))
         ):
             return False
-        moments, low = self._moments.copy(), self._minimum.copy()
+        moments, low = np.empty_like(self._moments), self._minimum.copy()
         added = self._update(values, moments, low, keep=keep)
         if added is None:
             return False
@@ -425,7 +425,7 @@ class TailSketch:
 
         def work(p: slice) -> None:
             state = moments, low, rows, self._fill, added, self._cutoff, self._scale
-            finite.append(update(block, p.start, p.stop, self._limit, *state))
+            finite.append(update(block, p.start, p.stop, self._limit, self._moments[: len(moments)], *state))
 
         for_each(work, pieces(self.n_channels, block.shape[0], self.n_threads), self.n_threads)
         return added if all(finite) else None
@@ -454,7 +454,9 @@ class TailSketch:
         most = self._limit + self._limit // 4 + self._spare
         if (width := self._rows.shape[1]) >= min(most, values + self._spare):
             return
-        rows = np.empty((self.n_channels, min(most, max(values + self._spare, 2 * width))), dtype=self.dtype)
+        wide = max(values + self._spare, 2 * width)
+        wide = most if 2 * wide > most else wide  # that would be the next step
+        rows = np.empty((self.n_channels, wide), dtype=self.dtype)
         held = int(self._fill.max())
         rows[:, :held] = self._rows[:, :held]
         self._rows = rows

@@ -190,7 +190,7 @@ class GroupSketch:
         names = _as_keys(keys)
         if names.shape not in ((), x.shape):
             raise ValueError(f"keys must be one or have shape {x.shape}, as values have, got {names.shape}")
-        if (known := self._kind()) and names.dtype.kind != known:
+        if names.size and (known := self._kind()) and names.dtype.kind != known:
             raise ValueError(
                 f"keys must be {'text' if known == 'U' else 'whole numbers'}, as before, got {names.dtype}"
             )
@@ -332,9 +332,11 @@ class GroupSketch:
 
     def __repr__(self) -> str:
         kept = "all" if self.capacity is None else f"the {self.capacity} largest"
-        seen = f"{self.count.min()}–{self.count.max()}" if np.ptp(self.count) else str(self.count.min(initial=0))
+        least, most = (int(self.count.min()), int(self.count.max())) if len(self) else (0, 0)
+        seen = f"{least}–{most}" if least < most else f"{least}"
         left_out = f", {self._left_out.sum()} left out" if self._left_out.any() else ""
-        return f"GroupSketch({len(self)} keys, {kept} of {seen} observations each{left_out}, {self.dtype})"
+        keys = "1 key" if len(self) == 1 else f"{len(self)} keys"
+        return f"GroupSketch({keys}, {kept} of {seen} observations each{left_out}, {self.dtype})"
 
     # -- what a fit looks at -----------------------------------------------------------------------------------------
 
@@ -436,6 +438,8 @@ def _as_keys(keys: ArrayLike) -> NDArray[Any]:
     if np.ma.is_masked(keys):
         raise ValueError(f"keys must be text or whole numbers, none missing, got {np.ma.array(keys).mask.sum()} masked")
     names = np.asarray(keys)
+    if not names.size and names.ndim:
+        return names.astype(np.str_)
     if names.dtype.kind == "T":
         names = names.astype(object)
     if names.dtype.kind == "O":

@@ -91,11 +91,23 @@ def test_missing_values_are_refused_or_dropped():
         (lambda t: tables.fit_tail(t.assign(other=1.0), by="sensor"), "one of 'value', 'other'"),
         (lambda t: tables.fit_tail(t, value="value"), "value goes with by"),
         (lambda t: tables.fit_tail(t, by="sensor", missing="skip"), "missing"),
+        (lambda t: tables.fit_tail(t, by=["sensor", "time"]), "names of columns, got"),
+        (lambda t: tables.fit_tail(t[t.value > 1e9], by="sensor", value="value"), "hold observations, got none"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(dd.from_pandas(long(), npartitions=2))
+
+
+def test_partitions_of_other_types_and_without_rows_are_parts_of_the_table():
+    frame = long()[["sensor", "value"]]
+    frame["value"] = frame.value.astype(np.float32).astype(np.float64)
+    pieces = [frame.iloc[:900], frame.iloc[:0], frame.iloc[900:].astype({"value": np.float32, "sensor": "category"})]
+    with dask.config.set(scheduler="synchronous"):
+        parts = [dask.delayed(piece) for piece in pieces]
+        table = dd.from_delayed(parts, meta=frame.iloc[:0], verify_meta=False)
+        assert_by_key(tables.fit_tail(table, by="sensor", n_excess=20), frame, n_excess=20)
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

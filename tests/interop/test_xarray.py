@@ -237,6 +237,30 @@ def test_processes_equal_one_and_a_killed_worker_changes_nothing(client):
         (lambda da: grids.score(grids.fit_tail(da, keep=False), da), "needs the excesses"),
         (lambda da: grids.score(grids.fit_tail(da), da.isel(lat=0)), "dimensions of the cells"),
         (lambda da: grids.score(grids.fit_tail(da), da.isel(lat=slice(1, None))), "exact|align"),
+        (lambda da: grids.fit_tail(da.isel(time=0, lat=0, lon=0)), "da is a single value"),
+        (lambda da: grids.fit_tail(da, ["time", "lat"]), "dim must be a dimension"),
+        (lambda da: grids.fit_tail((da > 1.0).chunk()), "real numbers, got an array of dtype bool"),
+        (lambda da: grids.fit_tail((da + 1j).chunk()), "real numbers, got an array of dtype complex"),
+        (lambda da: grids.fit_tail(da.astype(str)), "real numbers, got an array of dtype <U"),
+        (lambda da: grids.fit_tail(da.time), "real numbers, got an array of dtype datetime64"),
+        (lambda da: grids.fit_tail(da.chunk(), method="best"), "method must be one of"),
+        (lambda da: grids.fit_tail(da.chunk(), resolution=-1.0), "resolution must be a step"),
+        (lambda da: grids.fit_tail(da.chunk(), keep=-1), "keep"),
+        (lambda da: grids.fit_tail(da.chunk(), keep=2.5), "keep"),
+        (
+            lambda da: grids.fit_tail(da.chunk(), threshold=np.ones((6, 7))),
+            "threshold must be a finite number, or a Data",
+        ),
+        (lambda da: grids.fit_tail(da.chunk(), threshold=np.nan, keep=9), "threshold must be a finite number"),
+        (lambda da: grids.fit_tail(da.rename(lat="rank")), "no dimension or coordinate 'rank'"),
+        (lambda da: grids.fit_tail(da.assign_coords(xi=("lon", np.arange(7)))), "no dimension or coordinate 'xi'"),
+        (lambda da: grids.return_level(grids.fit_tail(da.rename(lat="period")), 10), "rename that dimension"),
+        (lambda da: grids.fit_tail(da.assign_attrs(scale_factor=0.1, _FillValue=-999)), "scale_factor, _FillValue"),
+        (
+            lambda da: grids.fit_tail(da.assign_attrs(missing_value=[1e20])),
+            "decoded values, got the attributes missing",
+        ),
+        (lambda da: grids.score(grids.fit_tail(da), da.assign_attrs(add_offset=273.15)), "add_offset; open it with"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):
@@ -252,6 +276,56 @@ def test_calendars_of_climate_models():
     ds = grids.fit_tail(x)
     assert ds.attrs["observations_per_year"] == 365.0
     assert np.array_equal(grids.return_level(ds, 10, per="year"), grids.return_level(ds, 3650))
+
+
+def test_the_order_of_dates_and_those_that_are_missing_do_not_matter():
+    cftime = pytest.importorskip("cftime")
+    time = xr.date_range("2000-01-01", periods=400, calendar="noleap", use_cftime=True)
+    x = xr.DataArray(np.random.default_rng(0).exponential(size=400), dims="time", coords={"time": time})
+    rates = [grids.fit_tail(one).attrs["observations_per_year"] for one in (x, x[::-1])]
+    assert rates == [365.0, 365.0]
+    alike = x.assign_coords(time=[cftime.DatetimeNoLeap(2000, 1, 1)] * 400)
+    assert "observations_per_year" not in grids.fit_tail(alike).attrs
+    days = DAYS[:400].copy()
+    days[7] = "NaT"
+    assert 364.0 < grids.fit_tail(x.assign_coords(time=days)).attrs["observations_per_year"] < 366.0
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_single_cell_has_all_answers(lazy):
+    da = grid().isel(lat=3, lon=1)
+    ds = grids.fit_tail(da.chunk() if lazy else da)
+    tail = evtkit.fit_tail(da.values)
+    levels = grids.return_level(ds, 10, per="year", interval=0.9).compute()
+    wanted = tail.return_level(10.0 * ds.attrs["observations_per_year"], interval=0.9)
+    assert float(levels.upper) == float(wanted.upper)
+    assert float(grids.goodness_of_fit(ds).compute().p_a2) == float(tail.goodness_of_fit().p_a2)
+    assert grids.score(ds, da[:5]).compute().shape == (5,)
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", ">f8", "i2", "u1", "i8"])
+def test_types_of_numbers_are_those_of_one_array(dtype):
+    da = (grid().isel(lat=slice(3, 5)).fillna(0.0) * 10.0).clip(0.0, 250.0).astype(dtype)
+    now, later = grids.fit_tail(da), grids.fit_tail(da.chunk({"lon": 2}))
+    assert later.largest.dtype == now.largest.dtype == (np.float32 if dtype in ("f2", ">f4") else np.float64)
+    assert later.compute().largest.dtype == now.largest.dtype
+    assert np.array_equal(later.xi, now.xi, equal_nan=True)
+    assert np.array_equal(now.xi.values.ravel(), evtkit.fit_tail(da.values.reshape(len(da), -1)).xi, equal_nan=True)
+
+
+def test_packed_files_are_read_as_what_they_hold(tmp_path):
+    pytest.importorskip("zarr")
+    da = grid().isel(lat=slice(0, 4), lon=slice(0, 3)).chunk({"time": -1})
+    packed = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -9999}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        da.to_dataset().to_zarr(tmp_path / "x.zarr", encoding={"pr": packed})
+        read, raw = (xr.open_zarr(tmp_path / "x.zarr", mask_and_scale=yes).pr for yes in (True, False))
+    ds = grids.fit_tail(read).compute()
+    assert ds.status.values[0].tolist() == [4, 4, 4]
+    assert abs(float(ds.threshold[3, 0]) - float(grids.fit_tail(da).threshold[3, 0])) < 0.02
+    with pytest.raises(ValueError, match="mask_and_scale=True"):
+        grids.fit_tail(raw)
 
 
 def test_units_of_pint_pass_through():

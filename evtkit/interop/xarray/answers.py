@@ -10,7 +10,7 @@ import xarray as xr
 
 from evtkit.dated import Dates
 from evtkit.dated.dates import PERIODS
-from evtkit.interop.xarray.labels import INTEGERS, SINGLE, plain
+from evtkit.interop.xarray.labels import INTEGERS, SINGLE, check_values, plain
 from evtkit.tail import Tail
 from evtkit.tail.labelled import VARIABLES
 
@@ -65,6 +65,8 @@ def return_level(
     if periods.ndim > 1:
         raise ValueError(f"period must be a number or a sequence of them, got shape {periods.shape}")
     _check_fits(ds)
+    if "period" in ds["xi"].dims:
+        raise ValueError("ds must have no cells along 'period', as levels have it; rename that dimension")
     each, many = _observations(ds, per), periods.ndim > 0
     options: dict[str, Any] = {"extremal_index": extremal_index}
     if interval is not None:
@@ -131,6 +133,7 @@ def score(ds: xr.Dataset, da: xr.DataArray, *, law: str = "predictive") -> xr.Da
     if law == "predictive" and "largest" not in ds:
         raise ValueError("law='predictive' needs the excesses; fit with keep=True, or take law='plug-in'")
     values = plain(da, "da")[0]
+    check_values(values)
     fits, cells = _inputs(ds)
     if absent := [d for d in cells if d not in values.dims]:
         raise ValueError(
@@ -269,7 +272,7 @@ def _of_cells(
     def block(*arrays: NDArray[Any]) -> Any:
         shape = arrays[0].shape
         found = answer(_tail_of(arrays, shape, side, method))
-        shaped = [np.asarray(a, dtype=np.float64).reshape(*shape, *extra.values()) for a in found]
+        shaped = [np.asarray(a, dtype=np.float64).reshape((*shape, *extra.values())) for a in found]
         return tuple(shaped) if len(shaped) > 1 else shaped[0]
 
     found = xr.apply_ufunc(

@@ -25,7 +25,7 @@ def fit_blocks(x: Any, levels: Any, options: dict[str, Any]) -> dict[str, Any]:
         return dict(zip(names, _fit_block(x, levels, **options), strict=True))
     import dask.array
 
-    cells, kept = tuple(range(x.ndim - 1)), np.dtype(np.float32 if x.dtype == np.float32 else np.float64)
+    cells, kept = tuple(range(x.ndim - 1)), _numbers(x)
     arguments: list[Any] = [x, (*cells, x.ndim)]  # in one chunk along the last axis: a list of one block, never copied
     if levels is not None:
         level = dask.array.asarray(np.asarray(levels) if not hasattr(levels, "dask") else levels)
@@ -43,6 +43,11 @@ def fit_blocks(x: Any, levels: Any, options: dict[str, Any]) -> dict[str, Any]:
             new_axis=[every.ndim] if more else None, meta=np.empty((0,) * (every.ndim + len(more)), dtype=dtype),
         )  # fmt: skip
     return out
+
+
+def _numbers(x: Any) -> np.dtype[Any]:
+    """The type of a fit's largest values, of such data."""
+    return np.dtype(np.float32 if x.dtype.kind == "f" and x.dtype.itemsize <= 4 else np.float64)
 
 
 def _fit_one_chunk(x: Any, *levels: Any, options: dict[str, Any]) -> tuple[NDArray[Any], ...]:
@@ -74,7 +79,7 @@ def _fit_block(
         out[name] = np.zeros(cells, dtype=np.int64)
     out["resolution"][:] = 0.0
     out["status"][:] = FitStatus.EMPTY
-    out["largest"] = np.full((cells, width), np.nan, dtype=columns.dtype if columns.dtype.kind == "f" else np.float64)
+    out["largest"] = np.full((cells, width), np.nan, dtype=_numbers(x))
     given = None if levels is None else np.broadcast_to(np.asarray(levels, dtype=np.float64), shape).reshape(-1)
     there = _with_values(columns)
     if given is not None:

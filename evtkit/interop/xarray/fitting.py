@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from evtkit._common.checks import whole_number
+from evtkit.estimators import METHODS
+from evtkit.fit import rounding_steps
 from evtkit.interop.xarray.blocks import fit_blocks
-from evtkit.interop.xarray.labels import OF_VARIABLE, per_year, plain, quantified
-from evtkit.tail.labelled import dataset
+from evtkit.interop.xarray.labels import OF_VARIABLE, check_values, per_year, plain, quantified
+from evtkit.tail.labelled import VARIABLES, dataset
 from evtkit.threshold.rules import ALIKE, Thresholds, how_many
 
 __all__ = ["fit_tail"]
@@ -63,8 +66,9 @@ def fit_tail(
     Raises
     ------
     ValueError
-        If `da` is no DataArray with this dimension, or as in `evtkit.fit_tail`; of data in chunks, when they are
-        computed.
+        If `da` is no DataArray with this dimension, or holds values as a file packs them (attributes ``scale_factor``,
+        ``_FillValue`` and the like, which xarray takes away when it decodes them); or as in `evtkit.fit_tail`, of data
+        in chunks when they are computed.
 
     See Also
     --------
@@ -82,8 +86,16 @@ def fit_tail(
     (['cov', 'largest', 'left_out'], ('site',))
     """
     data, units, quantity = plain(da, "da")
-    if dim not in data.dims:
-        raise ValueError(f"dim must be a dimension of da, one of {', '.join(map(repr, data.dims))}, got {dim!r}")
+    check_values(data)
+    if not isinstance(dim, str) or dim not in data.dims:
+        there = ", ".join(map(repr, data.dims)) or "none, as da is a single value"
+        raise ValueError(f"dim must be a dimension of da, one of {there}, got {dim!r}")
+    _check_names(data, dim)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    rounding_steps(resolution, 1)
+    if not isinstance(keep, bool):
+        keep = whole_number(keep, "keep", 1)
     if missing not in ("raise", "drop"):
         raise ValueError(f"missing must be 'raise' or 'drop', got {missing!r}")
     if side not in ("upper", "lower"):
@@ -117,13 +129,22 @@ def fit_tail(
 def _levels(threshold: Any, data: xr.DataArray, dim: str, units: str | None) -> Any:
     """Thresholds as a number or by cell, chunked as the data are."""
     if not isinstance(threshold, xr.DataArray):
-        return float(threshold)
+        if np.ndim(threshold) or not np.isfinite(level := float(threshold)):
+            raise ValueError("threshold must be a finite number, or a DataArray of one a cell")
+        return level
     levels, own, _ = plain(threshold, "threshold")
     if own is not None and units is not None and own != units:
         raise ValueError(f"threshold must be in the units of da, {units!r}, got {own!r}")
     if strange := [str(d) for d in levels.dims if d not in data.dims or d == dim]:
         raise ValueError(f"threshold must have dimensions of the cells only, got {', '.join(map(repr, strange))}")
     return levels
+
+
+def _check_names(data: xr.DataArray, dim: str) -> None:
+    """Cells cannot be named as the arrays of the fits are."""
+    names = {*map(str, data.dims), *(str(name) for name, one in data.coords.items() if dim not in one.dims)} - {dim}
+    if taken := sorted(names & {*VARIABLES, "rank"}):
+        raise ValueError(f"da must have no dimension or coordinate {', '.join(map(repr, taken))}, as fits have; rename")
 
 
 def _one_chunk(data: xr.DataArray, dim: str, rechunk: bool | None) -> xr.DataArray:

@@ -10,7 +10,7 @@ import xarray as xr
 from evtkit.dated import Dates
 from evtkit.tail.labelled import VARIABLES
 
-__all__ = ["INTEGERS", "OF_VARIABLE", "SINGLE", "per_year", "plain", "quantified"]
+__all__ = ["INTEGERS", "OF_VARIABLE", "SINGLE", "check_values", "per_year", "plain", "quantified"]
 
 INTEGERS = ("n", "n_excess", "status", "left_out")
 SINGLE = tuple(name for name in VARIABLES if name != "largest")
@@ -34,6 +34,23 @@ def plain(da: Any, name: str) -> tuple[xr.DataArray, str | None, Any]:
     return da, None if units is None else str(units), None
 
 
+def check_values(da: xr.DataArray) -> None:
+    """Only numbers; those that a file packs, and marks of what is missing, would be taken for observations."""
+    if da.dtype.kind not in "iuf":
+        raise ValueError(f"da must hold real numbers, got an array of dtype {da.dtype}")
+    found = [name for name in ("scale_factor", "add_offset", "_FillValue", "missing_value") if name in da.attrs]
+    found = [name for name in found if not _is_nan(da.attrs[name])]
+    if found:
+        raise ValueError(
+            f"da must hold decoded values, got the attributes {', '.join(found)}; open it with mask_and_scale=True, or "
+            "decode it: xarray.decode_cf(da.to_dataset(name='x')).x; without a meaning, drop the attributes"
+        )
+
+
+def _is_nan(mark: Any) -> bool:
+    return bool(np.all(np.asarray(mark) != np.asarray(mark)))
+
+
 def quantified(ds: xr.Dataset, quantity: Any) -> xr.Dataset:
     """With the units of the attributes as those of pint."""
     if quantity is None:
@@ -48,11 +65,12 @@ def quantified(ds: xr.Dataset, quantity: Any) -> xr.Dataset:
 def per_year(time: xr.DataArray) -> float | None:
     """Observations a year, where the coordinate has dates; of a calendar of its own, in years of that calendar."""
     if time.dtype.kind == "M":
-        found = Dates(np.sort(time.values).astype("M8[us]")).per_year
+        known = time.values[~np.isnat(time.values)]
+        found = Dates(np.sort(known).astype("M8[us]")).per_year
         return float(found) if found > 0.0 else None
     values = time.values
     if time.dtype.kind == "O" and len(values) > 1 and hasattr(values[0], "calendar"):
         lengths = {"noleap": 365.0, "365_day": 365.0, "360_day": 360.0, "all_leap": 366.0, "366_day": 366.0}
-        days = (values[-1] - values[0]).total_seconds() / 86400.0
-        return float((len(values) - 1) / days) * lengths.get(values[0].calendar, 365.25)
+        days = (values.max() - values.min()).total_seconds() / 86400.0
+        return float((len(values) - 1) / days) * lengths.get(values[0].calendar, 365.25) if days else None
     return None
