@@ -28,7 +28,7 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
 
-_PASSES = 3  # of the cleaning
+_ALPHAS = 0.005, 0.0005, 0.0005  # of the passes of the cleaning: the first as `isolated` has it, the others surer
 _MANY_CHANNELS = 32  # for which a first look at a few rows pays
 _AT_A_TIME, _VALUES = 1 << 13, 1 << 19  # channels, or as many as hold so many values, that are summarised together
 
@@ -182,9 +182,9 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            for _ in range(_PASSES):  # what lies beside a group stands apart only once that is gone
+            for alpha in _ALPHAS:  # what lies beside a group stands apart only once that is gone
                 x = sign * channel[present]
-                apart = isolated(x, quantile=FROM) | gross_outliers(x)
+                apart = isolated(x, quantile=FROM, alpha=alpha) | gross_outliers(x)
                 channel[present[apart]] = np.nan
                 present = present[~apart]
                 if not np.any(apart):
