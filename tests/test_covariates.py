@@ -354,7 +354,7 @@ def test_residuals_are_exponential_where_the_model_holds():
         (lambda: covariates.fit_gpd([1.0, 2.0], sigma=[1.0, 2.0]), "at least as many as coefficients, 3, got 2"),
         (lambda: covariates.fit_gpd([1.0, 2.0, 4.0], prior="flat"), "prior must be one of"),
         (lambda: covariates.fit_gpd([1.0, 2.0, 4.0], weights=[1.0, -1.0, 1.0]), "weights must be 0 or more"),
-        (lambda: covariates.fit_gev("z", {"y": [1.0]}), "column of the data, got 'z'"),
+        (lambda: covariates.fit_gev("z", {"y": [1.0]}), r"column of the data \('y'\), got 'z'"),
         (lambda: covariates.fit_tail([1.0, 2.0], threshold=5.0), "exceed the threshold, got none"),
         (lambda: covariates.fit_tail([1.0, 2.0], side="both"), "side must be"),
         (lambda: covariates.harmonics([0.0], 0), "positive integer, got 0"),
@@ -386,6 +386,81 @@ def test_plain_columns_are_what_formulaic_makes_of_them():
     fit = covariates.fit_gev(rng.normal(size=30), data, mu="year + soi")
     with pytest.raises(ValueError, match="at must have the covariates of mu"):
         fit.parameters({"year": [1.0]})
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(31)
+    hour = np.arange(1200) % 24
+    site = rng.choice(list("abc"), 1200)
+    load = rng.gamma(2.0, 3.0 + np.cos(2.0 * np.pi * hour / 24)) * np.where(site == "b", 2.0, 1.0)
+    return pd.DataFrame({"load": load, "hour": hour, "site": site})
+
+
+def test_a_whole_formula_is_threshold_and_scale_by_its_right_side(table):
+    terms = "harmonics(hour / 24) + site"
+    wanted = covariates.fit_tail("load", table, threshold=terms, sigma=terms)
+    for found in (covariates.fit_tail(f"load ~ {terms}", table), covariates.fit_tail(table, f"load ~ {terms}")):
+        np.testing.assert_array_equal(found.isf(1e-3), wanted.isf(1e-3))
+    own = covariates.fit_tail(f"load ~ {terms}", table, sigma="1", quantile=0.8)
+    assert own.excess.names == ("log sigma: 1", "xi: 1")
+    assert len(own.threshold_design.names) == 5
+    level = covariates.fit_gev("load ~ site", table)
+    assert level.names[:3] == ("mu: Intercept", "mu: site[T.b]", "mu: site[T.c]")
+    assert covariates.fit_gpd(table, "load ~ site").names[0] == "log sigma: Intercept"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [(lambda t: covariates.fit_tail("load ~ hour"), "data must be a data frame"),
+     (lambda t: covariates.fit_tail("load ~ hour", "load"), "data must be a data frame"),
+     (lambda t: covariates.fit_tail("~ hour", t), "a formula must be such as"),
+     (lambda t: covariates.fit_tail("weight ~ hour", t), r"a column of the data \('load', 'hour', 'site'\)"),
+     (lambda t: covariates.fit_tail("load ~ hour", t.assign(load=t.load.where(t.hour > 0))), "NaN or inf in 50 of"),
+     (lambda t: covariates.fit_gpd(t.load.to_numpy()).return_level(100.0), "needs the rate"),
+     (lambda t: covariates.fit_gev("load ~ hour", t).return_level(1.0), "m must be above 1")],
+)  # fmt: skip
+def test_bad_formulas_and_periods_are_refused(table, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(table)
+
+
+def test_a_group_that_the_fit_has_not_seen_has_no_probability(table):
+    tail = covariates.fit_tail("load ~ site", table)
+    with pytest.raises(ValueError, match="'z'"):
+        tail.isf(1e-3, {"site": ["a", "z"]})
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_levels_by_row_have_the_limits_of_one_row(table, side):
+    frame = table.assign(load=table.load if side == "upper" else -table.load)
+    tail = covariates.fit_tail("load ~ site", frame, side=side)
+    rows = {"site": ["b", "a", "b"]}
+    found = tail.return_level(500.0, rows, interval=0.9)
+    np.testing.assert_allclose(found.estimate, tail.return_level(500.0, rows), rtol=1e-12)
+    assert found.lower[0] == found.lower[2]
+    assert np.all((found.lower < found.estimate) & (found.estimate < found.upper))
+    rate, sign = tail.rate({"site": ["a"]}), 1.0 if side == "upper" else -1.0
+    one = tail.excess.interval(lambda own: gpd.isf(1.0 / (500.0 * rate), own["xi"], own["sigma"]), at={"site": ["a"]},
+                               level=0.9)  # fmt: skip
+    ends = tail.threshold({"site": ["a"]})[0] + sign * np.array([float(one.lower), float(one.upper)])
+    np.testing.assert_allclose(np.sort(ends), [found.lower[1], found.upper[1]], rtol=1e-6)
+    assert np.isnan(tail.return_level(2.0, rows, interval=0.9).estimate).all()
+
+
+def test_levels_of_maxima_without_covariates_are_those_of_one_fit():
+    y = gev.rvs(0.1, 10.0, 2.0, size=80, rng=3)
+    found = covariates.fit_gev(y).return_level(50.0, interval=0.95)
+    wanted = gev.fit_gev(y).return_level(50.0, interval=0.95, method="profile")
+    for name in ("estimate", "lower", "upper"):
+        np.testing.assert_allclose(getattr(found, name), float(getattr(wanted, name)), rtol=1e-4)
+    assert found.lower.shape == (80,)
+
+
+def test_many_columns_are_shown_by_their_formula(table):
+    assert "u ~ C(hour)" in repr(covariates.fit_tail("load ~ C(hour)", table))
+    day = covariates.harmonics(table.hour[:200] / 24, 10)
+    assert "(21 columns)" in repr(covariates.fit_gev(table.load[:200], mu=day))
 
 
 def test_stepwise_takes_what_matters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Bool, Float
 
-__all__ = ["Design", "PlainColumns", "harmonics", "response"]
+__all__ = ["Design", "PlainColumns", "asked", "harmonics", "response"]
+
+
+_LABEL = 60  # characters
 
 
 def harmonics(phase: ArrayLike, order: int = 1) -> Float:
@@ -99,6 +103,8 @@ class Design:
     spec : object
         How to make the matrix of new rows: a formula's model specification, `PlainColumns`, or None for columns as they
         are.
+    formula : str or None
+        The formula, where there was one.
 
     Examples
     --------
@@ -114,6 +120,15 @@ class Design:
     matrix: Float
     names: tuple[str, ...]
     spec: Any = None
+    formula: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is, in a line: its columns, or the formula that made them where they are many."""
+        columns = " + ".join(self.names)
+        if len(columns) <= _LABEL:
+            return columns
+        return self.formula or f"{self.names[0]} + {self.names[1]} + … ({len(self.names)} columns)"
 
     @classmethod
     def of(cls, what: str | ArrayLike | None, data: Any, n: int, parameter: str) -> Design:
@@ -152,7 +167,8 @@ class Design:
             made = formulaic.model_matrix(right, _mapping(data), na_action="raise", context={"harmonics": harmonics})
         except Exception as error:  # whatever stands in a formula may fail in its own way
             raise ValueError(f"{parameter} must be a formula of the data, got {formula!r}: {error}") from error
-        return cls(np.asarray(made, dtype=np.float64), tuple(map(str, made.model_spec.column_names)), made.model_spec)
+        names = tuple(map(str, made.model_spec.column_names))
+        return cls(np.asarray(made, dtype=np.float64), names, made.model_spec, right.strip())
 
     def at(self, rows: Any, parameter: str) -> Float:
         """The matrix of new rows, (m, columns).
@@ -168,10 +184,21 @@ class Design:
             try:
                 if isinstance(self.spec, PlainColumns):
                     return self.spec.get_model_matrix(rows)
-                made = self.spec.get_model_matrix(_mapping(rows), na_action="raise", context={"harmonics": harmonics})
+                from formulaic.errors import DataMismatchWarning
+
+                with (
+                    warnings.catch_warnings()
+                ):  # a group that the fit has not seen: formulaic takes it for the first one
+                    warnings.simplefilter("error", DataMismatchWarning)
+                    made = self.spec.get_model_matrix(
+                        _mapping(rows), na_action="raise", context={"harmonics": harmonics}
+                    )
                 return np.asarray(made, dtype=np.float64)
             except Exception as error:
-                raise ValueError(f"at must have the covariates of {parameter}, got {error}") from error
+                what = str(error).split(" They are being")[0]
+                raise ValueError(
+                    f"at must have the covariates of {parameter}, as the fit has seen them: {what}"
+                ) from error
         given = rows[parameter] if isinstance(rows, dict) and parameter in rows else rows
         matrix, _ = _columns(given, parameter)
         if matrix.shape[1] != len(self.names):
@@ -180,7 +207,7 @@ class Design:
 
     def rows(self, some: Bool) -> Design:
         """Some of the rows."""
-        return Design(self.matrix[some], self.names, self.spec)
+        return Design(self.matrix[some], self.names, self.spec, self.formula)
 
     def orthonormal(self) -> tuple[Float, Float]:
         """Q with QᵀQ = n and R with matrix = QR."""
@@ -203,12 +230,31 @@ class Design:
             )
 
 
+def asked(y: Any, data: Any) -> tuple[Any, Any, str | None]:
+    """Response, data and right side of a whole formula, ``("level ~ year", data)`` or the other way round.
+
+    None stands for the right side where y is no formula.
+    """
+    if isinstance(data, str) and not isinstance(y, str):
+        y, data = data, y
+    whole = isinstance(y, str) and "~" in y
+    if isinstance(data, str) or (whole and data is None):
+        raise ValueError(f"data must be a data frame or a mapping of columns, with {y!r}, got {data!r}")
+    if not whole:
+        return y, data, None
+    left, right = (side.strip() for side in y.split("~", 1))
+    if not left or not right:
+        raise ValueError(f"a formula must be such as 'level ~ year', got {y!r}")
+    return left, data, right
+
+
 def response(y: Any, data: Any) -> Float:
     """Responses (n,) or (n, channels): numbers, or a column of the data by its name."""
     if isinstance(y, str):
         columns = _mapping(data) if data is not None else {}
         if y not in columns:
-            raise ValueError(f"y must be numbers or a column of the data, got {y!r}")
+            there = ", ".join(map(repr, columns)) or "none"
+            raise ValueError(f"y must be numbers or a column of the data ({there}), got {y!r}")
         y = columns[y]
     return np.asarray(real_array(y, "y"), dtype=np.float64)
 

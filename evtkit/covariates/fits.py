@@ -9,7 +9,7 @@ import numpy as np
 
 from evtkit import gev
 from evtkit._common.checks import real_array
-from evtkit.covariates.design import Design, response
+from evtkit.covariates.design import Design, asked, response
 from evtkit.covariates.problem import PRIORS, Problem, Solution, maximize
 from evtkit.covariates.results import PARAMETERS, RegressionFit
 from evtkit.fit import FitStatus
@@ -44,7 +44,9 @@ def fit_gev(
     Parameters
     ----------
     y : array_like, shape (n,) or (n, channels), or str
-        Maxima, or the name of a column of the data. All channels share the covariates.
+        Maxima, or the name of a column of the data. All channels share the covariates. Or a whole formula, ``"level ~
+        year"``: the location then depends on what is right of it, unless ``mu`` is given (the scale of excesses, in
+        `fit_gpd`). It may also stand second, after the data.
     data : data frame or mapping of columns, optional
         Where formulas find their covariates.
     mu, sigma, xi : str or array_like, optional
@@ -92,6 +94,8 @@ def fit_gev(
                      estimate        se      z        p
     mu: Intercept  ...
     """
+    y, data, terms = asked(y, data)
+    mu = terms if mu is None else mu
     return _fit("gev", y, data, {"mu": mu, "sigma": sigma, "xi": xi}, weights, offsets, prior, ridge)
 
 
@@ -128,6 +132,8 @@ def fit_gpd(
     >>> fit
     GPD(sigma ~ 1 + x1, xi ~ 1; n=500, loglik=..., AIC=..., OK)
     """
+    y, data, terms = asked(y, data)
+    sigma = terms if sigma is None else sigma
     return _fit("gpd", y, data, {"sigma": sigma, "xi": xi}, weights, offsets, prior, ridge)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evtkit.covariates.design import Design
     from evtkit.covariates.problem import Problem
 
-__all__ = ["LikelihoodRatio", "interval_of", "likelihood_ratio"]
+__all__ = ["LikelihoodRatio", "interval_of", "likelihood_ratio", "limits_by_row"]
 
 _STEP = 6e-6  # of the numerical derivative, in standard errors
 _FAR = 60.0  # standard errors: beyond it a limit is infinite
@@ -109,12 +109,7 @@ def interval_of(
     fit: Fit, of: str | Callable[[Mapping[str, Float]], Float], at: Any, level: float, method: str
 ) -> Interval:
     """See `RegressionFit.interval`."""
-    if not fit.single:
-        raise ValueError(f"an interval needs a fit of one response, got {fit.coefficients.shape[1]}")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}")
-    if method not in ("profile", "delta"):
-        raise ValueError(f"method must be 'profile' or 'delta', got {method!r}")
+    _check(fit, level, method)
     if isinstance(of, str) and of not in fit.names:
         raise ValueError(f"of must be one of {', '.join(map(repr, fit.names))}, got {of!r}")
 
@@ -131,18 +126,57 @@ def interval_of(
         own = {key: row @ beta[blocks[key]] for key, row in rows.items()}
         return float(np.squeeze(of(own | {"sigma": np.exp(own["sigma"])})))
 
+    estimate, lower, upper = _limits(fit, value, level, method)
+    return Interval(np.array(estimate), np.array(lower), np.array(upper), level, method, fit.status)
+
+
+def limits_by_row(
+    fit: Fit, of: Callable[[Mapping[str, Float], int], Float], rows: Mapping[str, Float], known: Float,
+    level: float, method: str,
+) -> Interval:  # fmt: skip
+    """Of what follows from the parameters of each row of some designs, and from what is known of row i; (rows,).
+
+    Rows that are alike, `known` (rows, …) included, share their limits.
+    """
+    _check(fit, level, method)
+    blocks = {key: block for key, block in zip(("mu", "sigma", "xi"), fit.problem.blocks, strict=True) if key in rows}
+    size = len(next(iter(rows.values())))
+    stacked = np.column_stack([*rows.values(), known])
+    _, first, place = np.unique(stacked, axis=0, return_index=True, return_inverse=True)
+    found = np.empty((len(first), 3))
+    for k, i in enumerate(first):
+
+        def value(beta: Float, i: int = int(i)) -> float:
+            own = {key: row[i : i + 1] @ beta[blocks[key]] for key, row in rows.items()}
+            return float(np.squeeze(of(own | {"sigma": np.exp(own["sigma"])}, i)))
+
+        found[k] = _limits(fit, value, level, method)
+    found = found[place.ravel()]
+    return Interval(found[:, 0], found[:, 1], found[:, 2], level, method, np.broadcast_to(fit.status, size).copy())
+
+
+def _check(fit: Fit, level: float, method: str) -> None:
+    if not fit.single:
+        raise ValueError(f"an interval needs a fit of one response, got {fit.coefficients.shape[1]}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level!r}")
+    if method not in ("profile", "delta"):
+        raise ValueError(f"method must be 'profile' or 'delta', got {method!r}")
+
+
+def _limits(fit: Fit, value: Callable[[Float], float], level: float, method: str) -> tuple[float, float, float]:
+    """Estimate and limits of a function of the coefficients."""
     estimate = value(fit.coefficients)
-    if not np.all(np.isfinite(fit.cov)):
-        return Interval(np.array(estimate), np.array(np.nan), np.array(np.nan), level, method, fit.status)
+    if not np.all(np.isfinite(fit.cov)) or not np.isfinite(estimate):
+        return estimate, float("nan"), float("nan")
     # coefficients = estimate + root · standard coordinates
     root: Float = np.asarray(np.linalg.cholesky(fit.cov), dtype=np.float64)
     slope = _slope(lambda v: value(fit.coefficients + root @ v), len(root))
     if method == "delta":
         half = float(ndtri(0.5 + 0.5 * level) * np.linalg.norm(slope))
-        lower, upper = estimate - half, estimate + half
-    else:
-        lower, upper = (_limit(fit, value, root, slope, level, sign) for sign in (-1.0, 1.0))
-    return Interval(np.array(estimate), np.array(lower), np.array(upper), level, method, fit.status)
+        return estimate, estimate - half, estimate + half
+    lower, upper = (_limit(fit, value, root, slope, level, sign) for sign in (-1.0, 1.0))
+    return estimate, lower, upper
 
 
 def _limit(fit: Fit, value: Callable[[Float], float], root: Float, slope: Float, level: float, sign: float) -> float:

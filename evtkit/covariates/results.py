@@ -11,7 +11,7 @@ from evtkit import gev, gpd
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
 from evtkit._common.text import aligned
-from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio
+from evtkit.covariates.inference import LikelihoodRatio, interval_of, likelihood_ratio, limits_by_row
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -163,6 +163,48 @@ class RegressionFit(Result):
             return np.asarray(gpd.isf(chance, own["xi"], own["sigma"]))
         return np.asarray(gev.isf(chance, own["xi"], own["mu"], own["sigma"]))
 
+    def return_level(
+        self, m: float, at: Any = None, *, interval: float | None = None, method: str = "profile"
+    ) -> Float | Interval:
+        """The effective return level of maxima at each row (Katz, Parlange & Naveau 2002).
+
+        It would be exceeded by one maximum in m were all rows like that one.
+
+        Parameters
+        ----------
+        m : float
+            Return period in maxima, above 1: in years, of annual maxima.
+        at : data frame, mapping of columns, or array_like, optional
+            Rows of covariates; by default those of the fit.
+        interval : float, optional
+            Confidence level of an interval.
+        method : {"profile", "delta"}
+            Of the interval; see `interval`.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows,), or Interval
+
+        Raises
+        ------
+        ValueError
+            If m is not above 1; of excesses, whose rate is not known here; or as `interval`.
+        """
+        if self.family != "gev":
+            raise ValueError("a return level needs the rate of excesses: take evtkit.covariates.fit_tail")
+        if not m > 1.0:
+            raise ValueError(f"m must be above 1, got {m!r}")
+        if interval is None:
+            return self.isf(1.0 / m, at)
+        rows = {key: design.matrix if at is None else design.at(at, key) for key, design in self.designs.items()}
+        size = max(map(len, rows.values()))
+        rows = {key: np.broadcast_to(row, (size, row.shape[1])) for key, row in rows.items()}
+
+        def level(own: Mapping[str, Float], _: int) -> Float:
+            return np.asarray(gev.isf(1.0 / m, own["xi"], own["mu"], own["sigma"]))
+
+        return limits_by_row(self, level, rows, np.zeros(size), interval, method)
+
     def residuals(self) -> Float:
         """Responses on a scale on which all have one law if the model holds: exponential for a GPD, Gumbel for a GEV.
 
@@ -240,7 +282,7 @@ class RegressionFit(Result):
 
     def __repr__(self) -> str:
         law = {"gpd": "GPD", "gev": "GEV"}[self.family]
-        models = ", ".join(f"{key} ~ {' + '.join(design.names)}" for key, design in self.designs.items())
+        models = ", ".join(f"{key} ~ {design.label}" for key, design in self.designs.items())
         if self.single:
             status = FitStatus(int(self.status)).name
             return f"{law}({models}; n={self.n}, loglik={self.loglik:.6f}, AIC={self.aic:.2f}, {status})"

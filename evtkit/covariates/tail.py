@@ -11,8 +11,9 @@ from scipy.special import chdtri, expit, ndtri
 from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.results import Result
-from evtkit.covariates.design import Design, response
+from evtkit.covariates.design import Design, asked, response
 from evtkit.covariates.fits import fit_designs
+from evtkit.covariates.inference import limits_by_row
 from evtkit.covariates.rates import exceedance_rate, quantile_regression
 from evtkit.fit import FitStatus
 from evtkit.predictive import Predictive
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Bool, Float
     from evtkit.covariates.results import RegressionFit
+    from evtkit.intervals import Interval
 
 __all__ = ["CovariateTail", "fit_tail"]
 
@@ -93,7 +95,7 @@ class CovariateTail(Result):
 
     def __repr__(self) -> str:
         parts = {"u": self.threshold_design, "rate": self.rate_design} | dict(self.excess.designs)
-        models = ", ".join(f"{key} ~ {' + '.join(design.names)}" for key, design in parts.items())
+        models = ", ".join(f"{key} ~ {design.label}" for key, design in parts.items())
         status = FitStatus(int(self.excess.status)).name
         return f"CovariateTail({self.side}; {models}; {int(self.above.sum())} of {len(self.y)}, {status})"
 
@@ -147,14 +149,48 @@ class CovariateTail(Result):
         excess = self._by_row(at, law, lambda laws, own: laws.isf(own), np.broadcast_to(chance, threshold.shape))
         return threshold + (excess if self.side == "upper" else -excess)
 
-    def return_level(self, m: float, at: Any = None) -> Float:
+    def return_level(
+        self, m: float, at: Any = None, *, interval: float | None = None, method: str = "profile"
+    ) -> Float | Interval:
         """The textbook's effective return level at each row (Katz, Parlange & Naveau 2002).
 
         It would be exceeded with probability 1/m were all rows like that one.
+
+        Parameters
+        ----------
+        m : float
+            Return period in observations, above 1.
+        at : data frame, mapping of columns, or array_like, optional
+            Rows of covariates; by default those of the fit.
+        interval : float, optional
+            Confidence level of an interval, for the threshold and the rate as estimated.
+        method : {"profile", "delta"}
+            Of the interval; see `RegressionFit.interval`.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows,), or Interval
+            NaN where 1/m is larger than the rate: the level lies below the threshold.
+
+        Raises
+        ------
+        ValueError
+            If m is not above 1, or as `RegressionFit.interval`.
         """
         if not m > 1.0:
             raise ValueError(f"m must be above 1, got {m!r}")
-        return self.isf(1.0 / m, at, law="plug-in")
+        if interval is None:
+            return self.isf(1.0 / m, at, law="plug-in")
+        threshold, rate = self.threshold(at), self.rate(at)
+        rows = {key: np.broadcast_to(_matrix(design, at, key), (len(threshold), len(design.names)))
+                for key, design in self.designs.items()}  # fmt: skip
+        sign = 1.0 if self.side == "upper" else -1.0
+
+        def level(own: Mapping[str, Float], i: int) -> Float:
+            chance = 1.0 / (m * rate[i])
+            return threshold[i] + sign * gpd.isf(chance, own["xi"], own["sigma"]) if chance <= 1.0 else np.array(np.nan)
+
+        return limits_by_row(self.excess, level, rows, np.column_stack([threshold, rate]), interval, method)
 
     def residuals(self) -> Float:
         """Excesses on the scale of the standard exponential law, (n_excess,); see `RegressionFit.residuals`."""
@@ -299,7 +335,8 @@ def fit_tail(
     Parameters
     ----------
     y : array_like, shape (n,), or str
-        Observations, or the name of a column of the data.
+        Observations, or the name of a column of the data. Or a whole formula, ``"load ~ hour"``: threshold and scale
+        then depend on what is right of it, unless they are given. It may also stand second, after the data.
     data : data frame or mapping of columns, optional
         Where formulas find their covariates.
     threshold : float, str or array_like, optional
@@ -338,12 +375,19 @@ def fit_tail(
     >>> midnight, noon = tail.isf(1e-3, harmonics([0.0, 0.5]))
     >>> bool(midnight > 2 * noon)
     True
+
+    From a table, in one call:
+
+    >>> fit_tail("load ~ harmonics(hour / 24)", {"load": load, "hour": hour}).isf(1e-3, {"hour": [0, 12]}).round(1)
+    array([34. , 12.6])
     """
+    y, data, terms = asked(y, data)
+    threshold, sigma = (terms if given is None else given for given in (threshold, sigma))
     values = response(y, data)
     if values.ndim != 1:
         raise ValueError(f"y must have shape (n,), got {values.shape}")
-    if not np.all(np.isfinite(values)):
-        raise ValueError("y must be finite, got NaN or inf")
+    if bad := int(np.count_nonzero(~np.isfinite(values))):
+        raise ValueError(f"y must be finite, got NaN or inf in {bad} of {len(values)} rows: leave them out of the data")
     if side not in ("upper", "lower"):
         raise ValueError(f"side must be 'upper' or 'lower', got {side!r}")
     if not 0.0 < quantile < 1.0:

@@ -61,8 +61,9 @@ def averaged_level(
     Notes
     -----
     Profile-likelihood limits over a candidate, at all confidence levels, are a confidence distribution of the level.
-    Mixed with the weights they are another. As what is not rejected need not hold, higher candidates have as much weight
-    as the one chosen: where a law bends slowly, limits over the lowest threshold that passes a test miss too often.
+    Mixed with the weights they are another. What is not rejected need not hold, so that higher candidates have as much
+    weight as the one chosen: where a law bends slowly, limits over the lowest threshold that passes a test miss too
+    often.
 
     Examples
     --------

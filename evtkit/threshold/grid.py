@@ -144,7 +144,11 @@ class Channel:
 
 
 def channels_of(
-    channels: Iterable[Float], thresholds: ArrayLike | None, resolution: float | None, most: int, size: int | None = None
+    channels: Iterable[Float],
+    thresholds: ArrayLike | None,
+    resolution: float | None,
+    most: int,
+    size: int | None = None,
 ) -> Iterator[list[Channel]]:
     """Channels with their candidates and fits, some at a time: what many have in common is done at once."""
     waiting: list[tuple[Float, Float, float, Float]] = []
