@@ -85,7 +85,7 @@ def fit_tail(
         None, the default, leaves gross outliers out where no rule for the threshold is given: a few observations that
         no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True, for data that may be
         contaminated, leaves out also what a hole separates from the rest of the tail (`evtkit.cleaning.isolated`,
-        from the 0.8 quantile on). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
+        from the 0.8 quantile on; up to three times, the later ones surer). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
