@@ -82,10 +82,11 @@ def fit_tail(
         observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
         that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
     clean : bool or None
-        None, the default, leaves gross outliers out where no rule for the threshold is given: a few observations that
-        no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True, for data that may be
-        contaminated, leaves out also what a hole separates from the rest of the tail (`evtkit.cleaning.isolated`,
-        from the 0.8 quantile on; up to three times, the later ones surer). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
+        None, the default, leaves gross outliers out where no rule for the threshold is given: a few
+        observations that no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True,
+        for data that may be contaminated, leaves out also what a hole separates from the rest of the tail
+        (`evtkit.cleaning.isolated`, from the 0.8 quantile on; up to three times, the later ones surer). False
+        fits to all. `Tail.left_out` counts what was left out, and a note says so.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
