@@ -28,7 +28,7 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
 
-_PASSES = 3  # of the cleaning
+_ALPHAS = 0.005, 0.0005, 0.0005  # of the passes of the cleaning: the first as `isolated` has it, the others surer
 _MANY_CHANNELS = 32  # for which a first look at a few rows pays
 _AT_A_TIME, _VALUES = 1 << 13, 1 << 19  # channels, or as many as hold so many values, that are summarised together
 
@@ -82,10 +82,11 @@ def fit_tail(
         observations, and each excess is known to within δ/2 (see `fit_gpd`). 0 takes the data as they are. Rounding
         that is too fine to matter, below a quarter of a standard error of the mean excess, is not looked at.
     clean : bool or None
-        None, the default, leaves gross outliers out where no rule for the threshold is given: a few observations that
-        no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True, for data that may be
-        contaminated, leaves out also what a hole separates from the rest of the tail (`evtkit.cleaning.isolated`,
-        from the 0.8 quantile on). False fits to all. `Tail.left_out` counts what was left out, and a note says so.
+        None, the default, leaves gross outliers out where no rule for the threshold is given: a few
+        observations that no tail explains (`evtkit.cleaning.gross_outliers`), which would make it heavy. True,
+        for data that may be contaminated, leaves out also what a hole separates from the rest of the tail
+        (`evtkit.cleaning.isolated`, from the 0.8 quantile on; up to three times, the later ones surer). False
+        fits to all. `Tail.left_out` counts what was left out, and a note says so.
     keep_sample : bool
         Keep all observations (n × channels values), so that `Tail.sf` is exact below the threshold. Without it only the
         most extreme ones are kept.
@@ -182,9 +183,9 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            for _ in range(_PASSES):  # what lies beside a group stands apart only once that is gone
+            for alpha in _ALPHAS:  # what lies beside a group stands apart only once that is gone
                 x = sign * channel[present]
-                apart = isolated(x, quantile=FROM) | gross_outliers(x)
+                apart = isolated(x, quantile=FROM, alpha=alpha) | gross_outliers(x)
                 channel[present[apart]] = np.nan
                 present = present[~apart]
                 if not np.any(apart):

@@ -86,7 +86,7 @@ def test_a_ramp_keeps_the_risk_whatever_its_jitter(law, slope):
 @pytest.mark.parametrize("law", ["uniform", "beta", "exponential"])
 @pytest.mark.parametrize("reach", [1.0, 8.0])
 def test_a_drift_that_begins_later_is_told_a_few_times(law, reach):
-    """4.4 events are expected by chance; with a centre that is held until a mean has moved, uniform jitter had some 80."""
+    """4.4 events are expected by chance; with a centre that waits for a mean to move, uniform jitter had some 80."""
     begun = 0
     for seed in range(4):
         x = JITTER[law](np.random.default_rng(seed), N) + reach * np.maximum(0.0, np.arange(N) / N - 0.2)

@@ -162,8 +162,11 @@ def come_into_doubt(y, f, risk, c, depth, runs, moves):
     settled = _SETTLED * depth
     if not (f[XI] < _SHARP and y <= f[LEVEL] + moves[c, TOLERANCE]) or moves[c, GAIN] > 0.0 or runs[c, MOVING] > 0:
         return
+    late = np.int64(min(_OF_LATE / risk, _LONGEST))
     if runs[c, STAYED] == settled + 1:
-        runs[c, STAYED] += np.int64(min(_OF_LATE / risk, _LONGEST))
+        runs[c, STAYED] += late + depth
+        return
+    if runs[c, STAYED] > settled + 1 + late:  # of the same burst
         return
     if runs[c, STAYED] > settled:
         runs[c, STAYED] = depth
