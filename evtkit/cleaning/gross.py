@@ -27,6 +27,8 @@ from scipy.special import bdtr
 from evtkit._common.checks import real_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float, Int
@@ -191,15 +193,13 @@ def _worth_a_look(
     return np.asarray(worth & far)
 
 
-def _holes_in_turn(most: int) -> list[tuple[Any, Any, Int]]:
+def _holes_in_turn(most: int) -> Iterator[tuple[Any, Any, Int]]:
     """Where holes begin and end among the most + 1 largest, and how many lie beyond, for each number inside."""
-    found: list[tuple[Any, Any, Int]] = []
     for inside in _INSIDES:
         m = most - np.arange(max(0, most - inside))
         m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
         if m.size:
-            found.append((slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside))
-    return found
+            yield slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside
 
 
 @lru_cache(maxsize=64)
