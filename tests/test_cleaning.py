@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -325,3 +327,16 @@ def test_units_and_order_change_no_gross_outliers():
         assert not gross_outliers(few).any()
     with pytest.raises(ValueError, match="x must be finite numbers in one dimension"):
         gross_outliers([1.0, np.nan])
+
+
+def test_the_look_at_one_long_series_takes_little_memory_and_keeps_none():
+    n = np.array([1_000_000])
+    top = np.sort(np.random.default_rng(0).standard_exponential(n, dtype=np.float32))[None, -int(looked_at(n)[0]) - 1 :]
+    tracemalloc.start()
+    try:
+        assert count_gross(top, n).tolist() == [0]
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * top.nbytes  # as double numbers, and two flags of each
+    assert held < 0.1 * top.nbytes

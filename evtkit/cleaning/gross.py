@@ -27,6 +27,8 @@ from scipy.special import bdtr
 from evtkit._common.checks import real_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     from evtkit._common.types import Float, Int
@@ -49,7 +51,7 @@ _CANDIDATES = 3  # holes that are judged, with so many inside
 _PASSES = 3  # a nearer group may hide behind a farther one
 _POINTS = 1500  # excesses that the likelihood is summed over; more are grouped
 _BLOCK = 1 << 18  # values that are looked at together: few enough for a cache
-_FEW_CHANNELS = 16  # for which all holes are looked at in one step
+_FEW_CHANNELS, _FEW_HOLES = 16, 2048  # for which all holes are looked at in one step
 
 _INSIDES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 _XI = np.array([0.02, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 6.0, 10.0])[:, None]
@@ -125,7 +127,8 @@ def count_gross(largest: NDArray[np.floating], n: Int) -> Int:
     per_block = max(1, _BLOCK // max(1, largest.shape[1]))
     # Room for all blocks: where freed memory goes back at once, as in Dask's workers, new pages take longer than sums.
     rows, width = min(per_block, len(largest)), largest.shape[1]
-    room = np.empty((2, rows, width)), np.empty((2, rows, width), dtype=bool)
+    at_end = min(_holes_at_most(n), width // 2) + 1
+    room = np.empty((rows, width)), np.empty((2, rows, at_end)), np.empty((2, rows, width), dtype=bool)
     for start in range(0, len(largest), per_block):
         part = slice(start, start + per_block)
         for c in start + np.flatnonzero(_worth_a_look(largest[part], n[part], room)):
@@ -149,19 +152,25 @@ def _half(n: int) -> int:
     return n // 2 + 1
 
 
-def _worth_a_look(largest: NDArray[np.floating], n: Int, room: tuple[Float, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+def _holes_at_most(n: Int) -> int:
+    """How many of the largest of so many observations may lie beyond a hole, or in it."""
+    return int(max(1, int(_RARE * n.max(initial=0))) / (1.0 - _INSIDE)) + 1
+
+
+def _worth_a_look(
+    largest: NDArray[np.floating], n: Int, room: tuple[Float, Float, NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
     """Where a hole is as wide as must be; quickly, for many channels, and with no more memory than `room`.
 
     The hazard of a tail with ξ ≥ 0 is beyond its mean at most 1/mean, so that m excesses leave out a hole of width w
     with a probability of at least exp(−m w/mean).
     """
     channels, width = largest.shape
-    (y, spare), (there, flags) = room[0][:, :channels], room[1][:, :channels]
+    y, (end, spare), (there, flags) = room[0][:channels], room[1][:, :channels], room[2][:, :channels]
     kept = width - np.count_nonzero(np.isnan(largest, out=there), axis=1)
     looked = np.minimum(looked_at(n) + 1, kept)
     worth = looked > _FEWEST + 1
-    most = int(max(1, int(_RARE * n.max(initial=0))) / (1.0 - _INSIDE)) + 1
-    most = min(most, int(looked.max(initial=0)) // 2)
+    most = min(_holes_at_most(n), int(looked.max(initial=0)) // 2)
     if most < 1 or not np.any(worth):
         return np.zeros(channels, dtype=bool)
     begin = np.minimum(width - looked, width - 1)
@@ -169,12 +178,14 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int, room: tuple[Float, NDAr
     far = np.zeros(channels, dtype=bool)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         np.subtract(largest, lowest, out=y)
-        rest, positive = spare[:, :-most], np.greater(y[:, :-most], 0.0, out=there[:, :-most])
-        np.copyto(rest, 0.0)
-        np.copyto(rest, y[:, :-most], where=positive)
-        mean = rest.sum(axis=1, keepdims=True) / np.maximum(np.count_nonzero(positive, axis=1), 1)[:, None]
-        y = y[:, -most - 1 :]
-        if channels <= _FEW_CHANNELS:
+        rest, last = y[:, :-most], end[:, : most + 1]
+        np.copyto(last, y[:, -most - 1 :])
+        none = np.logical_not(np.greater(rest, 0.0, out=there[:, :-most]), out=there[:, :-most])
+        np.copyto(rest, 0.0, where=none)
+        positive = rest.shape[1] - np.count_nonzero(none, axis=1)
+        mean = rest.sum(axis=1, keepdims=True) / np.maximum(positive, 1)[:, None]
+        y = last
+        if channels <= _FEW_CHANNELS and most <= _FEW_HOLES:
             (ends, others, m), *_ = _holes_together(most)
             near, beyond = y[:, ends], y[:, others]
             wide = m * (beyond - near) >= -_LOG_P_ONE * mean
@@ -190,15 +201,13 @@ def _worth_a_look(largest: NDArray[np.floating], n: Int, room: tuple[Float, NDAr
     return np.asarray(worth & far)
 
 
-def _holes_in_turn(most: int) -> list[tuple[Any, Any, Int]]:
+def _holes_in_turn(most: int) -> Iterator[tuple[Any, Any, Int]]:
     """Where holes begin and end among the most + 1 largest, and how many lie beyond, for each number inside."""
-    found: list[tuple[Any, Any, Int]] = []
     for inside in _INSIDES:
         m = most - np.arange(max(0, most - inside))
         m = m[inside <= _INSIDE * m]  # of those beyond the ordinary, few enough lie in the hole
         if m.size:
-            found.append((slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside))
-    return found
+            yield slice(0, m.size), slice(1 + inside, 1 + inside + m.size), m - inside
 
 
 @lru_cache(maxsize=64)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evtkit._common.checks import shortened
 from evtkit._common.tables import read_table
+from evtkit._common.text import shortened
 from evtkit.sketch import GroupSketch, capacity_for
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def _is_parquet(path: str) -> bool:
     return path.lower().endswith((".parquet", ".pq"))
 
 
-def _schema(path: str) -> Any:
+def _schema(path: str) -> dict[str, Any]:
     """The columns of a Parquet file and their types."""
     import polars as pl
 
     try:
-        return pl.read_parquet_schema(path)
+        return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {shortened(error)}") from error
 
