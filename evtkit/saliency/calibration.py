@@ -130,9 +130,9 @@ def calibrate(
     >>> x, y = samples(1, seed=7)
     >>> print(reference.rank(net.profile(x, y)).table(3))
        channel         value  impact  P(X ≥ x)
-    1  layer1.conv[2]  4.962   16.95    0.0329
-    2  fc[1]           2.669   12.34    0.0098
-    3  fc[0]           1.496   3.447         1  ≤ u
+    1  layer1.conv[2]  4.962   17.57     0.029
+    2  fc[1]           2.669   12.58   0.00897
+    3  fc[0]           1.496   4.454         1  ≤ u
     """
     ranks = ranks_of(group)
     failure: Exception | None = None

@@ -116,8 +116,8 @@ def evaluate(
     ...     net, reference, samples(200, seed=2), by=("pot", "random"), prune=(), tune=(3,), step=0.1, progress=False)
     >>> print(results.table((3,)))
     repair  by      k  wrong class  true class  corrected    95 % band  collateral  n(k)
-    tune    pot     3      -42.6 %     +33.4 %     39.1 %  23.9 … 54.3                33
-    tune    random  3      -13.1 %     +10.6 %     10.9 %   2.2 … 19.6                33
+    tune    pot     3      -42.6 %     +33.4 %     39.1 %  23.9 … 54.3                21
+    tune    random  3      -13.1 %     +10.6 %     10.9 %   2.2 … 19.6                21
     >>> [round(value, 2) for value in results.difference("pot", "random", k=3)]
     [0.28, 0.17, 0.41]
     """

@@ -53,8 +53,8 @@ class UnitRanking(Ranking):
     (20, array([3, 5]))
     >>> print(ranking.table(2))
        unit            mean value  impact, mean      p  above in
-    1  layer1.conv[3]       1.832         5.083  0.603      10 %
-    2  layer1.conv[5]       1.833         5.018  0.603      10 %
+    1  layer1.conv[3]       1.832         6.016  0.642       5 %
+    2  layer1.conv[5]       1.833         5.782  0.264      10 %
     """
 
     units: Units = field(kw_only=True)

@@ -106,8 +106,8 @@ class RepairResults(Result):
     RepairResults(22 mistakes, 78 left out; prune by impact, random; 0 held-out samples)
     >>> print(results.table([1]))
     repair  by      k  wrong class  true class  corrected   95 % band  collateral  n(k)
-    prune   impact  1      -14.0 %      +7.9 %      9.1 %  0.0 … 22.7                19
-    prune   random  1       -7.3 %      +2.8 %      4.5 %  0.0 … 13.6                19
+    prune   impact  1      -20.3 %      +8.5 %      9.1 %  0.0 … 22.7                 8
+    prune   random  1       -7.3 %      +2.8 %      4.5 %  0.0 … 13.6                 8
     """
 
     by: tuple[str, ...]

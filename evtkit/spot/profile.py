@@ -28,7 +28,7 @@ _HUBER = 1.5
 _PENALTIES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 100.0)
 _PSEUDO = (np.inf, 30.0, 10.0, 3.0, 1.0, 0.3)  # rows that say a moment is nothing special
 _GAIN = 0.99  # of the loss, at the most, is left where moments are believed to be special
-_DOUBTLESS = 4.0  # standard errors
+_DOUBTLESS, _LIKELY = 4.0, 2.0  # standard errors; the same, measured by a spread of its own
 _ENOUGH = 6  # rows of a moment that say it is narrower than those around, or differs in size alone
 _WIDER = 6.0  # by how much wider it is taken, times the variance of its logarithm: (z² + 1)/2, z as at a risk of 1e-3
 _TURNS = 3  # in which days and weeks are told what the other has
@@ -346,7 +346,8 @@ def _evident(
         total[:, f] -= np.bincount(cells[g], scaled[g, f], n)
     z = total / np.sqrt(np.maximum(count, 1))
     doubtless = (np.all(z > _DOUBTLESS, axis=1) | np.all(z < -_DOUBTLESS, axis=1)) & np.all(count >= least, axis=1)
-    doubtless |= known & np.all(count >= 2, axis=1)
+    likely = np.all(z > _LIKELY, axis=1) | np.all(z < -_LIKELY, axis=1)
+    doubtless |= known & np.all(count >= 2, axis=1) & (likely | (wider > 0.0))
     own = np.full(len(cells), len(groups))
     for f, g in enumerate(groups):
         own[g] = f

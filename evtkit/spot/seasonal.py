@@ -71,7 +71,7 @@ class Seasonal:
     >>> watch = Seasonal(season="day").fit(load[:4032], seconds[:4032])
     >>> midnight, noon = watch.levels([0.0, 43200.0])
     >>> midnight.round(), noon.round()
-    (array([ 5., 44.]), array([ 40., 210.]))
+    (array([ 5., 44.]), array([ 38., 209.]))
     """
 
     def __init__(
