@@ -416,7 +416,7 @@ def test_a_whole_formula_is_threshold_and_scale_by_its_right_side(table):
      (lambda t: covariates.fit_tail("load ~ hour", "load"), "data must be a data frame"),
      (lambda t: covariates.fit_tail("~ hour", t), "a formula must be such as"),
      (lambda t: covariates.fit_tail("weight ~ hour", t), r"a column of the data \('load', 'hour', 'site'\)"),
-     (lambda t: covariates.fit_tail(t.assign(load=t.load.where(t.hour > 0)), "load ~ hour"), "NaN or inf in 50 of 1200"),
+     (lambda t: covariates.fit_tail("load ~ hour", t.assign(load=t.load.where(t.hour > 0))), "NaN or inf in 50 of"),
      (lambda t: covariates.fit_gpd(t.load.to_numpy()).return_level(100.0), "needs the rate"),
      (lambda t: covariates.fit_gev("load ~ hour", t).return_level(1.0), "m must be above 1")],
 )  # fmt: skip
@@ -459,7 +459,8 @@ def test_levels_of_maxima_without_covariates_are_those_of_one_fit():
 
 def test_many_columns_are_shown_by_their_formula(table):
     assert "u ~ C(hour)" in repr(covariates.fit_tail("load ~ C(hour)", table))
-    assert "(21 columns)" in repr(covariates.fit_gev(table.load[:200], mu=covariates.harmonics(table.hour[:200] / 24, 10)))
+    day = covariates.harmonics(table.hour[:200] / 24, 10)
+    assert "(21 columns)" in repr(covariates.fit_gev(table.load[:200], mu=day))
 
 
 def test_stepwise_takes_what_matters():

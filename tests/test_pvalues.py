@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,6 +49,39 @@ def test_a_smaller_p_value_never_makes_the_combined_one_larger(method, p, place,
     less = np.array(p)
     less[place % less.size] *= factor
     assert combine_p_values(np.log(less), method) <= combine_p_values(np.log(p), method) + 1e-9
+
+
+def by_definition(logs: list[float], method: str) -> float:
+    """The combined p-value's logarithm with 60 digits, from the formulas of the papers."""
+    with mp.workdps(60):
+        p, n = [mp.exp(mp.mpf(one)) for one in logs], len(logs)
+        if method == "fisher":
+            half = -mp.fsum(mp.mpf(one) for one in logs)
+            return float(mp.log(mp.gammainc(n, half, mp.inf, regularized=True)))
+        if method == "cauchy":
+            mean = mp.fsum(mp.cot(mp.pi * one) for one in p) / n
+            return float(mp.log(mp.atan2(1, mean) / mp.pi))
+        mean = {"bonferroni": n * min(p), "geometric": mp.e * mp.exp(mp.fsum(map(mp.log, p)) / n),
+                "harmonic": n / mp.fsum(1 / one for one in p)}[method]  # fmt: skip
+        return float(mp.log(mean))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n", [2, 5])
+def test_combined_p_values_are_those_of_the_definitions(method, n):
+    rng = np.random.default_rng(n)
+    log_p = -rng.exponential(1.0, size=(n, 3, 4)) * [1e-6, 1.0, 30.0, 900.0]  # each column of another size
+    log_p[0, 0] = [-1e-3, -700.0, -1.0, -2000.0]  # what is steep beside what is not
+    found = combine_p_values(log_p, method, clip=False)
+    wanted = [[by_definition(list(log_p[:, i, j]), method) for j in range(4)] for i in range(3)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_impossible_stays_impossible(method):
+    combined = combine_p_values([[-np.inf, -1.0], [-np.inf, -2.0]], method)
+    assert combined[0] == -np.inf
+    assert np.isfinite(combined[1])
 
 
 def test_fisher_and_geometric_order_alike():

@@ -413,3 +413,20 @@ def test_a_few_dozen_observations_have_a_level_that_is_kept(rule):
     beyond = np.random.default_rng(11).gamma(0.5, size=(20_000, 1))
     assert np.all(np.isfinite(fit_tail(x, **rule).isf(1e-3)))
     assert 0.5 < np.mean(beyond > level) / 0.025 < 1.5
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "channels", "missing", "message"),
+    [(3, np.inf, 2, "raise", r"got inf in row 3 of channel 1$"), (3, np.nan, 1, "raise", r"got nan in row 3; missing="),
+     (3, np.nan, 2, "raise", r"got nan in row 3 of channel 1; missing='drop' leaves NaN out$"),
+     (3, -np.inf, 2, "drop", r"got -inf in row 3 of channel 1$"), (slice(None), np.nan, 2, "drop", None),
+     (slice(None), np.nan, 1, "drop", r"x must hold observations, got 200 missing values a channel$")],
+)  # fmt: skip
+def test_what_is_not_finite_is_said_with_its_place(place, value, channels, missing, message):
+    x = np.random.default_rng(0).normal(size=(200, channels))
+    x[place, channels - 1] = value
+    if message is None:
+        assert fit_tail(x, missing=missing).n.tolist() == [200, 0]
+        return
+    with pytest.raises(ValueError, match=message):
+        fit_tail(x, missing=missing)
