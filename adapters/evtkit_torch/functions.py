@@ -33,7 +33,7 @@ _LOOKS_AT_GRADIENTS = {
     Tensor.register_post_accumulate_grad_hook,
     Tensor.retain_grad,
     Tensor.detach_,
-    Tensor.grad_fn.__get__,  # type: ignore[attr-defined]  # a descriptor
+    Tensor.grad_fn.__get__,  # type: ignore[union-attr]  # a descriptor
 }
 
 _MASKING = {torch.relu_, torch.Tensor.relu_, functional.relu6, functional.hardtanh, functional.hardtanh_}
