@@ -265,6 +265,10 @@ def test_by_the_default_rule_gross_outliers_are_left_out_and_counted(kind, side)
     for name in ("threshold", "xi", "sigma", "n", "n_excess", "mean", "std", "largest"):
         np.testing.assert_array_equal(getattr(tail, name), getattr(others, name))
     assert tail.isf(1e-4) == others.isf(1e-4)
+    body = np.quantile(
+        sign * x[:-m], np.linspace(0.02, 0.98, 25)
+    )  # what lies below the threshold counts without them, too
+    np.testing.assert_array_equal(tail.sf(body), others.sf(body))
     textbook = fit_tail(sign * x, side=side, clean=False)
     assert int(textbook.left_out) == 0
     assert sign * textbook.isf(1e-4) > 2.0 * sign * tail.isf(1e-4)
@@ -289,6 +293,8 @@ def test_channels_are_cleaned_alone_with_values_missing_or_not():
             alone = fit_tail(sample[:, c], missing=how)
             for name in ("threshold", "xi", "n", "mean", "left_out"):
                 assert getattr(tail, name)[c] == getattr(alone, name)
+            body = np.linspace(0.05, 2.0, 20)
+            np.testing.assert_array_equal(tail.sf(np.tile(body[:, None], 3))[:, c], alone.sf(body))
     kept = fit_tail(x, keep_sample=False)
     np.testing.assert_array_equal(kept.largest, fit_tail(x).largest)
 
