@@ -310,9 +310,9 @@ def test_averaged_limits_lie_between_those_of_the_candidates():
 ])  # fmt: skip
 def test_averaged_limits_hold_where_a_law_bends_slowly(draw, truth):
     """Over the lowest threshold that passes a test, half of the limits at 95 % miss."""
-    limits = [averaged_level(draw(np.random.default_rng(seed)), 1e4) for seed in range(20)]
+    limits = [averaged_level(draw(np.random.default_rng(seed)), 1e4) for seed in range(25)]
     held = sum(bool(one.lower <= truth <= one.upper) for one in limits)
-    assert held >= 16  # with a rate of .93 fewer come once in a hundred, with .55 as many twice
+    assert held >= 18  # with a rate of .9 fewer come once in a hundred; with .55 as many once in twenty
 
 
 def test_a_choice_speaks_for_all_candidates_above_it():

@@ -284,18 +284,22 @@ class _Laws:
         while np.any(short := (self.sf(high) > chance) & np.isfinite(high)):
             low[short], high[short] = high[short], 2.0 * high[short]
         level = 0.5 * (low + high)
-        for _ in range(200):
-            now = self.sf(level)
-            over = now > chance
-            low, high = np.where(over, level, low), np.where(over, high, level)
-            density = (self.rates * gpd.pdf(level[:, None], self.shapes, self.scales)) @ self.weights
+        left = np.flatnonzero(chance <= self.rates @ self.weights)  # rows whose level is not known yet
+        for _ in range(200 if left.size else 0):
+            own = _Laws(self.rates[left], self.scales[left], self.shapes[left], self.weights)
+            x, p = level[left], chance[left]
+            now = own.sf(x)
+            over = now > p
+            low[left], high[left] = np.where(over, x, low[left]), np.where(over, high[left], x)
+            density = (own.rates * gpd.pdf(x[:, None], own.shapes, own.scales)) @ own.weights
             with np.errstate(divide="ignore", invalid="ignore"):
-                new = level + now * np.log(now / chance) / density
-            inside = (new > low) & (new < high)
-            new = np.where(inside, new, 0.5 * (low + high))
-            if np.all(np.abs(new - level) <= 1e-13 * high):
+                new = x + now * np.log(now / p) / density
+            near = np.abs(new - x) <= 1e-13 * high[left]  # before the bracket is asked, one end of which is x
+            inside = (new > low[left]) & (new < high[left])
+            level[left] = np.where(near | inside, new, 0.5 * (low[left] + high[left]))
+            left = left[~near]
+            if not left.size:
                 break
-            level = new
         return np.where(chance > self.rates @ self.weights, np.nan, level)
 
 
