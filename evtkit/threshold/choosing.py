@@ -201,7 +201,7 @@ def suggest_thresholds(
     x : array_like, (n, channels)
         Observations; NaN is missing.
     method, fdr, resolution
-        As there. ``"increments"`` and ``"forward-stop"`` take some .5 ms a channel of 1,000 observations, the others
+        As there. ``"increments"`` and ``"forward-stop"`` take .4 and .8 ms a channel of 1,000 observations, the others
         some hundred.
     n_candidates : int, optional
         How many candidates a channel has, by default as many as alone.
