@@ -148,7 +148,7 @@ def add_values(x, n, place, row):
             mm += bits_of(q_q)
             ms += bits_of(q_w)
             ss += bits_of(w_w)
-        for i in range(start + 4 * part, start + size):
+        for i in range(start + 4 * part, start + size):  # the up to three that are left: a call a value would cost more
             v = np.float64(x[i]) * first * second
             a = v + _MAGIC
             p = a - _MAGIC
