@@ -132,7 +132,7 @@ def _told(repair: Repair) -> str:
     name, gain, cost = repair.tried[repair.chosen].candidate, repair.corrected, repair.lost
     return (
         f"repair             {name}: {100 * gain.value:.0f} % of {gain.n} unseen mistakes corrected, "
-        f"{100 * cost.value:.1f} % of {cost.n} others lost"
+        f"{100 * cost.value:.1f} % of {cost.n} others lost (budget {100 * repair.budget:g} %)"
     )
 
 
