@@ -66,9 +66,12 @@ class Suspects(Result):
         Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
         fault".
     p_least : float
-        The smallest p-value that so many mistakes can have. Above the level they are too few to name a unit by.
+        The smallest p-value that so many mistakes can have, here and in calibration. Above the level they are too few
+        to name a unit by.
     n_mistakes : int
         How many mistakes there were.
+    n_usual : int
+        How many mistakes calibration met and kept.
     level : float
         Of `named`.
 
@@ -108,6 +111,7 @@ class Suspects(Result):
     p_none: float
     p_least: float
     n_mistakes: int
+    n_usual: int
     level: float
 
     @property
@@ -134,6 +138,7 @@ class Suspects(Result):
         if names:
             return f"{names}{more} (p = {self.p_none:.3g})"
         few = ", which so few mistakes cannot reach" if self.p_least > self.level else ""
+        few = ", which a calibration without mistakes cannot show" if not self.n_usual else few
         return f"none at the {100 * self.level:g} % level{few} (p = {self.p_none:.2g})"
 
     def rows(self, k: int = 10) -> list[tuple[str, ...]]:
