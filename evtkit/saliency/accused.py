@@ -71,6 +71,8 @@ class Suspects(Result):
         How many mistakes there were.
     level : float
         Of `named`.
+    missed : int
+        Position of the unit that scores the class of nearly all mistakes, more than chance makes so; −1 if there is none.
 
     See Also
     --------
@@ -109,6 +111,7 @@ class Suspects(Result):
     p_least: float
     n_mistakes: int
     level: float
+    missed: int = -1
 
     @property
     def found(self) -> NDArray[np.intp]:
@@ -150,7 +153,7 @@ class Suspects(Result):
             if self.because[i] >= 0:
                 why = f"follows {self.units.names[self.because[i]]}"
             elif not self.named[i] and self.given[i] < 0:
-                why = "–"
+                why = "its class is missed" if self.order[i] == self.missed else "–"
             known = not np.isnan(self.effect[i])
             band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
             effect = f"{100 * self.effect[i]:.0f} %" if known else ""

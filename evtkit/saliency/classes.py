@@ -14,16 +14,16 @@ from evtkit.saliency.tracing import places
 if TYPE_CHECKING:
     from evtkit.saliency.protocol import SaliencyModel
 
-__all__ = ["with_class"]
+__all__ = ["unit_of_class", "with_class"]
 
 _NEARLY_ALL = 0.8  # of the mistakes
 _CHANCE = 1e-3  # that so many are of one class if all are as likely
 
 
-def _unit_of_class(model: SaliencyModel, own: tuple[Any, Any]) -> int:
+def unit_of_class(model: SaliencyModel, own: tuple[Any, Any]) -> int:
     """Position of the unit of the last layer that scores the class of nearly all mistakes; −1 if there is none."""
     x, y = own
-    if not is_plain(model):
+    if not is_plain(model) or np.ndim(y) != 1:
         return -1
     labels = labels_of(y)
     classes, counts = np.unique(labels, return_counts=True)
@@ -40,13 +40,12 @@ def _unit_of_class(model: SaliencyModel, own: tuple[Any, Any]) -> int:
     return int(last[classes[counts.argmax()]]) if chance <= _CHANCE else -1
 
 
-def with_class(model: SaliencyModel, own: tuple[Any, Any], order: list[int], sure: bool) -> list[int]:
+def with_class(unit: int, order: list[int], sure: bool) -> list[int]:
     """Suspects with the unit of the class of nearly all mistakes among them: first, or second if the first is sure.
 
     What a class's unit puts out is as usual if another class's is wrong by as much, and removing it need not help: a
     score that is far too low may go to 0 and be too low still. That its class alone is missed tells it.
     """
-    unit = _unit_of_class(model, own)
     at = 1 if sure else 0
     if unit < 0 or unit in order[: at + 1]:
         return order

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.accused import Suspects
-from evtkit.saliency.classes import with_class
+from evtkit.saliency.classes import unit_of_class, with_class
 from evtkit.saliency.screening import screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
 from evtkit.saliency.tasks import as_pair
@@ -144,7 +144,8 @@ def suspects(
     lead = chain.order[0]
     clear = lead in chain.accounting or (quiet[lead] and chain.p_of[lead] <= level)
     clear |= chain.trials.get(lead, _UNTRIED).effect >= _MOST_OF_IT
-    order = np.array(with_class(model, own, chain.order, bool(clear)))
+    missed = unit_of_class(model, own)
+    order = np.array(with_class(missed, chain.order, bool(clear)))
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
@@ -159,7 +160,7 @@ def suspects(
         effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
         silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
-        p_none=float(p_first.min()), p_least=screen.p_least, n_mistakes=len(seen.profiles), level=level,
+        p_none=float(p_first.min()), p_least=screen.p_least, n_mistakes=len(seen.profiles), level=level, missed=missed,
     )  # fmt: skip
 
 
