@@ -72,7 +72,7 @@ class Suspects(Result):
     level : float
         Of `named`.
     missed : int
-        Position of the unit that scores the class of nearly all mistakes, more than chance makes so; −1 if there is none.
+        Position of the unit that scores the class of nearly all mistakes, more than chance has it; −1 if none does.
 
     See Also
     --------
