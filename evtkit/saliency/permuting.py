@@ -11,12 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from evtkit._common.types import Float
-
 __all__ = ["set_p_value"]
 
 _DRAWS = 199  # exchanges, if there are more
 _CHUNK = 1 << 14  # columns at a time
+_SAME = 1e-5  # of two statistics, for rounding
 
 
 def set_p_value(usual: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
@@ -52,13 +51,16 @@ def set_p_value(usual: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
         part = pooled[order, start : start + _CHUNK].astype(np.float64)
         part = part[:, np.isfinite(part).all(axis=0)]
         part -= part.mean(axis=0)
+        sizes = np.linalg.norm(part, axis=0)
+        part = (part[:, sizes > 0.0] / sizes[sizes > 0.0]).astype(np.float32)
         if part.shape[1]:
-            np.maximum(largest, _statistics(part, chosen, n).max(axis=1), out=largest)
-    beyond = np.count_nonzero(largest >= largest[0] * (1.0 - 1e-9))
+            sums = chosen @ part  # of the new ones, in units of the column's spread: t grows with its size
+            np.maximum(largest, np.maximum(sums.max(axis=1), -sums.min(axis=1)), out=largest)
+    beyond = np.count_nonzero(largest >= largest[0] - _SAME)
     return float(beyond) / len(chosen), 1.0 / len(chosen)
 
 
-def _exchanges(m: int, n: int, own: NDArray[np.intp]) -> Float:
+def _exchanges(m: int, n: int, own: NDArray[np.intp]) -> NDArray[np.float32]:
     """Which of m + n samples count as new, one row for each exchange; first as it is."""
     if comb(m + n, n) <= _DRAWS + 1:
         rows = [list(some) for some in islice(combinations(range(m + n), n), _DRAWS + 1)]
@@ -66,14 +68,6 @@ def _exchanges(m: int, n: int, own: NDArray[np.intp]) -> Float:
     else:
         rng = np.random.default_rng(0)
         rows = [own.tolist(), *(rng.permutation(m + n)[:n].tolist() for _ in range(_DRAWS))]
-    out = np.zeros((len(rows), m + n))
+    out = np.zeros((len(rows), m + n), dtype=np.float32)
     np.put_along_axis(out, np.array(rows), 1.0, axis=1)
     return out
-
-
-def _statistics(centred: Float, chosen: Float, n: int) -> Float:
-    """Share of each column's sum of squares that lies between the two groups, which grows with t²; (rows, columns)."""
-    m = len(centred) - n
-    total = np.square(centred).sum(axis=0)
-    between = np.square(chosen @ centred) * (1.0 / n + 1.0 / m)
-    return np.divide(between, total, out=np.zeros_like(between), where=total > 0.0)

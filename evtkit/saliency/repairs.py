@@ -233,21 +233,24 @@ class Repair(Result):
 
     def table(self) -> str:
         """Each candidate at its best as text, and what the one taken does to samples that had no say."""
-        return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}\n{self._shown()}"
+        return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}\n{self._known()}"
 
-    def _shown(self) -> str:
+    def _known(self) -> str:
         """What the samples that size a change can show, and what they cannot."""
-        lost = round(self.sized.value * self.sized.n)
-        what = f"{lost:,} of {self.sized.n:,} samples that size it lost: up to {100 * self.sized.most:.2g} % may be"
+        n, most = self.sized.n, f"up to {100 * self.sized.most:.2g} %"
         if self.chosen < 0:
-            return f"With none lost of {self.sized.n:,} that size it, up to {100 * self.sized.most:.2g} % may be."
-        return f"{what}, {100 * self.tried[self.chosen].expected:.2g} % by estimate (budget {100 * self.budget:g} %)."
+            return f"{n:,} samples size a change: if it loses none of these, {most} of others may still be lost."
+        lost, expected = round(self.sized.value * n), 100 * self.tried[self.chosen].expected
+        return (
+            f"It loses {lost:,} of the {n:,} samples that size it: {most} of others may be lost, {expected:.2g} % are "
+            f"expected (budget {100 * self.budget:g} %)."
+        )
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()
         lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
         lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-        text = escape(f"{self!r} {self._shown()}")
+        text = escape(f"{self!r} {self._known()}")
         return f"<p>{text}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
 
 
