@@ -30,7 +30,7 @@ def expected_loss(lost: int, before: Float | None, after: Float | None, n: int) 
     so a change that is made smaller until (lost + 1) / (n + 1) is within a budget loses no more of others, in the mean
     (conformal risk control, Angelopoulos et al. 2024). That is for one change of any size. The least of many that are
     tried is too low, and hardly tells them apart if the samples are few. So a smoother share is looked at, too, which
-    knows how near to being lost the others came, twice: see `near_below`.
+    knows how near to being lost the others came, twice: see ``near_below``.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -
 
     Notes
     -----
-    A change is within a budget if what others will lose is, see `evtkit.saliency.costs.expected_loss`.
+    A change is within a budget if what others will lose is, see ``evtkit.saliency.costs.expected_loss``.
     """
     sized = kept[1]
     before = sized.margins()

@@ -56,7 +56,7 @@ def repair(
 
     The budget holds for other samples like those to keep, in the mean over such sets. What few samples show is too
     low, as the change was chosen for it. So a change must be expected to lose no more of others: see
-    `evtkit.saliency.costs.expected_loss`. One set may still lose more, and the table says how much: of 150 samples
+    ``evtkit.saliency.costs.expected_loss``. One set may still lose more, and the table says how much: of 150 samples
     that size a change none may be lost for a budget of 1 %, which leaves up to 2 %.
 
     The last layer is fitted with a brake: the mean square of what its change does to the scores of rehearsed samples.

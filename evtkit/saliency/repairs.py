@@ -85,7 +85,7 @@ class Tried:
     lost : float
         Share now wrong of the samples that size the change.
     expected : float
-        Share that others like these will lose, by `evtkit.saliency.costs.expected_loss`: what the budget holds for.
+        Share that others like these will lose, by ``evtkit.saliency.costs.expected_loss``: what the budget holds for.
     """
 
     candidate: str
