@@ -74,6 +74,8 @@ class Suspects(Result):
         How many mistakes calibration met and kept.
     level : float
         Of `named`.
+    missed_class : int
+        Position of the unit that scores the class of nearly all mistakes, more than chance has it; −1 if none does.
 
     See Also
     --------
@@ -113,6 +115,7 @@ class Suspects(Result):
     n_mistakes: int
     n_usual: int
     level: float
+    missed_class: int = -1
 
     @property
     def found(self) -> NDArray[np.intp]:
@@ -155,7 +158,7 @@ class Suspects(Result):
             if self.because[i] >= 0:
                 why = f"follows {self.units.names[self.because[i]]}"
             elif not self.named[i] and self.given[i] < 0:
-                why = "–"
+                why = "its class is missed" if self.order[i] == self.missed_class else "–"
             known = not np.isnan(self.effect[i])
             band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
             effect = f"{100 * self.effect[i]:.0f} %" if known else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.accused import Suspects
+from evtkit.saliency.classes import unit_of_class, with_class
 from evtkit.saliency.screening import few_mistakes, screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
 from evtkit.saliency.tasks import as_pair
@@ -62,6 +63,8 @@ def suspects(
       another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
       them. Not for models without `activations`.
       A unit is named for its silence only if no other one before it or of its layer is silent or astray.
+    - *Classes*: if at least 80 % of the mistakes are of one class, more than chance makes so, the unit of the last
+      layer that scores it comes first, or second if the first stands out clearly. That alone names no unit.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -141,7 +144,11 @@ def suspects(
     p_first[emptied] = 0.0
     chain = _Chain(model, reference, own, batch_size, level)
     chain.extend(seen, loss, screen, p_first, quiet, emptied, n_screen)
-    order = np.array(chain.order)
+    lead = chain.order[0]
+    clear = lead in chain.accounting or (quiet[lead] and chain.p_of[lead] <= level)
+    clear |= chain.trials.get(lead, _UNTRIED).effect >= _MOST_OF_IT
+    missed = unit_of_class(model, own)
+    order = np.array(with_class(missed, chain.order, bool(clear)))
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
@@ -160,7 +167,7 @@ def suspects(
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
         silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=p_value[order], because=because,
         p_none=p_none, p_least=max(screen.p_least, least), n_mistakes=len(seen.profiles),
-        n_usual=int(reference.missed or 0), level=level,
+        n_usual=int(reference.missed or 0), level=level, missed_class=missed,
     )  # fmt: skip
 
 
