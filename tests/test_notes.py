@@ -28,6 +28,7 @@ def planted() -> np.ndarray:
         (np.abs(np.r_[NORMAL, 3.0 + 0.1 * NORMAL]), {"quantile": 0.2}, "does not fit"),
         (np.r_[np.zeros(90), np.ones(10)], {"quantile": 0.8}, "CONSTANT"),
         (np.log1p(RNG.poisson(5.0, 1000)), {"quantile": 0.8}, "steps that are no lattice"),
+        (np.repeat(NORMAL, 4), {"quantile": 0.9}, "a value that is held"),
         (planted(), {"quantile": 0.9, "clean": True}, "5 observations stood apart"),
     ],
 )
@@ -76,3 +77,13 @@ def test_channels_are_counted_and_named():
     x = np.c_[NORMAL, RNG.poisson(3.0, (2000, 5))]
     notes = fit_tail(x, quantile=0.9).notes
     assert any(line.startswith("5 of 6 channels (1, 2, 3, …): rounded") for line in notes)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_values_that_are_held_are_told_from_steps(rows):
+    steps = np.log1p(np.random.default_rng(30).poisson(5.0, 1000))
+    assert not any("held" in line for line in fit_tail(steps, quantile=0.8).notes)
+    held = np.repeat(np.random.default_rng(31).standard_exponential((1000, 3)), rows, axis=0)
+    lines = fit_tail(held, quantile=0.9).notes
+    assert any("held" in line for line in lines)
+    assert not any("no lattice" in line for line in lines)

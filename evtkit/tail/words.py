@@ -41,6 +41,7 @@ def dates_in_words(dates: Dates | None, n: Int, left_out: Int) -> tuple[str, ...
         return ()
     total = len(dates.time)
     missing = (total - n - left_out).reshape(-1)
-    where = f" of one channel, {int(missing.min()):,} of another" if np.ptp(missing) else ""
-    lines = [f"{int(missing.max()):,} of {total:,} values are missing{where}"] if np.any(missing > 0) else []
+    most, least = int(missing.max()), int(missing.min())
+    where = f" of one channel, {least:,} of another" if most > least else ""
+    lines = [f"{most:,} of {total:,} values {'is' if most == 1 else 'are'} missing{where}"] if most > 0 else []
     return (*dates.remarks, *lines)
