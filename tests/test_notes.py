@@ -50,8 +50,11 @@ def test_ties_that_the_decimals_explain_are_no_matter():
     years = np.random.default_rng(20).integers(1950, 2020, 30).astype(float)
     prices = np.floor(np.random.default_rng(4).lognormal(3.0, 0.8, 45)) + 0.99
     durations = np.random.default_rng(8).exponential(8.0, 60).round(2)
-    for x in (years, prices, durations):
+    loads = np.random.default_rng(3).integers(100, 140, 60).astype(float)
+    for x in (years, prices, durations, loads):
         assert not any("no lattice" in line for line in fit_tail(x).notes)
+        with_outlier = np.r_[x, np.floor(x.max()) + 8.0 * np.ptp(x) // 1.0]
+        assert not any("no lattice" in line for line in fit_tail(with_outlier).notes)
     powers = 2.0 ** np.random.default_rng(19).integers(4, 16, 50)
     assert any("no lattice" in line for line in fit_tail(powers).notes)
 

@@ -265,7 +265,7 @@ class Tail(Inference, Result):
         per : str or float
             What `period` counts: "year", "month", "week", "day" or "hour", for tails with dates; or a number of
             observations.
-        extremal_index : float or array_like of shape (channels,)
+        extremal_index : float or array_like, shape (channels,)
             θ in (0, 1]. Below 1 the level is the one that a *cluster* of exceedances reaches once in `period`
             observations, x with P(X > x) = 1/(θ · period) (Coles 2001, section 5.3.3); see `evtkit.dependence`.
 

@@ -231,7 +231,8 @@ def _tied_beyond_chance(excesses: Float, wanted: Bool) -> Bool:
         y = excesses[:, c][~np.isnan(excesses[:, c])]
         times = np.unique(y, return_counts=True)[1]
         pairs, of = np.sum(times * (times - 1)) / 2.0, y.size * (y.size - 1) / 2.0
-        expected = of * min(1.0, 0.5 * _decimal(y) / y.mean())
+        size = min(float(y.mean()), float(np.median(y)) / np.log(2.0))  # of an exponential; the mean is one outlier's
+        expected = of * min(1.0, 0.5 * _decimal(y) / size)
         found[c] = pairs > expected + 3.0 * np.sqrt(expected) + 1.0
     return found
 

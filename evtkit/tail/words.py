@@ -42,6 +42,6 @@ def dates_in_words(dates: Dates | None, n: Int, left_out: Int) -> tuple[str, ...
     total = len(dates.time)
     missing = (total - n - left_out).reshape(-1)
     most, least = int(missing.max()), int(missing.min())
-    where = f" of one channel, {least:,} of another" if most > least else ""
+    where = f" in one channel, {least:,} in another" if most > least else ""
     lines = [f"{most:,} of {total:,} values {'is' if most == 1 else 'are'} missing{where}"] if most > 0 else []
     return (*dates.remarks, *lines)
