@@ -1,5 +1,12 @@
 """evtkit: how improbable is this value, given what this channel usually does?
 
+`fit_tail` fits a tail and says how improbable values are, `Spot` and `DSpot` raise alarms on streams, `TailSketch`
+takes data that do not fit into memory, `evtkit.saliency` ranks the units of networks. All need NumPy, SciPy and Numba.
+
+Extras bring more: ``pip install 'evtkit[cli,plot]'`` the command ``evtkit`` and pictures; ``torch`` or ``tensorflow``
+networks; ``sklearn``, ``pyod`` and ``river`` detectors; ``report`` pages to sign; ``dask`` and ``xarray`` tables and
+grids beyond memory. Where one is needed and missing, the error names it.
+
 The names below are loaded when first used, so that importing evtkit costs little more than importing NumPy.
 """
 

@@ -11,7 +11,7 @@ from evtkit._common.frames import check_names, frame_labels
 from evtkit._common.threads import chunks, for_each, pieces
 from evtkit._moments import empty_state, mean_and_variance
 from evtkit.cleaning.gross import count_gross, gross_outliers, looked_at
-from evtkit.cleaning.holes import FROM, isolated
+from evtkit.cleaning.passes import standing_apart
 from evtkit.dated.reading import dated_values
 from evtkit.dependence import Clusters
 from evtkit.fit import as_fit, fit_gpd, rounding_steps
@@ -28,7 +28,6 @@ _Summary = tuple["NDArray[Any]", "NDArray[Any] | None", "Float"]
 
 __all__ = ["fit_tail", "tail_from_largest"]
 
-_ALPHAS = 0.005, 0.0005, 0.0005  # of the passes of the cleaning: the first as `isolated` has it, the others surer
 _MANY_CHANNELS = 32  # for which a first look at a few rows pays
 _AT_A_TIME, _VALUES = 1 << 13, 1 << 19  # channels, or as many as hold so many values, that are summarised together
 
@@ -62,11 +61,11 @@ def fit_tail(
         have their threshold and side; probabilities and levels are those of events.
     quantile : float in (0, 1)
         The threshold is the order statistic sorted(x)[floor(quantile · n)]; excesses lie strictly above it.
-    threshold : float, or array_like of shape (channels,)
+    threshold : float, or array_like, shape (channels,)
         The threshold itself, in the units of the data; the index of a series must be the names of the channels.
     n_excess : int
         The threshold is the (n_excess + 1)-th most extreme observation.
-    time : str or array_like of shape (n,), optional
+    time : str or array_like, shape (n,), optional
         The column of dates, or the dates of the observations. Without it they are those of the index, or of the only
         column of dates. Observations are sorted by time; see `Tail.dates` and ``tail.return_level(100, per="year")``.
     side : str
@@ -131,7 +130,7 @@ def fit_tail(
     columns = values.reshape(len(values), -1)
     left_out = np.zeros(columns.shape[1], dtype=np.int64)
     if clean:
-        _missing(columns, missing)
+        _missing(columns, missing, names)
         columns, left_out = _cleaned(columns, sign)
         missing = "drop"
     rule = quantile, threshold, n_excess, values.ndim
@@ -142,7 +141,7 @@ def fit_tail(
     how |= {"sign": sign, "n_threads": n_threads}
     found = _largest(columns, n, kept, present=False, **how)
     if found is None:  # not all is finite
-        n = n - _missing(columns, missing)
+        n = n - _missing(columns, missing, names)
         kept, levels = _kept(columns, n, sign, rule)
         found = _largest(columns, n, kept, present=True, **how)
         assert found is not None
@@ -183,13 +182,7 @@ def _cleaned(columns: NDArray[Any], sign: float) -> tuple[NDArray[Any], Int]:
     for channel in out.T:
         present = np.flatnonzero(~np.isnan(channel))
         if present.size:
-            for alpha in _ALPHAS:  # what lies beside a group stands apart only once that is gone
-                x = sign * channel[present]
-                apart = isolated(x, quantile=FROM, alpha=alpha) | gross_outliers(x)
-                channel[present[apart]] = np.nan
-                present = present[~apart]
-                if not np.any(apart):
-                    break
+            channel[present[standing_apart(sign * channel[present])]] = np.nan
     return out, np.count_nonzero(np.isnan(out) & ~np.isnan(columns), axis=0)
 
 
@@ -232,13 +225,14 @@ def _kept(columns: NDArray[Any], n: Int, sign: float, rule: tuple[Any, ...]) -> 
     return np.maximum(kept, 1), levels
 
 
-def _missing(columns: NDArray[Any], missing: str) -> Int:
+def _missing(columns: NDArray[Any], missing: str, names: Any) -> Int:
     """How many observations each channel lacks; ValueError for infinities, and for NaN unless it is dropped."""
     absent = np.isnan(columns)
     wrong = np.isinf(columns) if missing == "drop" else ~np.isfinite(columns)
     if np.any(wrong):
         row, channel = np.argwhere(wrong)[0].tolist()
-        where = f"row {row}" + (f" of channel {channel}" if columns.shape[1] > 1 else "")
+        name = channel if names is None or not np.ndim(names) else repr(str(names[channel]))
+        where = f"row {row}" + (f" of channel {name}" if columns.shape[1] > 1 else "")
         hint = "; missing='drop' leaves NaN out" if np.any(absent & wrong) else ""
         raise ValueError(f"x must be finite, got {float(columns[row, channel])} in {where}{hint}")
     if np.all(absent):

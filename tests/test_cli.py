@@ -304,7 +304,7 @@ def test_plot_of_a_stream_refuses(csv, options, message):
         ("x\n1\nNaN\n3\n", (), "1 in 'x'; leave them out with --missing drop"),
         ("x,y\n1,\n2,\n", ("-c", "y", "--missing", "drop"), "column 'y' has no values"),
         ("x\n1\ninf\n", ("-c", "x"), "holds inf in row 2"),
-        ("x\n1\n", (), "must hold two observations"),
+        ("x\n1\n", (), "needs two rows at least"),
         ("x\n1\n2\n", ("--n-excess", "5"), "got 5"),
         ("x\n1\n2\n", ("--threshold", "9"), "leaves no excess"),
         ("x\n1\n2\n", ("--threshold", "nan"), "finite"),

@@ -175,7 +175,7 @@ def test_with_other_options_it_is_refused_or_the_same(tmp_path_factory, table, d
         ("2024-01-31,5.3\n2024-02-01,6\n", "'5.3' stands over numbers; give --no-header .*--header"),
         ("NA,a\n1,b\n", "--no-header"),
         ("n/a\n1\n", "'n/a' stands over numbers; give --no-header"),
-        ("1,2,3\n", "one line of 3 numbers"),
+        ("1,2,3\n", r"one line of 3 numbers, .* `tr ',' '\\n'` makes them, and --no-header reads them$"),
         ("x,y\n1,2\n3\n", r"row 2 of .* \(line 3\) has 1 cell, the header has 2$"),
         ('x,y\n1,"2\n3,4\n', "unexpected end of data"),
         ("x,x\n1,2\n", "two columns of .* are called 'x'"),

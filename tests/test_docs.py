@@ -78,6 +78,18 @@ def test_the_changelog_has_this_version():
     assert f"## [{evtkit.__version__}]" in changes
 
 
+@pytest.mark.parametrize("folder", ["evtkit", "adapters"])
+def test_shapes_of_arguments_are_spelled_one_way(folder):
+    other = re.compile(r"array-like|(array_like|ndarray) (of|with) shape")
+    found = [
+        f"{path.name}:{number}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if other.search(line)
+    ]
+    assert not found, "wanted `array_like, shape (n,)`"
+
+
 MODULES = (
     "evtkit", "evtkit.gpd", "evtkit.threshold", "evtkit.gof", "evtkit.intervals", "evtkit.dependence", "evtkit.gev",
     "evtkit.cleaning", "evtkit.families", "evtkit.spot", "evtkit.dated", "evtkit.reports", "evtkit.covariates",

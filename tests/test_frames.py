@@ -54,6 +54,14 @@ def test_a_tail_takes_the_names_of_columns_and_nothing_else(frame):
 
 
 @both
+def test_what_is_not_finite_is_said_by_the_name_of_its_column(frame):
+    x = X.copy()
+    x[7, 1] = np.nan
+    with pytest.raises(ValueError, match="got nan in row 7 of channel 'south'; missing="):
+        fit_tail(frame(x))
+
+
+@both
 @pytest.mark.parametrize("method", ["sf", "logsf", "isf", "return_level"])
 def test_frames_in_frames_out(frame, method):
     tail, plain = fit_tail(frame(), quantile=0.9), fit_tail(X, quantile=0.9)

@@ -28,6 +28,7 @@ def planted() -> np.ndarray:
         (np.abs(np.r_[NORMAL, 3.0 + 0.1 * NORMAL]), {"quantile": 0.2}, "does not fit"),
         (np.r_[np.zeros(90), np.ones(10)], {"quantile": 0.8}, "CONSTANT"),
         (np.log1p(RNG.poisson(5.0, 1000)), {"quantile": 0.8}, "steps that are no lattice"),
+        (np.repeat(NORMAL, 4), {"quantile": 0.9}, "a value that is held"),
         (planted(), {"quantile": 0.9, "clean": True}, "5 observations stood apart"),
     ],
 )
@@ -49,8 +50,11 @@ def test_ties_that_the_decimals_explain_are_no_matter():
     years = np.random.default_rng(20).integers(1950, 2020, 30).astype(float)
     prices = np.floor(np.random.default_rng(4).lognormal(3.0, 0.8, 45)) + 0.99
     durations = np.random.default_rng(8).exponential(8.0, 60).round(2)
-    for x in (years, prices, durations):
+    loads = np.random.default_rng(3).integers(100, 140, 60).astype(float)
+    for x in (years, prices, durations, loads):
         assert not any("no lattice" in line for line in fit_tail(x).notes)
+        with_outlier = np.r_[x, np.floor(x.max()) + 8.0 * np.ptp(x) // 1.0]
+        assert not any("no lattice" in line for line in fit_tail(with_outlier).notes)
     powers = 2.0 ** np.random.default_rng(19).integers(4, 16, 50)
     assert any("no lattice" in line for line in fit_tail(powers).notes)
 
@@ -76,3 +80,13 @@ def test_channels_are_counted_and_named():
     x = np.c_[NORMAL, RNG.poisson(3.0, (2000, 5))]
     notes = fit_tail(x, quantile=0.9).notes
     assert any(line.startswith("5 of 6 channels (1, 2, 3, …): rounded") for line in notes)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_values_that_are_held_are_told_from_steps(rows):
+    steps = np.log1p(np.random.default_rng(30).poisson(5.0, 1000))
+    assert not any("held" in line for line in fit_tail(steps, quantile=0.8).notes)
+    held = np.repeat(np.random.default_rng(31).standard_exponential((1000, 3)), rows, axis=0)
+    lines = fit_tail(held, quantile=0.9).notes
+    assert any("held" in line for line in lines)
+    assert not any("no lattice" in line for line in lines)

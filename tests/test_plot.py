@@ -156,7 +156,10 @@ def test_text_and_points_follow_a_dark_style():
     ("draw", "message"),
     [
         (lambda: plot.quantile(fit_tail(RNG.uniform(size=(99, 2)), quantile=0.9)), "one channel, got a tail of 2"),
-        (lambda: plot.density(fit_tail([1.0, 1.0, 2.0, 2.0], threshold=1.0)), "not fitted"),
+        (
+            lambda: plot.density(fit_tail([1.0, 1.0, 2.0, 2.0], threshold=1.0)),
+            "be fitted, got CONSTANT, 2 excesses",
+        ),
         (lambda: plot.quantile(fit_tail(SAMPLES["heavy"], quantile=0.9), level=1.0), "level must lie in"),
         (lambda: plot.return_level(fit_tail(SAMPLES["heavy"], quantile=0.9), band="bootstrap"), "band must be"),
         (lambda: plot.return_level(fit_tail(SAMPLES["heavy"], quantile=0.9), longest=5.0), "longest must be"),

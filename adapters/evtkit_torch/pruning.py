@@ -25,7 +25,7 @@ def masks(net: TorchModel, selection: ArrayLike) -> dict[str, Tensor]:
     ----------
     net : TorchModel
         The network; it is not changed.
-    selection : array-like
+    selection : array_like
         Units, as in `Units.resolve`.
 
     Returns

@@ -31,6 +31,8 @@ def fit_columns(
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"column {name!r} has no values, all {len(values)} are missing")
+    if len(values) == 1:
+        raise ValueError("a tail needs two rows at least, for a threshold and an excess, got 1")
     tail = fit_tail(values, side=side, method=method, missing="drop", time=dates, **how)
     return replace(tail, names=np.array(columns, dtype=np.str_))
 

@@ -170,7 +170,7 @@ class Dates(Result):
         first, last = (shown(t) for t in self.local()[[0, -1]])
         zone = f" ({self.zone})" if self.zone else ""
         if not r.is_regular:
-            also = f", {self.n_repeated:,} at that of another" if self.n_repeated else ""
+            also = f", {self.n_repeated:,} at the time of another row" if self.n_repeated else ""
             often = f"at irregular times{also}"
         elif r.monthly:
             often = {1: "one every month", 12: "one every year"}.get(r.step, f"one in {r.step} months")

@@ -114,7 +114,7 @@ class CalibratedDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         The tail of the left-out scores; its notes say what to know beside the number (``tail_.notes``).
     threshold_ : float
         The score beyond which a row is flagged: the detector's, with the sign that makes high ones strange.
-    p_values_ : ndarray of shape (rows,)
+    p_values_ : ndarray, shape (rows,)
         How improbable each row of `fit` is, from its left-out score.
     offset_ : float
         log(risk): ``decision_function = score_samples − offset_``.

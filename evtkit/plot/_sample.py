@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import betaincinv
 
+from evtkit._common.text import counted
+from evtkit.fit import FitStatus
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,7 +26,8 @@ def one_channel(tail: Tail) -> Tail:
             raise ValueError(f"a picture shows one channel, got a tail of {len(tail)}; pick one: tail[0]")
         tail = tail[0]
     if not tail.is_fitted:
-        raise ValueError(f"the tail is not fitted, nothing to draw: {tail!r}")
+        state, count = FitStatus(int(tail.status)).name, counted(int(tail.n_excess), "excess")
+        raise ValueError(f"the tail must be fitted, got {state}, {count} beyond {tail.threshold:.6g}: nothing to draw")
     return tail
 
 

@@ -82,7 +82,7 @@ def repair(
         of them, for those that size it must be able to show a loss of the budget's size.
     budget : float
         Share of samples like those to keep that may be lost, in the mean.
-    units : array-like, optional
+    units : array_like, optional
         The units at fault, as in `Units.resolve`, if they are known. By default found. Empty: only `candidates`.
     candidates : mapping of str to sequence of int, optional
         Sets of units that take gradient steps, by name, instead of the last layer and of all units.

@@ -139,7 +139,7 @@ class Units:
 
         Parameters
         ----------
-        selection : array-like
+        selection : array_like
             Positions (integers), a mask (booleans, one a unit), or unit names; order is kept.
 
         Returns

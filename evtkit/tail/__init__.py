@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from evtkit import gpd
 from evtkit._common.checks import real_array
 from evtkit._common.files import read_arrays, write_arrays
 from evtkit._common.frames import by_channel, check_names, frame_labels, like, unlabelled
@@ -19,11 +18,13 @@ from evtkit.gof import goodness_of_fit
 from evtkit.intervals import Inference, Interval
 from evtkit.predictive import Predictive
 from evtkit.ranking import Channels, rank
+from evtkit.tail.channels import joined, picked
 from evtkit.tail.empirical import Body
-from evtkit.tail.joining import joined
 from evtkit.tail.labelled import VARIABLES, dataset
 from evtkit.tail.notes import advice
-from evtkit.tail.stored import check_tail
+from evtkit.tail.stored import check_tail, from_stored, to_store
+from evtkit.tail.textbook import Textbook
+from evtkit.tail.words import dates_in_words, described
 
 if TYPE_CHECKING:
     import os
@@ -169,20 +170,10 @@ class Tail(Inference, Result):
         """
         levels = self._levels(x)
         _check_law(law)
+        rows = (self._sign * levels).reshape(-1, self.threshold.size)
         if law == "predictive":
-            rows = (self._sign * levels).reshape(-1, self.threshold.size)
             return self._like(x, self._next.log_sf(rows, self._body.log_rank(rows)).reshape(levels.shape))
-        sign = self._sign
-        excess = sign * levels - sign * self.threshold
-        out = np.empty(levels.shape)
-        above = excess > 0.0
-        xi, sigma = (np.broadcast_to(np.where(self.is_fitted, a, np.nan), levels.shape) for a in (self.xi, self.sigma))
-        rate = np.broadcast_to(self.exceedance_rate, levels.shape)
-        with np.errstate(divide="ignore"):
-            out[above] = np.log(rate[above]) + gpd.logsf(excess[above], xi[above], np.nan_to_num(sigma[above], nan=1.0))
-            rows = (sign * levels).reshape(-1, self.threshold.size)
-            out[~above] = np.log(self._body.share_above(rows).reshape(levels.shape)[~above])
-        return self._like(x, out)
+        return self._like(x, self._textbook.logsf(rows).reshape(levels.shape))
 
     def sf(self, x: ArrayLike, *, law: str = "predictive") -> Float:
         """The probability that the next observation is as extreme as x. Arguments and errors as in `logsf`."""
@@ -230,21 +221,7 @@ class Tail(Inference, Result):
             by_rank = np.isnan(level)
             level[by_rank] = self._body.order_statistics(as_large, by_rank)
             return self._like(p, self._sign * level.reshape(shape))
-        u, xi, sigma, n, n_excess = (
-            np.broadcast_to(np.asarray(a, dtype=np.float64), shape)
-            for a in (self._sign * self.threshold, self.xi, self.sigma, self.n, self.n_excess)
-        )
-        fitted = np.broadcast_to(self.is_fitted, shape)
-        out = np.empty(shape)
-        tail = prob <= n_excess / np.maximum(n, 1)  # so that `isf` of what `sf` says of the threshold is the threshold
-        ratio = np.divide(prob * n, n_excess, out=np.zeros(shape), where=n_excess > 0)
-        excess = gpd.isf(np.minimum(ratio, 1.0)[tail], xi[tail], np.nan_to_num(sigma[tail], nan=1.0))
-        out[tail] = u[tail] + np.where(fitted[tail], excess, np.nan)
-        if not np.all(tail):
-            larger = (rows * np.atleast_1d(self.n)).astype(np.int64)
-            out[~tail] = self._body.order_statistics(larger, ~tail.reshape(rows.shape))
-        out *= self._sign
-        return self._like(p, out)
+        return self._like(p, self._sign * self._textbook.isf(rows).reshape(shape))
 
     @overload
     def return_level(self, period: ArrayLike, *, per: str | float = ..., extremal_index: ArrayLike = ...) -> Float: ...
@@ -288,7 +265,7 @@ class Tail(Inference, Result):
         per : str or float
             What `period` counts: "year", "month", "week", "day" or "hour", for tails with dates; or a number of
             observations.
-        extremal_index : float or array_like of shape (channels,)
+        extremal_index : float or array_like, shape (channels,)
             θ in (0, 1]. Below 1 the level is the one that a *cluster* of exceedances reaches once in `period`
             observations, x with P(X > x) = 1/(θ · period) (Coles 2001, section 5.3.3); see `evtkit.dependence`.
 
@@ -453,6 +430,14 @@ class Tail(Inference, Result):
         return Body(np.atleast_2d(self.largest), sample, np.atleast_1d(self.n))
 
     @cached_property
+    def _textbook(self) -> Textbook:
+        one = np.atleast_1d
+        return Textbook(
+            self._body, one(self._sign * self.threshold), one(self.xi), one(self.sigma), one(self.n),
+            one(self.n_excess), one(self.is_fitted),
+        )  # fmt: skip
+
+    @cached_property
     def _next(self) -> Predictive:
         """The law of the next observation beyond the threshold, made when it is first asked for."""
         one = np.atleast_1d
@@ -488,59 +473,21 @@ class Tail(Inference, Result):
         if self.sample is not None:
             ordered = np.atleast_2d(self.sample), self._sign * np.atleast_1d(self.threshold)
         n, left_out, excesses = np.atleast_1d(self.n), np.atleast_1d(self.left_out), self.excesses.reshape(-1, channels)
-        return (*self._dates_in_words(), *advice(fit, n, excesses, left_out, names, ordered, p))
-
-    def _dates_in_words(self) -> tuple[str, ...]:
-        """What is wrong with the dates, and how many observations are missing of those that have one."""
-        if self.dates is None:
-            return ()
-        total = len(self.dates.time)
-        missing = (total - self.n - self.left_out).reshape(-1)
-        where = f" of one channel, {int(missing.min()):,} of another" if np.ptp(missing) else ""
-        lines = [f"{int(missing.max()):,} of {total:,} values are missing{where}"] if np.any(missing > 0) else []
-        return (*self.dates.remarks, *lines)
+        return (
+            *dates_in_words(self.dates, self.n, self.left_out),
+            *advice(fit, n, excesses, left_out, names, ordered, p),
+        )
 
     def __len__(self) -> int:
         return self.threshold.size
 
     def __getitem__(self, channel: int | str | Sequence[int | str]) -> Tail:
         """One channel, by its position or name, as a tail of its own; of a list of those, a tail of these channels."""
-        if not self.threshold.ndim:
-            raise TypeError("this tail has one channel already")
-        if not isinstance(channel, int | np.integer):
-            wanted = [channel] if isinstance(channel, str) else channel
-            positions = [self._position(c) if isinstance(c, str) else int(c) for c in wanted]
-            if not isinstance(channel, str):
-                arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-                chosen: dict[str, Any] = {n: a[positions] for n, a in arrays.items() if isinstance(a, np.ndarray)}
-                return replace(self, **chosen)
-            channel = positions[0]
-        picked = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in picked.items():
-            if isinstance(value, np.ndarray):
-                picked[name] = value[channel] if value.ndim > 1 else np.asarray(value[channel])
-        return Tail(**picked)
+        return Tail(**picked(self, channel))
 
     def __repr__(self) -> str:
-        beyond = ">" if self.side == "upper" else "<"
-        if self.threshold.ndim == 0:
-            name = "x" if self.names is None else self.names
-            return self._with_notes(
-                f"Tail({name} {beyond} {self.threshold:.6g}: {self.n_excess} of {self.n}, "
-                f"xi={self.xi:.4g} ± {self.se_xi:.2g}, sigma={self.sigma:.4g} ± {self.se_sigma:.2g}, "
-                f"{FitStatus(int(self.status)).name})"
-            )
-        states = [f"{np.count_nonzero(self.status == s)} {s.name}" for s in FitStatus if np.any(self.status == s)]
-        low, middle, high = np.nanpercentile(self.xi, [5, 50, 95]) if np.any(self.is_fitted) else [np.nan] * 3
-        return self._with_notes(
-            f"Tail({len(self)} channels{self._listed_names()}, {self.side} side, "
-            f"{np.sum(self.n_excess)} excesses: {', '.join(states)}; "
-            f"xi {middle:.3g}, 90 % of channels in {low:.3g} … {high:.3g})"
-        )
-
-    def _with_notes(self, head: str) -> str:
         notes = self.notes if len(self) <= _ADVISED else ()
-        return "\n".join([head, *(f"  note: {line}" for line in notes)])
+        return "\n".join([described(self), *(f"  note: {line}" for line in notes)])
 
     # -- other forms ---------------------------------------------------------------------------------------------------
 
@@ -590,21 +537,12 @@ class Tail(Inference, Result):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an .npz file, atomically; `Tail.load` restores it bit for bit."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
-        words: dict[str, Any] = {"side": self.side, "method": self.method, "library": self.library}
-        if self.dates is not None:
-            arrays["time"] = self.dates.time.astype(np.int64)
-            words |= {"zone": self.dates.zone, "unordered": self.dates.unordered}
-        write_arrays(path, "Tail", arrays, words)
+        write_arrays(path, "Tail", *to_store(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tail:
         """Read what `save` wrote. Raises ValueError if the file is anything else, damaged or contradicts itself."""
-        arrays, words = read_arrays(path, "Tail", check_tail)
-        dates = None
-        if "time" in arrays:
-            dates = Dates(arrays.pop("time").astype("M8[us]"), words.pop("zone"), words.pop("unordered"))
-        return cls(**arrays, **words, dates=dates)
+        return cls(**from_stored(*read_arrays(path, "Tail", check_tail)))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -652,17 +590,6 @@ class Tail(Inference, Result):
         if self.library is not None and self.names is not None and self.names.ndim and np.ndim(x) == 0:
             return cast("Float", by_channel(out, self.names, self.library))
         return cast("Float", like(x, out[()] if out.ndim else np.asarray(out)))
-
-    def _position(self, name: str) -> int:
-        known = [] if self.names is None else self.names.tolist()
-        if name not in known:
-            raise ValueError(f"no channel {name!r}; there is {', '.join(map(repr, known[:12])) or 'none with a name'}")
-        return known.index(name)
-
-    def _listed_names(self) -> str:
-        if self.names is None:
-            return ""
-        return f" {', '.join(self.names[:3])}{', …' if len(self) > 3 else ''}"
 
     def _levels(self, x: ArrayLike) -> Float:
         levels = self._numbers(x, "x")

@@ -84,13 +84,14 @@ def advice(
     )
     if ordered is not None and len(n) <= _MANY:
         hidden = _standing_apart(ordered[0], left_out)
-        heavier = "make the tail too heavy; clean=True (--clean) leaves them out"
+        heavier = "the tail too heavy; clean=True (--clean) leaves them out"
         note(
             hidden > 0,
             lambda c: (
-                f"{_observations(hidden[c])} stand{'s' * int(hidden[c] == 1)} apart: if of another kind, they {heavier}"
+                f"{_observations(hidden[c])} stand{'s' * int(hidden[c] == 1)} apart: if of another kind, "
+                f"{'it makes' if hidden[c] == 1 else 'they make'} {heavier}"
             ),
-            f"some observations stand apart: if of another kind, they {heavier}",
+            f"some observations stand apart: if of another kind, they make {heavier}",
         )
         ratio = np.where(hidden == 0, _largest_to_next(ordered[0], left_out), 0.0)
         spoils = "if of another kind, it makes the tail too heavy"
@@ -108,10 +109,20 @@ def advice(
     step = np.zeros(len(n)) if fit.resolution is None else fit.resolution
     note(step > 0.0, lambda c: f"rounded to steps of {step[c]:.4g}, and fitted as such", "rounded, and fitted as such")
     share = _share_tied(excesses)
+    unexplained = with_tail & (step == 0.0) & (share > _TIED) & _tied_beyond_chance(excesses, share > _TIED)
+    repeated = np.zeros(len(n))
+    if ordered is not None and len(n) <= _MANY:
+        repeated[unexplained] = _share_repeated(ordered[0][unexplained], ordered[1][unexplained])
+    held, stands = unexplained & (repeated > 0.5 * share), "equal the row before or after: a value that is held"
+    note(
+        held,
+        lambda c: f"{100.0 * repeated[c]:.0f} % of the excesses {stands} counts as often as it stands there",
+        f"many excesses {stands} counts as often as it stands there",
+    )
     tied = "equal another one: steps that are no lattice"
     note(
-        with_tail & (step == 0.0) & (share > _TIED) & _tied_beyond_chance(excesses, share > _TIED),
-        lambda c: f"{share[c]:.0%} of the excesses {tied}",
+        unexplained & ~held,
+        lambda c: f"{100.0 * share[c]:.0f} % of the excesses {tied}",
         f"many excesses {tied}",
     )
     end = "the fit ends at the largest excess (ξ = −1)"
@@ -203,6 +214,16 @@ def _share_tied(excesses: Float) -> Float:
     return np.asarray(tied.sum(axis=0) / np.maximum(np.count_nonzero(~np.isnan(excesses), axis=0), 1))
 
 
+def _share_repeated(sample: NDArray[Any], threshold: Float) -> Float:
+    """The share of each channel's excesses that equal the observation before or after."""
+    out = np.zeros(len(threshold))
+    for c, u in enumerate(threshold):
+        x = sample[c][~np.isnan(sample[c])]
+        same = np.diff(x) == 0.0
+        out[c] = np.mean((np.r_[False, same] | np.r_[same, False])[x > u])
+    return out
+
+
 def _tied_beyond_chance(excesses: Float, wanted: Bool) -> Bool:
     """In which of the channels wanted more excesses are equal than the decimals that they have explain."""
     found = np.zeros(excesses.shape[1], dtype=bool)
@@ -210,7 +231,8 @@ def _tied_beyond_chance(excesses: Float, wanted: Bool) -> Bool:
         y = excesses[:, c][~np.isnan(excesses[:, c])]
         times = np.unique(y, return_counts=True)[1]
         pairs, of = np.sum(times * (times - 1)) / 2.0, y.size * (y.size - 1) / 2.0
-        expected = of * min(1.0, 0.5 * _decimal(y) / y.mean())
+        size = min(float(y.mean()), float(np.median(y)) / np.log(2.0))  # of an exponential; the mean is one outlier's
+        expected = of * min(1.0, 0.5 * _decimal(y) / size)
         found[c] = pairs > expected + 3.0 * np.sqrt(expected) + 1.0
     return found
 

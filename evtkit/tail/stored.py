@@ -1,7 +1,8 @@
-"""What a saved Tail and a saved TailSketch must be: their schemas, and how their parts agree."""
+"""What a saved Tail and a saved TailSketch must be: their schemas, and how their parts agree; and what a Tail saves."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from evtkit import gpd
 from evtkit._common.schema import MANY, Array, check_arrays, integer, keys, text
 from evtkit._common.zones import zone_of
 from evtkit._moments import empty_state, mean_and_variance, right_bins
+from evtkit.dated import Dates
 from evtkit.fit import FitStatus
 
 if TYPE_CHECKING:
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from evtkit._common.types import Bool, Float, Int
 
-__all__ = ["METHOD_NAMES", "check_rows", "check_settings", "check_sketch", "check_summary", "check_tail", "matches"]
+__all__ = ["METHOD_NAMES", "check_rows", "check_settings", "check_sketch", "check_summary", "check_tail", "from_stored",
+           "matches", "to_store"]  # fmt: skip
 
 METHOD_NAMES = ("mle", "pwm", "zhang-stephens", "moments", "spot-script")
 """Those of `evtkit.estimators.METHODS`, which loads compiled code."""
@@ -87,6 +90,24 @@ def check_tail(arrays: Mapping[str, NDArray[Any]], words: Any, prefix: str = "")
         if "sample" in one:
             _check_sample(np.atleast_2d(one["sample"]), largest, u, one, sign)
         _check_fit(np.where(above, y, np.nan), one, method)
+
+
+def to_store(tail: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays of a tail, and its words: what `from_stored` makes its fields of."""
+    arrays = {f.name: getattr(tail, f.name) for f in fields(tail) if isinstance(getattr(tail, f.name), np.ndarray)}
+    words: dict[str, Any] = {"side": tail.side, "method": tail.method, "library": tail.library}
+    if tail.dates is not None:
+        arrays["time"] = tail.dates.time.astype(np.int64)
+        words |= {"zone": tail.dates.zone, "unordered": tail.dates.unordered}
+    return arrays, words
+
+
+def from_stored(arrays: Mapping[str, NDArray[Any]], words: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the tail that was stored so."""
+    out = {**arrays, **words}
+    if "time" in out:
+        out["dates"] = Dates(out.pop("time").astype("M8[us]"), out.pop("zone"), out.pop("unordered"))
+    return out
 
 
 def _check_dates(time: Int, words: Mapping[str, Any]) -> None:

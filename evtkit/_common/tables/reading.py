@@ -232,8 +232,11 @@ class _File:
             if len(first) > 1 and all(
                 is_number(cell, self._dialect.decimal, self._dialect.thousands) for cell in first
             ):
+                between = {"\t": r"\t"}.get(mark := self._dialect.between(self.path), mark)
+                lines = f"; `tr '{between}' '\\n'` makes them, and --no-header reads them"
                 raise ValueError(
-                    f"{self.path} is one line of {len(first):,} numbers, wanted a line for each observation{self.hint}"
+                    f"{self.path} is one line of {len(first):,} numbers, wanted a line for each observation"
+                    f"{self.hint or lines}"
                 )
             return
         over_numbers = [

@@ -216,7 +216,7 @@ class NetworkModel:
         ----------
         units : sequence of int, or of arrays of int; length (batch,)
             Positions of each sample's units.
-        factor : float, or array-like of shape (batch,)
+        factor : float, or array_like, shape (batch,)
             What their weights are multiplied by: 0 removes the units, −1 turns their sign.
         gradient : NetworkGradient, optional
             From `gradient`; then the factor is the multiple of it that is subtracted from the weights.
@@ -301,7 +301,7 @@ class NetworkModel:
         ----------
         x, y
             As in `profile`. The loss is averaged over the batch, so that a step does not grow with it.
-        selection : array-like, optional
+        selection : array_like, optional
             Units, as in `Units.resolve`. By default all.
 
         Returns
@@ -326,7 +326,7 @@ class NetworkModel:
 
         Parameters
         ----------
-        selection : array-like
+        selection : array_like
             Units, as in `Units.resolve`.
         bn : {"keep", "zero"}
             What becomes of the batch norm that a filter's output goes straight into. ``"keep"``, the published
@@ -359,7 +359,7 @@ class NetworkModel:
 
         Parameters
         ----------
-        selection : array-like
+        selection : array_like
             Units, as in `Units.resolve`.
         factor : float
             −1 turns their sign.
@@ -390,7 +390,7 @@ class NetworkModel:
 
         Parameters
         ----------
-        selection : array-like
+        selection : array_like
             Units, as in `Units.resolve`.
         x, y
             Samples whose mean loss is to fall; not with ``gradient``.
@@ -461,7 +461,7 @@ class NetworkModel:
 
         Parameters
         ----------
-        selection : array-like
+        selection : array_like
             Units, as in `Units.resolve`.
 
         Yields

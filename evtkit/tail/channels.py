@@ -1,4 +1,4 @@
-"""Tails of other channels put side by side as one tail."""
+"""Channels of a tail taken out of it, and those of several put side by side as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,30 @@ from evtkit._common.frames import joined_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["joined"]
+__all__ = ["joined", "picked"]
+
+
+def picked(tail: Any, channel: int | str | Sequence[int | str]) -> dict[str, Any]:
+    """The fields of a tail of one channel, by its position or name, or of those in a list."""
+    if not tail.threshold.ndim:
+        raise TypeError("this tail has one channel already")
+    out = {f.name: getattr(tail, f.name) for f in fields(tail)}
+    arrays = {name: a for name, a in out.items() if isinstance(a, np.ndarray)}
+    if isinstance(channel, int | np.integer | str):
+        at = _position(tail.names, channel)
+        return out | {name: a[at] if a.ndim > 1 else np.asarray(a[at]) for name, a in arrays.items()}
+    positions = [_position(tail.names, one) for one in channel]
+    return out | {name: a[positions] for name, a in arrays.items()}
+
+
+def _position(names: Any, channel: int | str) -> int:
+    if not isinstance(channel, str):
+        return int(channel)
+    known = [] if names is None else names.tolist()
+    if channel not in known:
+        listed = ", ".join(map(repr, known[:12])) or "none with a name"
+        raise ValueError(f"no channel {channel!r}; there is {listed}")
+    return int(known.index(channel))
 
 
 def joined(tails: Sequence[Any]) -> dict[str, Any]:
