@@ -57,7 +57,7 @@ def counts(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.poisson(3.0, size=(n, 8)).astype(float)
 
 
-def realised(draw, risk: float, repetitions: int = 30, **parameters) -> tuple[float, float]:
+def realised(draw, risk: float, repetitions: int = 12, **parameters) -> tuple[float, float]:
     """Rate of alarms on fresh rows, averaged over training samples of 1,000 rows, and its standard error."""
     rates = []
     for seed in range(repetitions):
