@@ -66,11 +66,16 @@ class Suspects(Result):
         Probability that any unit would stand out as far as the one that does so most: the p-value of "no unit is at
         fault".
     p_least : float
-        The smallest p-value that so many mistakes can have. Above the level they are too few to name a unit by.
+        The smallest p-value that so many mistakes can have, here and in calibration. Above the level they are too few
+        to name a unit by.
     n_mistakes : int
         How many mistakes there were.
+    n_usual : int
+        How many mistakes calibration met and kept.
     level : float
         Of `named`.
+    missed_class : int
+        Position of the unit that scores the class of nearly all mistakes, more than chance has it; −1 if none does.
 
     See Also
     --------
@@ -108,7 +113,9 @@ class Suspects(Result):
     p_none: float
     p_least: float
     n_mistakes: int
+    n_usual: int
     level: float
+    missed_class: int = -1
 
     @property
     def found(self) -> NDArray[np.intp]:
@@ -134,6 +141,7 @@ class Suspects(Result):
         if names:
             return f"{names}{more} (p = {self.p_none:.3g})"
         few = ", which so few mistakes cannot reach" if self.p_least > self.level else ""
+        few = ", which a calibration without mistakes cannot show" if not self.n_usual else few
         return f"none at the {100 * self.level:g} % level{few} (p = {self.p_none:.2g})"
 
     def rows(self, k: int = 10) -> list[tuple[str, ...]]:
@@ -150,7 +158,7 @@ class Suspects(Result):
             if self.because[i] >= 0:
                 why = f"follows {self.units.names[self.because[i]]}"
             elif not self.named[i] and self.given[i] < 0:
-                why = "–"
+                why = "its class is missed" if self.order[i] == self.missed_class else "–"
             known = not np.isnan(self.effect[i])
             band = f"{100 * self.effect_low[i]:.0f} … {100 * self.effect_high[i]:.0f}" if known else ""
             effect = f"{100 * self.effect[i]:.0f} %" if known else ""

@@ -408,11 +408,11 @@ def _activations(model: Any, x: Any, places: NDArray[np.intp], rows: NDArray[np.
     return np.asarray(model.activations(rows_of(x, places[rows])))
 
 
-def _usual(kept: UsualMistakes | None, n_units: int) -> dict[str, NDArray[Any]]:
+def _usual(kept: UsualMistakes | None, n_units: int) -> dict[str, Any]:
     """Profiles and activations of the mistakes that were kept."""
     if kept is None:
         return {}
-    found = {"mistakes": kept.profiles[:, :n_units]}
+    found: dict[str, Any] = {"mistakes": kept.profiles[:, :n_units], "missed": int(np.count_nonzero(kept.key < 0.0))}
     if kept.profiles.shape[1] > n_units:
         found["activations"] = kept.profiles[:, n_units:].reshape(-1, n_units, 2)
     return found

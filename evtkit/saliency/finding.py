@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.accused import Suspects
-from evtkit.saliency.screening import screened, usual_mistakes
+from evtkit.saliency.classes import unit_of_class, with_class
+from evtkit.saliency.screening import few_mistakes, screened, usual_mistakes
 from evtkit.saliency.seeing import Seen, mistakes_among
 from evtkit.saliency.tasks import as_pair
 from evtkit.saliency.tracing import alone, astray, behind, places
@@ -62,6 +63,8 @@ def suspects(
       another one takes away 70 % of the loss, or 30 % where several of that layer stand out: then the cause lies before
       them. Not for models without `activations`.
       A unit is named for its silence only if no other one before it or of its layer is silent or astray.
+    - *Classes*: if at least 80 % of the mistakes are of one class, more than chance makes so, the unit of the last
+      layer that scores it comes first, or second if the first stands out clearly. That alone names no unit.
     - *More than one*: while much of the loss is left with the first changed, the same is asked again of what is left.
 
     Parameters
@@ -72,7 +75,8 @@ def suspects(
         From `calibrate` on the network when it was sound, which need not be at hand any more.
     mistakes : (x, y)
         Samples that the network gets wrong, with their true labels. Those it gets right are left out. Ten are a good
-        number. With two or three no p-value can be small, so that only an emptied unit is named; the result says so.
+        number. With two or three, or a calibration that met none, no p-value can be small, so that only an emptied unit
+        is named; the result says so.
     n_screen : int
         How many units, of those with the largest mean impact, to try; besides a quarter as many of the loudest and of
         the most silent.
@@ -102,7 +106,9 @@ def suspects(
     -----
     p-values are by places: the saliency of a usual mistake is equally likely to take any place among those of the
     others (`Reference.mistakes`), whatever its distribution. They are multiplied by the number of units and of
-    tails (two of saliency, four of what a unit puts out), and so hold whatever depends on what. A unit follows from the
+    tails (two of saliency, four of what a unit puts out), and so hold whatever depends on what. Where calibration met
+    fewer than 32 mistakes and right samples stand in, none is below the p-value of the set: by exchange of these
+    mistakes with the few that are usual (Westfall & Young 1993). With none of them it is 1. A unit follows from the
     first if −log p of it at least halves once that one is changed: on half of the mistakes, or on all if much of the
     loss is left, for then the next unit is looked for. At most 32 mistakes are tried.
 
@@ -138,7 +144,11 @@ def suspects(
     p_first[emptied] = 0.0
     chain = _Chain(model, reference, own, batch_size, level)
     chain.extend(seen, loss, screen, p_first, quiet, emptied, n_screen)
-    order = np.array(chain.order)
+    lead = chain.order[0]
+    clear = lead in chain.accounting or (quiet[lead] and chain.p_of[lead] <= level)
+    clear |= chain.trials.get(lead, _UNTRIED).effect >= _MOST_OF_IT
+    missed = unit_of_class(model, own)
+    order = np.array(with_class(missed, chain.order, bool(clear)))
     strong = np.argsort(-screen.impact, kind="stable")
     of = [chain.trials.get(u, _UNTRIED) for u in order.tolist()]
     takes = [u for u in chain.units if chain.trials.get(u, _UNTRIED).effect >= _ENOUGH]
@@ -146,14 +156,18 @@ def suspects(
     quiet &= emptied | (alone(model.units, quiet | (screen.p_odd <= level)) & ~behind(model.units, first))
     lacks, because = quiet[order] & ~np.isin(order, takes), chain.because[order]
     sure = chain.sure(any(chain.p_of[u] <= level and chain.because[u] < 0 for u in np.flatnonzero(quiet)))
-    named = (chain.p_of[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
+    p_set, least = few_mistakes(reference, seen.profiles, seen.activations)  # no unit is surer than the set is
+    p_value = np.where(emptied, 0.0, np.maximum(chain.p_of, p_set))
+    named = (p_value[order] <= level) & (lacks | np.isin(order, sure)) & (because < 0)
+    p_none = float(np.where(emptied, 0.0, np.maximum(p_first, p_set)).min())
     return Suspects(
         units=model.units, order=order, ranked=np.concatenate([order, strong[~np.isin(strong, order)]]), named=named,
         lacks=lacks, effect=np.array([one.effect for one in of]), effect_low=np.array([one.band[0] for one in of]),
         effect_high=np.array([one.band[1] for one in of]), factor=np.array([one.factor for one in of]),
         given=np.array([one.given for one in of]), tried=np.array([one.band[2] for one in of], dtype=np.int64),
-        silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=chain.p_of[order], because=because,
-        p_none=float(p_first.min()), p_least=screen.p_least, n_mistakes=len(seen.profiles), level=level,
+        silence=np.exp(-screen.silent[order]), odd=screen.odd[order], p_value=p_value[order], because=because,
+        p_none=p_none, p_least=max(screen.p_least, least), n_mistakes=len(seen.profiles),
+        n_usual=int(reference.missed or 0), level=level, missed_class=missed,
     )  # fmt: skip
 
 

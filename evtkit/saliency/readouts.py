@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.batches import labels_of, size_of, take
+from evtkit.saliency.costs import expected_loss
 from evtkit.saliency.tasks import is_plain
 
 if TYPE_CHECKING:
@@ -26,14 +27,7 @@ _RIGHT = 2.0  # weight of the right samples' loss; that of the mistakes is 1
 _PARTS = 20  # of the way to each end
 _ITERATIONS = 100
 _MOST = (200, 400)  # mistakes and right samples in a fit
-_INSIDE = 0.75  # of what may be lost: the smoother share at the most, so that others lose about all of it
-_BUDGETS = (
-    0.25,
-    0.5,
-    _INSIDE,
-    2.0,
-    4.0,
-)  # times what may be lost, a point of the frontier each: below 1 it may be taken
+_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times what may be lost, a point of the frontier each: up to 1 it may be taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,25 +129,21 @@ def best_refits(mistakes: Sequence[Seen], kept: Sequence[Seen], budget: float) -
 
     Notes
     -----
-    Of few right samples the share lost is a coarse number, and the least of many tried is too low. So it is averaged
-    with a smoother one, the share of all pairs of a sample's margin with another's loss of margin that fall below 0,
-    which is the same number in the mean if the two do not depend on each other. That must be at most three quarters of
-    the budget, and the share itself at most all of it: chosen so, others than those that size lose about the budget.
+    A change is within a budget if what others will lose is, see ``evtkit.saliency.costs.expected_loss``.
     """
     sized = kept[1]
     before = sized.margins()
-    tried: list[tuple[float, float, float, Refit, float]] = []
+    tried: list[tuple[float, float, float, Refit]] = []
     for end in refits(mistakes[0], kept[0]):
         for part in np.arange(1, _PARTS + 1) / _PARTS:
             step = part * end.step
-            counted, lost = _lost(sized, before, step)
+            lost = _lost(sized, before, step)
             shares = (float(np.mean(own.margins(step) > 0.0)) for own in mistakes)
             one = replace(end, step=step)
-            tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), one, counted))
+            tried.append((0.5 * sum(shares), lost, float(np.square(step).sum()), one))
     found: dict[int, Refit] = {}
     for multiple in _BUDGETS:
-        most = multiple * budget
-        inside = [one for one in tried if one[0] > 0.0 and one[1] <= most and (multiple > 1.0 or one[4] <= budget)]
+        inside = [one for one in tried if one[0] > 0.0 and one[1] <= multiple * budget]
         if inside:
             best = max(inside, key=lambda one: (one[0], -one[1], -one[2]))
             found.setdefault(id(best), replace(best[3], fits=multiple <= 1.0))
@@ -178,17 +168,15 @@ def refitted(fit: Refit, mistakes: Seen, kept: Sequence[Seen], budget: float) ->
     before = sized.margins()
     for end in refits(mistakes, kept[0], (fit.ridge,), (fit.brake,)):
         for part in np.arange(_PARTS, 0, -1) / _PARTS:
-            counted, lost = _lost(sized, before, part * end.step)
-            if counted <= budget and lost <= _INSIDE * budget:
+            if _lost(sized, before, part * end.step) <= budget:
                 return replace(end, step=part * end.step)
     return None
 
 
-def _lost(sized: Seen, before: Float, step: Float) -> tuple[float, float]:
-    """Share of the samples that a change loses, as it is counted, and smoother: see `best_refits`."""
+def _lost(sized: Seen, before: Float, step: Float) -> float:
+    """Share that a change will lose of others than those that size it."""
     after = sized.margins(step)
-    counted = float(np.mean(after < 0.0))
-    return counted, 0.5 * (counted + _pairs_below(before, after - before))
+    return expected_loss(int(np.count_nonzero(after < 0.0)), before, after, len(sized))
 
 
 def refits(
@@ -253,9 +241,3 @@ def _fit(x: Float, scores: Float, labels: NDArray[np.intp], weights: Float, brak
     start = np.zeros(classes * x.shape[1])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
     return np.asarray(found.x, dtype=np.float64).reshape(classes, -1)
-
-
-def _pairs_below(margins: Float, changes: Float) -> float:
-    """Share of all pairs of a margin and a change whose sum is below 0."""
-    ordered = np.sort(margins)
-    return float(np.searchsorted(ordered, -changes, "left").mean() / len(ordered))

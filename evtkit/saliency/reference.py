@@ -65,7 +65,9 @@ class Reference:
         What share of the network's parameters the units cover, in words.
     mistakes : ndarray, shape (m, units), or None
         Profiles, normalised likewise, of up to 128 calibration samples that the network gets wrong; where these are
-        fewer than 32, the right ones with the largest saliency besides. `suspects` needs it.
+        fewer than 32, the right ones with the largest saliency behind them. `suspects` needs it.
+    missed : int or None
+        How many of these are mistakes; None stands for all.
     activations : ndarray, shape (m, units, 2), or None
         Mean and mean size of what the units put out for the same samples, if the network tells.
 
@@ -93,6 +95,7 @@ class Reference:
     coverage: str = ""
     mistakes: NDArray[Any] | None = None
     activations: NDArray[Any] | None = None
+    missed: int | None = None
 
     def __post_init__(self) -> None:
         if self.tail.threshold.ndim != 1 or len(self.tail) != len(self.units):
@@ -101,6 +104,11 @@ class Reference:
             )
         if self.mistakes is not None and self.mistakes.shape[1:] != (len(self.units),):
             raise ValueError(f"mistakes must have shape (m, {len(self.units)}), got {self.mistakes.shape}")
+        kept = 0 if self.mistakes is None else len(self.mistakes)
+        if self.missed is None:
+            object.__setattr__(self, "missed", kept)
+        elif not 0 <= self.missed <= kept:
+            raise ValueError(f"missed must lie in [0, {kept}], as so many mistakes are kept, got {self.missed}")
         shape = None if self.mistakes is None else (*self.mistakes.shape, 2)
         if self.activations is not None and self.activations.shape != shape:
             raise ValueError(f"activations must have shape {shape}, as mistakes have, got {self.activations.shape}")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["repair"]
 
 _STEPS = 12
+_OWN = {"learn": (0, 2), "choose": (1,), "report": (3,)}  # whose turn it is, of four mistakes
+_KEPT = {"learn": (0,), "choose": (1, 3), "report": (2,)}  # of four samples to keep
 _FEW, _ALL = 0.02, 5e-4  # length of the first step, relative to that of the weights that take it
 
 
@@ -49,8 +51,13 @@ def repair(
     lowers the loss of the mistakes and of rehearsed samples together. If the end of one costs more than the budget,
     parts of the way to it are tried by halves: weights between those before and after fine-tuning keep more of what was
     right (Wortsman et al. 2022). Of all that was tried, the change that corrects most mistakes within the budget is
-    taken, the smaller one of two that correct as many; nothing further is tried once all are corrected for half of the
+    taken, the cheaper one of two that correct as many; nothing further is tried once all are corrected for half of the
     budget.
+
+    The budget holds for other samples like those to keep, in the mean over such sets. What few samples show is too
+    low, as the change was chosen for it. So a change must be expected to lose no more of others: see
+    ``evtkit.saliency.costs.expected_loss``. One set may still lose more, and the table says how much: of 150 samples
+    that size a change none may be lost for a budget of 1 %, which leaves up to 2 %.
 
     The last layer is fitted with a brake: the mean square of what its change does to the scores of rehearsed samples.
     So it moves along what the mistakes differ in and right samples hardly do, as in Bau et al. (2020). Several fits and
@@ -59,7 +66,7 @@ def repair(
     models that tell of a last layer that is linear and puts out the scores; it need not have units.
 
     The mistakes are split by turns: two of four are in the loss, one chooses, one reports. The samples to keep
-    likewise: one of three is rehearsed, one sizes the change, one reports. So no figure that is reported comes from
+    likewise: one of four is rehearsed, two size the change, one reports. So no figure that is reported comes from
     samples that had a say.
 
     Parameters
@@ -72,9 +79,9 @@ def repair(
         Samples that the network gets wrong, with their true labels; those it gets right are left out. At least 4.
     keep : (x, y)
         Samples that it gets right and is to go on getting right; those it gets wrong are left out. At least 3 / budget
-        of them, for a third must be able to show a loss of the budget's size.
+        of them, for those that size it must be able to show a loss of the budget's size.
     budget : float
-        Share of the kept samples that may be lost, on those that size the change.
+        Share of samples like those to keep that may be lost, in the mean.
     units : array-like, optional
         The units at fault, as in `Units.resolve`, if they are known. By default found. Empty: only `candidates`.
     candidates : mapping of str to sequence of int, optional
@@ -126,9 +133,8 @@ def repair(
             f"keep must have at least {int(np.ceil(3 / budget))} samples that the network gets right for a budget of "
             f"{budget:g}, got {size_of(right[1])}"
         )
-    parts = {"learn": (0, 2), "choose": (1,), "report": (3,)}
-    own = {name: _every(bad, 4, turns) for name, turns in parts.items()}
-    kept = {name: _every(right, 3, (turn,)) for turn, name in enumerate(("learn", "choose", "report"))}
+    own = {name: _every(bad, 4, turns) for name, turns in _OWN.items()}
+    kept = {name: _every(right, 4, turns) for name, turns in _KEPT.items()}
     found = suspects(model, reference, own["learn"], batch_size=batch_size, wrong=wrong) if units is None else None
     if found is None:
         fault = [int(u) for u in model.units.resolve(units)]  # type: ignore[arg-type]

@@ -52,6 +52,20 @@ class Share:
         low, high = (f"{100 * end:.3g}" for end in (self.low, self.high))
         return f"{100 * self.value:.3g} % ({low} … {high} of {self.n})"
 
+    @property
+    def most(self) -> float:
+        """What the share is at most, with a confidence of 95 %, exactly (Clopper & Pearson 1934).
+
+        Examples
+        --------
+        >>> round(Share.of([False] * 60).most, 3)  # none of 60
+        0.049
+        """
+        from scipy.special import betaincinv
+
+        hits = round(self.value * self.n) if self.n else 0
+        return float(betaincinv(hits + 1, self.n - hits, 0.95)) if hits < self.n else 1.0
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -70,6 +84,8 @@ class Tried:
         Share now right of the mistakes in the loss, and of those that choose; NaN if these were in the loss, too.
     lost : float
         Share now wrong of the samples that size the change.
+    expected : float
+        Share that others like these will lose, by ``evtkit.saliency.costs.expected_loss``: what the budget holds for.
     """
 
     candidate: str
@@ -79,6 +95,7 @@ class Tried:
     learnt: float
     corrected: float
     lost: float
+    expected: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,7 +118,9 @@ class Repair(Result):
     lost : Share
         Of samples to keep that had no say: right before, wrong now.
     budget : float
-        What might be lost.
+        Share of others that might be lost, in the mean.
+    sized : Share
+        Of the samples that sized the change, those it loses; ``sized.most`` is what may be lost by them.
     suspects : Suspects or None
         The units at fault, as they were found.
 
@@ -132,11 +151,15 @@ class Repair(Result):
     corrected: Share
     lost: Share
     budget: float
+    sized: Share
     suspects: Suspects | None = None
 
     def __repr__(self) -> str:
         if self.chosen < 0:
-            return f"Repair(none: nothing tried corrects a mistake for at most {100 * self.budget:g} % lost)"
+            return (
+                f"Repair(none: nothing tried corrects a mistake for at most {100 * self.budget:g} % lost, as far as "
+                f"{self.sized.n} samples show)"
+            )
         one = self.tried[self.chosen]
         what = f"{one.candidate}, {counted(one.n_units, 'unit')}, {counted(one.step, 'step')}"
         return f"Repair({what}: corrects {self.corrected} unseen mistakes, loses {self.lost} others)"
@@ -198,8 +221,8 @@ class Repair(Result):
         out: list[tuple[str, ...]] = [head]
         for name in dict.fromkeys(one.candidate for one in self.tried):
             own = [one for one in self.tried if one.candidate == name]
-            inside = [one for one in own if one.lost <= self.budget]
-            best = max(inside or own, key=lambda one: (one.learnt + one.corrected, -one.lost, -one.norm))
+            inside = [one for one in own if one.expected <= self.budget]
+            best = max(inside or own, key=lambda one: (one.learnt + one.corrected, -one.expected, -one.norm))
             if self.chosen >= 0 and self.tried[self.chosen].candidate == name:
                 best = self.tried[self.chosen]
             mark = "→" if self.chosen >= 0 and best is self.tried[self.chosen] else ""
@@ -210,13 +233,25 @@ class Repair(Result):
 
     def table(self) -> str:
         """Each candidate at its best as text, and what the one taken does to samples that had no say."""
-        return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}"
+        return f"{aligned(self.rows(), '<<>>>>>>')}\n{self!r}\n{self._known()}"
+
+    def _known(self) -> str:
+        """What the samples that size a change can show, and what they cannot."""
+        n, most = self.sized.n, f"up to {100 * self.sized.most:.2g} %"
+        if self.chosen < 0:
+            return f"{n:,} samples size a change: if it loses none of these, {most} of others may still be lost."
+        lost, expected = round(self.sized.value * n), 100 * self.tried[self.chosen].expected
+        return (
+            f"It loses {lost:,} of the {n:,} samples that size it: {most} of others may be lost, {expected:.2g} % are "
+            f"expected (budget {100 * self.budget:g} %)."
+        )
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()
         lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
         lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-        return f"<p>{escape(repr(self))}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
+        text = escape(f"{self!r} {self._known()}")
+        return f"<p>{text}</p><div style='overflow-x:auto'><table>{''.join(lines)}</table></div>"
 
 
 def _as_safetensors(delta: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.peaks import fit_tail
+from evtkit.saliency.permuting import set_p_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from evtkit.saliency.reference import Reference
     from evtkit.tail import Tail
 
-__all__ = ["Screen", "screened", "surprises", "usual_mistakes"]
+__all__ = ["Screen", "few_mistakes", "screened", "surprises", "usual_mistakes"]
 
 _DRAWS = 20_000  # sets simulated for the null
 _FEW = 20  # with fewer of them beyond a value, the tail fitted to them says more
@@ -104,6 +105,22 @@ def screened(
             far = np.fmax(far, np.fmax(*_surprises(known[..., i], activations[..., i])))
         p_odd = _p_value(far, n, len(usual), tails * n_units)
     return Screen(impact, loud, silent, odd, p[0], p[1], p_odd, float(least[0]))
+
+
+def few_mistakes(reference: Reference, profiles: NDArray[Any], activations: NDArray[Any] | None) -> tuple[float, float]:
+    """p-value of "these mistakes are like those that calibration met", where right samples stand in; and the least.
+
+    0 and 0 where none does: then the screen's own p-values hold.
+    """
+    usual = usual_mistakes(reference)
+    met = int(reference.missed or 0)
+    if met == len(usual):
+        return 0.0, 0.0
+    old, new = usual[:met], profiles
+    if activations is not None and reference.activations is not None:
+        old = np.hstack([old, reference.activations[:met].reshape(met, 2 * old.shape[1])])
+        new = np.hstack([new, activations.reshape(len(new), -1)])
+    return set_p_value(old, new)
 
 
 def _distance(usual: NDArray[Any], values: NDArray[Any]) -> Float:

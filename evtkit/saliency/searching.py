@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evtkit.saliency.batches import size_of
+from evtkit.saliency.costs import Sizing
 from evtkit.saliency.readouts import as_seen, best_refits, refitted
 from evtkit.saliency.repairs import Repair, Share, Tried
 from evtkit.saliency.tasks import losses, mistaken_among
@@ -47,10 +48,11 @@ class Search:
     ) -> None:
         self._model, self._own, self._kept = model, own, kept
         self._budget, self._batch, self._outer = budget, batch_size, model.in_force
-        self._how = wrong
+        self._how, self._little = wrong, 0.5 * budget
         self._learnt = (own["learn"], kept["learn"])
         self.tried: list[Tried] = []
         self._present = self._loss()
+        self._sizing = Sizing(model, kept["choose"], batch_size, wrong)
         self._again: dict[int, Callable[[int], None]] = {}  # of what was tried, what to do with the mistakes that chose
         self._best: tuple[tuple[float, float, float], int, dict[str, Any]] | None = None
 
@@ -98,7 +100,7 @@ class Search:
         rate = _RATE * float(np.linalg.norm(weights) / np.sqrt(max(1, model.units.size[units].sum())))
         mean: dict[str, Any] = {}
         square: dict[str, Any] = {}
-        lost = 0.0
+        cost = 0.0
         with model.stepping(units) as step:
             for number in range(1, _ROUNDS * steps + 1):
                 slopes = [model.gradient(*self._batch_of(part, number), units) for part in self._learnt]
@@ -112,10 +114,10 @@ class Search:
                     ways[key] = (mean[key] / (1 - 0.9**number)) / ((square[key] / (1 - 0.99**number)) ** 0.5 + 1e-12)
                 step(replace(slopes[0], parameters=ways), rate)  # type: ignore[type-var]
                 if number % _ROUNDS == 0:
-                    lost = self._look(name, units, number)
-                    if self.perfect or (lost > _HOPELESS * self._budget and number > _ROUNDS * steps // 2):
+                    cost = self._look(name, units, number)
+                    if self.perfect or (cost > _HOPELESS * self._budget and number > _ROUNDS * steps // 2):
                         break
-            return model.export(self._outer) if lost > self._budget else {}
+            return model.export(self._outer) if cost > self._budget else {}
 
     def _part_of_the_way(self, name: str, units: list[int], end: dict[str, Any]) -> None:
         """Look at weights between those that the network has and those at the end (Wortsman et al. 2022), by halves."""
@@ -128,10 +130,10 @@ class Search:
                 delta[key] = before + part * (end[key] - before)
             self._model.apply(delta)
             try:
-                lost = self._look(f"{name}, part of the way", units, number, delta)
+                cost = self._look(f"{name}, part of the way", units, number, delta)
             finally:
                 self._model.apply(delta, revert=True)
-            low, high = (part, high) if lost <= self._budget else (low, part)
+            low, high = (part, high) if cost <= self._budget else (low, part)
 
     def _walk(self, name: str, units: list[int], start: float | None, first: float, steps: int) -> dict[str, Any]:
         """Steps along the gradient, longer and longer; returns the end if it costs more than the budget."""
@@ -145,7 +147,7 @@ class Search:
                 if self.perfect:
                     return {}
             step = stack.enter_context(model.stepping(units))
-            multiple, loss, lost = 0.0, self._loss(), 0.0
+            multiple, loss, cost = 0.0, self._loss(), 0.0
             if start is not None and loss > self._present:  # worse than where the network is: no place to begin
                 return {}
             for number in range(1, steps + 1):
@@ -164,15 +166,15 @@ class Search:
                     multiple *= 0.2
                     now = self._loss()
                 loss = now
-                lost = self._look(name, units, number)
-                if self.perfect or (lost > _HOPELESS * self._budget and number > steps // 2):
+                cost = self._look(name, units, number)
+                if self.perfect or (cost > _HOPELESS * self._budget and number > steps // 2):
                     break
-            return model.export(self._outer) if lost > self._budget and not self.perfect else {}
+            return model.export(self._outer) if cost > self._budget and not self.perfect else {}
 
     @property
     def perfect(self) -> bool:
         """Whether a change corrects all mistakes at next to no cost, so that there is nothing left to look for."""
-        return self._best is not None and self._best[0][0] == 1.0 and -self._best[0][1] <= 0.5 * self._budget
+        return self._best is not None and self._best[0][0] == 1.0 and self.tried[self._best[1]].lost <= self._little
 
     def best(self, found: Any) -> Repair:
         """The change that was best, with the mistakes that chose of use if they can be, judged on those with no say."""
@@ -189,8 +191,10 @@ class Search:
         finally:
             if delta:
                 self._model.apply(delta, revert=True)
+        n = size_of(self._kept["choose"][1])
+        sized = Share.of(np.arange(n) < (round(self.tried[chosen].lost * n) if chosen >= 0 else 0))
         corrected, lost = Share.of(right["own"]), Share.of(~right["kept"])
-        return Repair(self._model.units, delta, tuple(self.tried), chosen, corrected, lost, self._budget, found)
+        return Repair(self._model.units, delta, tuple(self.tried), chosen, corrected, lost, self._budget, sized, found)
 
     def _look(
         self,
@@ -201,25 +205,27 @@ class Search:
         fits: bool = True,
         told_all: bool = False,
     ) -> float:
-        """Record the change in force, which may be taken if it fits; returns what it costs.
+        """Record the change in force, which may be taken if it fits; returns the share that others will lose by it.
 
         If it was told all mistakes, those that choose say nothing of others.
         """
         learnt, chosen = (float(self._right(self._own[part]).mean()) for part in ("learn", "choose"))
-        lost = float(np.mean(~self._right(self._kept["choose"])))
+        lost, cost = self._sizing.now()
         delta = self._model.export(self._outer) if delta is None else delta
         names = [key for key in delta if key.endswith(".after")]
         gaps = [np.asarray(delta[key], float) - np.asarray(delta[f"{key[:-6]}.before"], float) for key in names]
         norm = float(np.sqrt(sum(float(np.square(gap).sum()) for gap in gaps)))
         n = {part: size_of(self._own[part][1]) for part in ("learn", "choose")}
         shares = (n["learn"] * learnt + n["choose"] * chosen) / sum(n.values()), np.nan
-        self.tried.append(Tried(name, len(units), number, norm, *(shares if told_all else (learnt, chosen)), lost))
+        share = lost / size_of(self._kept["choose"][1])
+        both = shares if told_all else (learnt, chosen)
+        self.tried.append(Tried(name, len(units), number, norm, *both, share, cost))
         # half of the weight to the mistakes that were in no loss, for what carries over; but they are few
         score = (0.5 * learnt + 0.5 * chosen) if n["choose"] >= 5 else (n["learn"] * learnt + chosen) / (n["learn"] + 1)
-        key = (score, -lost, -norm)
-        if fits and lost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
+        key = (score, -cost, -norm)
+        if fits and cost <= self._budget and score > 0.0 and (self._best is None or key > self._best[0]):
             self._best = key, len(self.tried) - 1, delta
-        return lost
+        return cost
 
     def _loss(self) -> float:
         """Of as many mistakes and others as a step sees, always the same, by their weights."""

@@ -38,7 +38,7 @@ def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     check_arrays({name: array for name, array in arrays.items() if name in _MISTAKES}, _MISTAKES)
     parts = _split({name: array for name, array in arrays.items() if name not in _MISTAKES}, "tail.", "units.")
     units = check_arrays(parts["units."], _UNITS, "units.")["units"][0]
-    keys(own, {"tail", "quantile", "which", "normalize", "reduction", "n_seen", "coverage"})
+    keys(own, {"tail", "quantile", "which", "normalize", "reduction", "n_seen", "coverage", "missed"})
     check_tail(parts["tail."], own["tail"], "tail.")
     if not units or parts["tail."]["tail.threshold"].shape != (units,):
         raise ValueError("wanted a tail of one channel a unit")
@@ -53,6 +53,9 @@ def check_reference(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:
     used = parts["tail."]["tail.n"] + parts["tail."]["tail.left_out"]
     integer(own["n_seen"], "n_seen", int(used.max()))
     text(own["coverage"], "coverage")
+    kept = len(arrays["mistakes"]) if "mistakes" in arrays else 0
+    if integer(own["missed"], "missed") > kept:
+        raise ValueError(f"missed is {own['missed']} of {kept}")
 
 
 def check_checkpoint(arrays: Mapping[str, NDArray[Any]], own: Any) -> None:

@@ -77,7 +77,16 @@ def judged(model: SaliencyModel, predictions: NDArray[Any], y: Any, wrong: Wrong
             f"wrong= must be given, a function of (predictions, y), for predictions of shape {predictions.shape} that "
             "are no classes' probabilities, got None"
         )
-    return np.asarray(np.argmax(predictions, axis=1) != labels_of(y))
+    try:
+        labels = labels_of(y)
+    except ValueError:
+        if is_plain(model):
+            raise
+        raise ValueError(
+            "wrong= must be given, a function of (predictions, y), where the loss is your own and targets are no "
+            f"classes, got None and targets {plain(y).dtype}"
+        ) from None
+    return np.asarray(np.argmax(predictions, axis=1) != labels)
 
 
 def mistaken_among(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import networks
+import samples
 
-__all__ = ["SmallMobile", "SmallVGG", "SmallViT", "networks"]
+__all__ = ["NamesBert", "SmallMobile", "SmallVGG", "SmallViT", "networks"]
 
 
 class Block(nn.Module):
@@ -98,3 +99,22 @@ class SmallMobile(nn.Sequential):
         self.add_module("mean", nn.AdaptiveAvgPool2d(1))
         self.add_module("flat", nn.Flatten())
         self.add_module("head", nn.Linear(96, classes))
+
+
+class NamesBert(nn.Module):
+    """A small Bert (Devlin et al. 2019) of `transformers` that reads names letter by letter; 0 is no letter."""
+
+    def __init__(self, width: int = 48, depth: int = 3, heads: int = 4) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel  # only this network needs it
+
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=len(samples.LETTERS) + 2, hidden_size=width, num_hidden_layers=depth,
+                num_attention_heads=heads, intermediate_size=2 * width, max_position_embeddings=samples.LONGEST,
+            )
+        )  # fmt: skip
+        self.head = nn.Linear(width, len(samples.LANGUAGES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.bert(input_ids=x, attention_mask=(x > 0).long()).pooler_output)

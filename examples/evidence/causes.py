@@ -1,7 +1,7 @@
 """Causes: does `evtkit.saliency.suspects` find a planted fault, and does it keep silent about a sound network?
 
     python examples/evidence/causes.py --data DIR --output DIR --setting cifar_resnet20 --faults 60 [--mistakes 10]
-        [--at-once 2] [--after] [--ablate]
+        [--at-once 2] [--after] [--ablate] [--shifts NAME ...]
 
 Faults are those of faults.py. Of each that makes at least 5 mistakes among the right samples, ten mistakes at random
 are given to `suspects`, with the reference of the sound network. Then, without any damage, so many sets of ten of the
@@ -134,9 +134,9 @@ def harm(setting: Setting, drawn: list[Any], x: Any, y: Any) -> int:
         return len(mistakes(setting, x, y))
 
 
-def sound(setting: Setting, usual: Reference, sets: int, n: int, path: Path) -> None:
+def sound(setting: Setting, usual: Reference, shifts: Sequence[str], sets: int, n: int, path: Path) -> None:
     done = {(line["shift"], line["set"]) for line in lines(path) if "set" in line}
-    for shift in ("own", *list(setting.shifts)[:1]):
+    for shift in ("own", *(shifts or list(setting.shifts)[:1])):
         x, y = setting.mistakes(shift)
         for number in range(min(sets, len(y) // n)):
             if (shift, number) not in done:
@@ -186,6 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--pool", type=int, default=400, help="right samples among which mistakes are looked for")
     parser.add_argument("--mistakes", type=int, default=10)
     parser.add_argument("--sets", type=int, default=25, help="sets of mistakes of the sound network")
+    parser.add_argument("--shifts", nargs="*", default=[], help="of the sound network; the first without it")
     parser.add_argument("--calibration", type=int, default=1500)
     parser.add_argument("--at-once", type=int, default=1, help="units damaged together")
     parser.add_argument("--after", action="store_true", help="calibrate the damaged network")
@@ -198,5 +199,5 @@ if __name__ == "__main__":
     target.parent.mkdir(parents=True, exist_ok=True)
     planted(chosen, found, options, target)
     if found is not None and options.at_once == 1:
-        sound(chosen, found, options.sets, options.mistakes, target)
+        sound(chosen, found, options.shifts, options.sets, options.mistakes, target)
     summary(chosen, options.mistakes, target)

@@ -10,12 +10,12 @@ import torch
 from settings import FRESH, NAMES, Setting
 
 
-def parser(doc: str | None, shift: bool = False) -> argparse.ArgumentParser:
+def parser(doc: str | None, shift: bool = False, more: tuple[str, ...] = ()) -> argparse.ArgumentParser:
     """Of a script that works on one setting, or on one shift of it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("evidence-output"))
-    parser.add_argument("--setting", choices=(*NAMES, *FRESH), required=True)
+    parser.add_argument("--setting", choices=(*NAMES, *FRESH, *more), required=True)
     if shift:
         parser.add_argument("--shift", required=True, help="'own', or a shift of the setting's")
         parser.add_argument("--mistakes", type=int, default=40)

@@ -13,6 +13,7 @@ lose more than 1 % of those who judge, to the largest part of it that does not.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import causes
@@ -26,8 +27,6 @@ from tables import band, write
 from evtkit.saliency import repair
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from settings import Setting
 
     from evtkit.saliency import Reference
@@ -36,9 +35,13 @@ SEEN, FEWEST, KEPT, JUDGES, BUDGET = 20, 60, 300, 800, 0.01
 WAYS = ("ours", "everything", "last layer", "random 25", "arachne", "published")
 _HALVES = 5
 
+Lines = list[dict[str, Any]]
 
-def compared(setting: Setting, usual: Reference, own: Any, keep: Any, unseen: Any, others: Any) -> dict[str, Any]:
-    """Shares corrected of unseen mistakes and lost of other samples, by our repair and by its peers."""
+
+def compared(
+    setting: Setting, usual: Reference, own: Any, keep: Any, unseen: Any, others: Any, known: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Shares corrected of unseen mistakes and lost of other samples, by our repair and by its peers, unless known."""
     net, network = setting.nets["taylor"], setting.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     _, layer = peers.last_layer(network)
@@ -52,7 +55,9 @@ def compared(setting: Setting, usual: Reference, own: Any, keep: Any, unseen: An
     ours.apply(net)
     out["ours"] = judged()
     ours.revert(net)
-    order = np.random.default_rng(0).permutation(np.flatnonzero(net.units.kind == "filters"))[:25]
+    if known is not None:
+        return {name: known[name] for name in WAYS if name in known} | out
+    order = np.random.default_rng(0).permutation(np.flatnonzero(net.units.kind != "heads"))[:25]
     alone = torch.nn.Sequential(layer)  # all that these two see is what enters it
     ways = {
         "everything": partial(peers.tuned, network, own, keep, BUDGET),
@@ -102,15 +107,17 @@ def masks(setting: Setting, units: np.ndarray) -> dict[str, torch.Tensor]:
     return out
 
 
-def planted(setting: Setting, usual: Reference, faults: int, path: Path) -> None:
+def planted(setting: Setting, usual: Reference, faults: int, path: Path, before: Lines) -> None:
     net, right = setting.nets["taylor"], setting.right()
     pool, judges = right[:1600], right[1600 : 1600 + JUDGES]
     x, y = setting.own
-    done = {line["fault"] for line in causes.lines(path) if "fault" in line}
+    lines = [line for line in causes.lines(path) if "fault" in line]
+    done = {line["fault"] for line in lines}
+    seen = {(line["unit"], line["kind"]) for line in lines if "ours" in line}
     for number in range(faults):
-        if number in done:
-            continue
         unit, kind, rng = draw(net, number)
+        if number in done or (str(net.units.names[unit]), kind) in seen:
+            continue
         with damage(weights_of(setting.network, net.units, unit), kind, rng):
             wrong = setting.predicted(x[pool[:150]]) != y[pool[:150]]
             out = {"fault": number, "unit": str(net.units.names[unit]), "kind": kind}
@@ -121,11 +128,13 @@ def planted(setting: Setting, usual: Reference, faults: int, path: Path) -> None
                 still = judges[setting.predicted(x[judges]) == y[judges]]
                 parts = (bad[:SEEN], good, bad[SEEN : SEEN + 100], still)
                 if len(good) == KEPT and len(still) >= 100:
-                    out |= compared(setting, usual, *((x[rows], y[rows]) for rows in parts))
+                    known = next((line for line in before if line.get("fault") == number), None)
+                    out |= compared(setting, usual, *((x[rows], y[rows]) for rows in parts), known)
+                    seen.add((out["unit"], kind))
         causes.append(path, out)
 
 
-def shifted(setting: Setting, usual: Reference, shift: str, draws: int, path: Path) -> None:
+def shifted(setting: Setting, usual: Reference, shift: str, draws: int, path: Path, before: Lines) -> None:
     (x, y), (own, labels) = setting.mistakes(shift), setting.own
     right = setting.right()
     done = {line["draw"] for line in causes.lines(path) if line.get("shift") == shift}
@@ -135,7 +144,9 @@ def shifted(setting: Setting, usual: Reference, shift: str, draws: int, path: Pa
         kept, judges = good[:KEPT], good[KEPT : KEPT + JUDGES]
         parts = (x[bad[:60]], y[bad[:60]]), (own[kept], labels[kept])
         judging = (x[bad[60:360]], y[bad[60:360]]), (own[judges], labels[judges])
-        causes.append(path, {"shift": shift, "draw": number} | compared(setting, usual, *parts, *judging))
+        of = {"shift": shift, "draw": number}
+        known = next((line for line in before if of.items() <= line.items()), None)
+        causes.append(path, of | compared(setting, usual, *parts, *judging, known))
 
 
 def summary(setting: Setting, path: Path) -> None:
@@ -161,11 +172,13 @@ if __name__ == "__main__":
     parser.add_argument("--shifts", nargs="*", default=[])
     parser.add_argument("--draws", type=int, default=3, help="draws of samples under shift")
     parser.add_argument("--calibration", type=int, default=1500)
+    parser.add_argument("--peers-of", type=Path, help="a file as this script writes it, whose peers need not run again")
     options = command.parsed(parser)
     chosen = command.chosen(options)
     usual = causes.reference(chosen, options.calibration)
     target = chosen.output / "causes" / f"{chosen.name}-mended.jsonl"
+    peers_known = [line for line in causes.lines(options.peers_of) if "ours" in line] if options.peers_of else []
     for shift in options.shifts:
-        shifted(chosen, usual, shift, options.draws, target)
-    planted(chosen, usual, options.faults, target)
+        shifted(chosen, usual, shift, options.draws, target, peers_known)
+    planted(chosen, usual, options.faults, target, peers_known)
     summary(chosen, target)

@@ -51,7 +51,7 @@ def parts(own: Pair, keep: Pair) -> tuple[Pair, Pair, Pair, Pair]:
         rows = np.flatnonzero(np.isin(np.arange(len(pair[1])) % period, turns))
         return pair[0][rows], pair[1][rows]
 
-    return every(own, 4, (0, 2)), every(own, 4, (1,)), every(keep, 3, (0,)), every(keep, 3, (1,))
+    return every(own, 4, (0, 2)), every(own, 4, (1,)), every(keep, 4, (0,)), every(keep, 4, (1, 3))
 
 
 @torch.no_grad()

@@ -41,7 +41,8 @@ FAULTS = {  # drawn, and right samples looked at
 CAUSES = {  # faults drawn for suspects, and the shift under which their repair is compared
     "cifar_resnet20": (70, "natural"), "cifar_resnet56": (60, "natural"), "fashion_mobile": (60, "contrast"),
     "fashion_vgg": (60, "contrast"), "fashion_vit": (60, ""), "digits_vgg": (60, "mnist_m"),
-    "digits_mobile": (60, "usps"), "imagenet_lite0": (60, ""),
+    "digits_mobile": (60, "usps"), "digits_resnet": (60, ""), "pacs_cartoon": (60, ""), "names_bert": (120, ""),
+    "imagenet_lite0": (60, ""),
 }  # fmt: skip
 
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TITLES = {
-    "cifar_resnet20": "ResNet-20", "cifar_resnet56": "ResNet-56", "imagenet_lite0": "EfficientNet-Lite0",
-    "fashion_vgg": "VGG, clothes", "fashion_mobile": "MobileNet, clothes", "fashion_vit": "transformer, clothes",
-    "digits_vgg": "VGG, digits", "digits_mobile": "MobileNet, digits",
+    "cifar_resnet20": "ResNet-20", "cifar_resnet56": "ResNet-56", "digits_resnet": "ResNet-18, digits",
+    "pacs_cartoon": "PACS cartoon", "fashion_vgg": "VGG, clothes", "digits_vgg": "VGG, digits",
+    "fashion_mobile": "MobileNet, clothes", "digits_mobile": "MobileNet, digits",
+    "imagenet_lite0": "EfficientNet-Lite0", "fashion_vit": "transformer, clothes", "names_bert": "Bert, names",
 }  # fmt: skip
 SETS = {"": "one at a time", "-2": "two at once", "-after": "calibrated after the damage"}
 KINDS = ("noise", "flip", "scale", "zero", "stuck")

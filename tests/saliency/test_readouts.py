@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evtkit.saliency import Batches, calibrate, repair
-from evtkit.saliency.readouts import Seen, _fit, _pairs_below, best_refits, refits
+from evtkit.saliency.readouts import Seen, _fit, best_refits, refits
 from evtkit.saliency.toy import Toy
 
 FEATURES, CLASSES = 12, 3
@@ -54,12 +54,6 @@ def test_the_fit_is_the_lowest():
     found = _fit(x, scores, labels, weights, 0.1)
     for _ in range(20):
         assert loss(found) <= loss(found + 1e-2 * rng.normal(size=found.shape))
-
-
-def test_pairs_below_is_the_share_of_all_pairs():
-    rng = np.random.default_rng(4)
-    margins, changes = rng.normal(1.0, size=31), rng.normal(size=31)
-    assert _pairs_below(margins, changes) == pytest.approx(np.mean(margins[:, None] + changes[None] < 0.0))
 
 
 @pytest.mark.parametrize("n_features", [FEATURES, 300])  # fewer features than samples, and more
