@@ -242,6 +242,7 @@ def test_clusters_by_time_are_those_by_rows_where_the_step_is_constant(days, see
     for name in ("start", "stop", "size", "peak", "peak_value"):
         assert np.array_equal(getattr(by_rows, name), getattr(by_time, name))
     assert np.array_equal(by_time.time, time[by_rows.peak])
+    assert (by_rows.run_length, by_time.run_length) == (days, 0)
 
 
 @pytest.mark.parametrize("options", [{"span": "48h"}, {"run_length": 2}, {}])
@@ -286,6 +287,8 @@ def test_events_carry_their_times_and_companions_and_are_fitted_at_their_rate(li
     table = clusters.to_frame(library)
     assert list(table.columns)[:4] == ["time", "begin", "end", "wave"]
     assert np.array_equal(table["wind"], wind[clusters.peak])
+    for name, places in (("time", clusters.peak), ("begin", clusters.start), ("end", clusters.stop - 1)):
+        assert np.array_equal(table[name].to_numpy(), days[places])
     tail = fit_tail(clusters)
     assert (tail.n, tail.n_excess) == (3000, len(clusters))
     assert tail.excesses_per_year == pytest.approx(clusters.per_year)

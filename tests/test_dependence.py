@@ -99,6 +99,13 @@ def test_independent_exceedances_are_clusters_of_one():
     assert clusters.peak_value.tolist() == list(range(1, 11))
 
 
+def test_a_stream_has_the_moments_of_what_is_not_missing():
+    clusters = decluster([1.0, np.nan, 4.0, 10.0], 3.0, run_length=1)
+    assert (clusters.n, clusters.mean, clusters.variance) == (3, 5.0, 21.0)
+    assert (decluster([7.0, np.nan], 3.0).n, decluster([7.0, np.nan], 3.0).variance) == (1, 0.0)
+    assert np.isnan(decluster([np.nan], 3.0).mean)
+
+
 def test_of_equal_values_the_first_is_the_peak():
     assert decluster([0, 3, 3, 0], 1, run_length=1).peak.tolist() == [1]
 

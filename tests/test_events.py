@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from evtkit import DSpot, Spot
 from evtkit.spot import ANOMALY, Event, Events, Trace
+from evtkit.spot.rows import RowBudget
 
 
 def trace_of(x, level=4.0):
@@ -88,6 +89,100 @@ def test_m_of_n_and_cool_down():
     assert [e.start for e in feed(Events(side="both", need=3, within=10), x) if not e.is_over] == [306]
     began = [e.start for e in feed(Events(side="both", cooldown=200), x) if not e.is_over]  # the first is over at 150
     assert began == [100, 500]
+
+
+def test_so_many_rows_hold_the_alarms_that_begin_an_event():
+    for apart, begun in ((9, [109]), (10, [])):
+        x = np.zeros(300)
+        x[[100, 100 + apart]] = 9.0
+        events = Events(side="both", need=2, within=10)
+        assert [e.start for e in feed(events, x) if not e.is_over] == begun
+        assert events.total == len(begun)
+
+
+def between(x, low, high):
+    """The trace of a detector with such levels on two sides."""
+    levels = np.stack(np.broadcast_arrays(low, high, x)[:2], axis=-1)
+    return Trace(np.where((x < low) | (x > high), ANOMALY, 0).astype(np.int8), levels, np.full(x.shape, -9.0))
+
+
+@pytest.mark.parametrize(
+    ("after", "memory", "rows"),
+    [(9.0, 50, 50), (0.0, 1000, 40)],
+    ids=["it had moved: for its memory", "it was back, and the detector comes back: four times quiet"],
+)
+def test_how_long_a_return_to_the_old_levels_is_no_event(after, memory, rows):
+    for late in (0, 1):
+        x = np.full(300, after)
+        x[:100], x[100] = 0.0, 9.0
+        back = 110 + rows + late  # it was over at 110
+        x[back] = 0.0
+        low = np.where(np.arange(300) <= 100, -4.0, after - 4.0)
+        low[back] = 1.0
+        told = Events(side="both", quiet=10, memory=memory).feed(x, between(x, low, low + 8.0))
+        assert [e.start for e in told if not e.is_over] == [100, *[back] * late]
+        assert told[1].has_moved == (after > 4.0)
+
+
+@pytest.mark.parametrize(("side", "sign"), [("upper", 1.0), ("lower", -1.0)])
+def test_nor_is_what_the_old_level_of_one_side_would_have_let_pass(side, sign):
+    x, level = np.zeros(300), np.full(300, 4.0)
+    x[[100, 150, 151]], level[150:152] = [9.0, 3.0, 3.0], 2.0  # it was over at 110, and its level counts for 40 rows
+    trace = Trace(np.where(x > level, ANOMALY, 0).astype(np.int8), sign * level, np.full(300, -9.0))
+    assert [e.start for e in Events(side=side, quiet=10).feed(sign * x, trace) if not e.is_over] == [100, 151]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "side"),
+    [(9.0, -4.0, np.inf, "upper"), (-9.0, -4.0, np.inf, "lower"), (9.0, -np.inf, 4.0, "upper"),
+     (0.0, 1.0, 9.0, "lower"), (-6.0, -4.0, 4.0, "lower"), (7.0, 2.0, 6.0, "upper"), (5.0, 2.0, 6.0, "upper"),
+     (3.0, 2.0, 6.0, "lower"), (-1.0, -np.inf, 4.0, "lower"), (0.0, -4.0, np.inf, "upper")],
+)  # fmt: skip
+def test_an_alarm_is_on_the_side_whose_level_it_is_beyond_or_nearest(value, low, high, side):
+    """Of values that alarm by rank, none is beyond: those by the side that has no level, or the nearer one."""
+    trace = Trace(np.array([ANOMALY], np.int8), np.array([[low, high]]), np.array([-9.0]))
+    (event,) = Events(side="both").feed(np.array([value]), trace)
+    assert (event.peak.side, event.peak.threshold) == (side, high if side == "upper" else low)
+
+
+@pytest.mark.parametrize("side", ["upper", "lower", "both"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_alarms_by_rank_is_told_each_time_it_comes(side, sign):
+    """Of a stream that never falls below 0 there is no lower tail, and its level is infinite."""
+    x = sign * np.maximum(np.random.default_rng(0).standard_normal(3000).round(1), 0.0)
+    spot = Spot(risk=1e-3, side=side).fit(x[:2000])
+    x = np.full(1000, sign)
+    x[[100, 200, *range(400, 1000)]] = -5.0 * sign
+    wanted = "lower" if sign > 0 else "upper"
+    told = Events(side=side).feed(x, spot.trace(x))
+    if side not in ("both", wanted):
+        assert not told
+        return
+    assert [(e.start, e.first.side, e.first.threshold) for e in told if not e.is_over] == [
+        (start, wanted, -np.inf * sign) for start in (100, 200, 400)
+    ]
+
+
+def test_of_alarms_in_a_row_those_count_that_pass_among_all_streams():
+    p = np.full((1, 100), 0.5)
+    p[0, [3, 7, 8]] = 1e-15, 1e-14, 9e-4
+    trace = Trace(np.where(p < 1e-3, ANOMALY, 0).astype(np.int8), np.full((1, 100), 4.0), np.log(p))
+    (event,) = (events := Events(100, risk=1e-3)).feed(np.ones((1, 100)), trace)
+    assert event.first.channel == "3"
+    assert events.going_on[0].channels == ("3", "7")
+    assert events.going_on[0].alarms == 2
+
+
+def test_the_more_rows_without_a_small_probability_the_larger_one_counts_up_to_where_all_are_known():
+    budget, levels = RowBudget(0.01, 5), []
+    for budget.rows in (0, 100, 1000, 10_000, 100_000):
+        levels.append(budget.log_level())
+    assert np.all(np.diff(levels) >= 0.0)
+    assert levels[0] < np.log(0.01)
+    assert levels[-1] == pytest.approx(np.log(budget.ceiling)) == pytest.approx(np.log(0.05))
+    most = 10.0 + 3.0 * np.sqrt(10.0) + 1.0  # of 1,000 rows; more alarms are incidents, and move it no further
+    few, some, many = (RowBudget(0.01, 5, rows=1000, beyond=n).log_level() for n in (10, most, 900))
+    assert few > some == many
 
 
 def test_the_risk_is_that_of_a_row_however_many_streams():

@@ -86,6 +86,16 @@ def test_p_falls_as_the_statistic_grows_and_stays_a_probability():
             assert p[0] > 0.999
 
 
+@pytest.mark.parametrize("statistic", ["W2", "A2"])
+def test_percentage_points_have_their_probabilities(statistic):
+    from evtkit.gof import _p_value
+
+    for xi in (-0.5, 0.0, 0.37):
+        at = points(statistic, xi)
+        found = _p_value(statistic, np.full(len(at), xi), np.array([*at.values()]))
+        np.testing.assert_allclose(found, [*at], rtol=1e-9)
+
+
 def test_bootstrap_agrees_with_the_asymptotic_p_values(rain):
     y = rain[rain > 30] - 30
     a, b = goodness_of_fit(y), goodness_of_fit(y, method="bootstrap", n_boot=2000, rng=0)
@@ -99,6 +109,9 @@ def test_a_bootstrap_is_its_seeds():
     first, again = (goodness_of_fit(y, method="bootstrap", n_boot=50, rng=4) for _ in range(2))
     assert np.array_equal(first.p_a2, again.p_a2)
     assert np.all((first.p_a2 >= 1 / 51) & (first.p_a2 <= 1))
+    for p in (first.p_w2, first.p_a2):  # 1 + how many of 50 are as large, of 51
+        np.testing.assert_allclose(51 * p, np.rint(51 * p), rtol=1e-12)
+    assert goodness_of_fit(y[:, 0], method="bootstrap", n_boot=1, rng=0).p_a2 in (0.5, 1.0)
 
 
 def test_a_wrong_distribution_is_found():
@@ -135,6 +148,10 @@ def test_where_there_is_no_fit_or_no_theory():
         ({"excesses": [1.0, 2.0], "method": "exact"}, "got 'exact'"),
         ({"excesses": [1.0, 2.0], "n_boot": 0}, "got 0"),
         ({"excesses": [1.0, 2.0, 4.0], "fit": fit_gpd([1.0, 2.0])}, "other numbers"),
+        (
+            {"excesses": [[1.0, 1.0], [3.0, 2.0], [np.nan, 4.0]], "fit": fit_gpd([[1.0, 1.0], [3.0, 2.0], [4.0, 4.0]])},
+            "other numbers",
+        ),
         ({"excesses": [1.0, 2.0, 4.0], "fit": fit_gpd([1.0, 2.0, 4.0], method="pwm")}, "maximum-likelihood.*'pwm'"),
         ({"excesses": [1.0, 2.0, 4.0], "fit": fit_gpd([[1.0], [2.0], [4.0]])}, r"shape \(\)"),
     ],

@@ -173,6 +173,26 @@ def test_channels_side_by_side_are_one_sketch_and_one_tail(capacity):
     assert far.tolist() == [float(tails[0].sf(20.0)), float(tails[1].sf(30.0))]
 
 
+def test_joined_tails_keep_what_is_the_same_in_all():
+    import pandas as pd
+
+    days = pd.date_range("2001-01-01", periods=400)
+    frame = pd.DataFrame(np.random.default_rng(2).standard_t(3, (400, 3)), columns=["a", "b", "c"], index=days)
+    whole = fit_tail(frame)
+    joined = Tail.concat([fit_tail(frame[["a"]]), fit_tail(frame[["b", "c"]])])
+    for field in (*FIELDS, "largest", "sample", "names"):
+        np.testing.assert_array_equal(getattr(joined, field), getattr(whole, field))
+    np.testing.assert_array_equal(joined.dates.time, whole.dates.time)
+    assert joined.notes == whole.notes
+    assert type(joined.sf(frame)) is pd.DataFrame
+    longer = fit_tail(frame.to_numpy(), keep_sample=False)
+    other = Tail.concat([fit_tail(frame.to_numpy()), longer])
+    assert other.sample is other.dates is None
+    later = Tail.concat([fit_tail(frame[["a"]]), fit_tail(frame[["b"]].set_axis(days + pd.Timedelta("1D")))])
+    assert later.dates is None
+    assert later.sample.shape == (2, 400)
+
+
 def test_what_does_not_go_together_is_not_joined():
     import pandas as pd
 

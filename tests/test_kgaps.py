@@ -77,8 +77,20 @@ def test_the_runs_estimator_has_limits_too():
     u = np.quantile(x, 0.97)
     found = extremal_index_interval(x, u, run_length=3, rng=1)
     assert found.lower < extremal_index(x, u, run_length=3) < found.upper
-    with pytest.raises(ValueError, match=r"got 1\.0"):
-        extremal_index_interval(x, u, level=1.0)
+    assert extremal_index_interval(x, u).upper == extremal_index_interval(x, u, rng=0).upper != found.upper
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"got {level}"):
+            extremal_index_interval(x, u, level=level)
+
+
+@pytest.mark.parametrize("run_length", [None, 5])
+def test_of_clusters_that_are_alike_every_sample_is_the_sample(run_length):
+    x = np.zeros(1000)
+    starts = np.arange(0, 1000, 20)
+    x[np.concatenate([starts, starts + 1, starts + 2, starts + 3])] = 1.0
+    found = extremal_index_interval(x, 0.5, run_length=run_length, n_boot=50, rng=1)
+    assert_allclose([found.lower, found.upper], [found.estimate] * 2, rtol=1e-12)
+    assert 0.0 < found.estimate < 0.6
 
 
 def test_channels_are_one_by_one():

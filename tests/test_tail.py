@@ -118,6 +118,7 @@ def test_isf_in_the_body_is_an_observation(x):
     tail = fit_tail(x[:, 0], quantile=0.9)
     level = tail.isf(0.5)
     assert level in x[:, 0]
+    assert tail.isf(1.0) == tail.isf(1.0, law="plug-in") == x[:, 0].min()
     assert np.mean(x[:, 0] > level) == pytest.approx(0.5, abs=1e-3)
     assert np.mean(x[:, 0] > tail.isf(0.5, law="plug-in")) == 0.5
 
@@ -125,6 +126,9 @@ def test_isf_in_the_body_is_an_observation(x):
 def test_return_level_is_the_textbook_estimate(x):
     tail = fit_tail(x, quantile=0.9)
     assert np.allclose(tail.sf(tail.return_level(1e5), law="plug-in"), 1e-5, rtol=1e-10)
+    for period, theta in ((1.2, 1.0), (100.0, 0.5), (1.5, 0.8), (3.0, 0.1)):
+        wanted = tail.isf(min(1.0, 1.0 / (theta * period)), law="plug-in")
+        assert np.array_equal(tail.return_level(period, extremal_index=theta), wanted)
 
 
 def test_an_exponential_tail_has_no_end(x):
@@ -146,6 +150,7 @@ def test_at_the_threshold_the_tail_takes_over(x):
     assert np.isnan(unfitted.sf(1.5, law="plug-in"))
     assert np.isnan(unfitted.isf(0.05, law="plug-in"))
     assert unfitted.isf(0.06, law="plug-in") == 1.0
+    assert unfitted.isf([1.0 / 101.0, 0.9 / 101.0]).tolist() == [2.0, np.inf]
     assert unfitted.sf([1.5, 9.0]).tolist() == pytest.approx([6 / 101, 1 / 101])
 
 
@@ -234,6 +239,10 @@ def test_without_the_sample_sf_is_never_understated(x):
     assert np.all(lean.sf(x[:100]) >= full.sf(x[:100]))
     above = np.maximum(x[:100], np.nextafter(full.threshold, np.inf))
     assert np.array_equal(lean.sf(above), full.sf(above))
+    known = x[:100] > lean.largest.min(axis=1)
+    shares = lean.sf(x[:100], law="plug-in")
+    assert np.array_equal(shares[known], full.sf(x[:100], law="plug-in")[known])
+    assert np.all(shares[~known] == 1.0)
 
 
 def test_statuses_of_channels():

@@ -17,6 +17,7 @@ from evtkit.threshold import (
     suggest_thresholds,
 )
 from evtkit.threshold.evidence import _gains, _score_p_value, _scores
+from evtkit.threshold.rules import default_excesses, ties_together
 
 
 def kinked(seed):
@@ -170,6 +171,46 @@ def test_a_tail_has_two_different_excesses_where_it_can():
     assert 1e-3 < tail.sf(3.0) < 1e-2
     most = fit_tail(np.repeat([0.0, 1.0, 2.0], [40, 147, 13]))  # the ones are the body
     assert int(most.n_excess) == 13
+
+
+def test_by_default_a_tenth_but_fifty_or_the_root_and_of_few_a_quarter():
+    n = [2, 3, 8, 30, 60, 100, 240, 500, 2000, 3600, 1_000_000]
+    assert default_excesses(np.array(n)).tolist() == [1, 1, 2, 7, 10, 10, 24, 50, 50, 60, 1000]
+    assert fit_tail([1.0, 2.0]).n_excess == 1
+
+
+def test_values_that_equal_the_threshold_are_all_excesses_or_none():
+    """All, if that is nearer to what is asked for and at most twice that; five times, if no others differ beyond."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(600):
+        x = np.sort(np.minimum(rng.geometric(rng.choice([0.2, 0.5]), 40), rng.integers(2, 9))).astype(float)
+        x[: rng.choice([0, 0, 12])] = np.nan
+        asked = int(rng.integers(1, np.count_nonzero(x > 0.0)))
+        level, next_one = x[-asked - 1], x[-asked]
+        above, with_ties = np.count_nonzero(x > level), np.count_nonzero(x >= level)
+        if level == next_one and np.nanmin(x) < level:
+            alike = len(np.unique(x[x > level])) == 1
+            nearer = with_ties * max(above, 1) <= asked**2
+            taken = with_ties <= 5 * asked if alike else nearer and with_ties <= 2 * asked
+            seen.add((alike, nearer, taken))
+        else:
+            taken = False
+        kept = int(ties_together(x[None], np.array([asked + 1]))[0])
+        assert kept == (with_ties + 1 if taken else asked + 1)
+    assert len(seen) >= 5
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [([1.0, 2.0, 3.0], r"one a channel \(2\), got shape \(3,\)"), ([[1.0, 2.0]], r"got shape \(1, 2\)"),
+     ([1.0, np.nan], "must be finite"), ([1.0, np.inf], "must be finite")],
+)  # fmt: skip
+def test_thresholds_are_one_or_one_a_channel(threshold, message):
+    with pytest.raises(ValueError, match=message):
+        fit_tail(np.random.default_rng(0).standard_exponential((50, 2)), threshold=threshold)
+    with pytest.raises(ValueError, match="must be one number"):
+        fit_tail(np.arange(9.0), threshold=[1.0])
 
 
 # -- other methods -----------------------------------------------------------------------------------------------------

@@ -349,13 +349,15 @@ class Events:
             if len(stream.recent) < self.need:
                 return
             stream.recent.clear()
+            if is_upper and math.isinf(high):  # an alarm by rank is outside, and so is what lies farther out
+                high = math.nextafter(value, -math.inf)
+            elif not is_upper and math.isinf(low):
+                low = math.nextafter(value, math.inf)
             stream.band, stream.moved = (low, high), None
             self._active.add(c)
             shared = [k for k, event in self._open.items() if row - event.start <= self.quiet]
             if shared:
                 stream.event = shared[-1]
-                event = self._open[stream.event]
-                self._open[stream.event] = replace(event, channels=(*event.channels, alarm.channel))
             else:
                 stream.event = self.total
                 self._open[self.total] = event = Event(alarm, alarm, (alarm.channel,), 1, row)
@@ -436,9 +438,9 @@ class Events:
 
 def _is_upper(value: float, low: float, high: float) -> bool:
     """Which side an alarm is on; one by rank has no level on its side."""
-    if value > high:
-        return True
-    return not value < low and (math.isinf(high) or value > 0.5 * (low + high))
+    if value > high or value < low:
+        return value > high
+    return math.isinf(high) or (not math.isinf(low) and value > 0.5 * (low + high))
 
 
 def _beyond(alarm: Alarm) -> float:
