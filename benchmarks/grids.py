@@ -1,6 +1,6 @@
 """Tails of a grid through xarray and Dask: what the engine costs beside `fit_tail`, and what other ways cost.
 
-    python benchmarks/grids.py [--cells 1700] [--days 15000] [--curve]
+    python benchmarks/grids.py [--cells 1700] [--days 15000] [--curve | --others]
 
 One block is 100 MB of float32 by default, generated. CPU seconds are those of the process that does the work, the
 smallest of three; of workers, less what idle workers use in the same time. Memory is the peak of resident memory beyond
@@ -131,6 +131,42 @@ def from_zarr(folder: Path, da, sizes: list[int]) -> None:
                   f"{(both - read) / 4 / one:10.2f} {wall:8.2f} {ratio:>10s}", flush=True)  # fmt: skip
 
 
+def others(da, one: float, row) -> None:
+    """Fits of the same excesses, of twenty cells, as others make them; of as many cells as the grid has."""
+    import xarray as xr
+    from scipy.stats import genpareto
+
+    from evtkit import fit_tail as plain
+
+    columns = da.stack(cell=("lat", "lon"), create_index=False).isel(cell=slice(0, 20))
+    tail = plain(columns.values, keep_sample=False)
+    beyond = columns - xr.DataArray(tail.threshold, dims="cell")
+    beyond = beyond.where(beyond > 0.0)
+    cells = da[0].size / columns.sizes["cell"]
+
+    def scipy_fit(x):
+        shape, _, scale = genpareto.fit(x[x > 0.0], floc=0)
+        return shape, scale
+
+    ways = {
+        "scipy.stats.genpareto.fit by apply_ufunc": lambda: xr.apply_ufunc(
+            scipy_fit, beyond, input_core_dims=[["time"]], output_core_dims=[[], []], vectorize=True
+        )
+    }
+    try:
+        from xclim.indices.stats import fit
+
+        ways["xclim.indices.stats.fit, genpareto"] = lambda: fit(
+            beyond, dist="genpareto", method="ML", floc=0
+        ).compute()
+    except ImportError:
+        print("xclim is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, way in ways.items():
+            row(f"{name}, as many cells (from 20)", cpu(way, 1) * cells)
+
+
 def main() -> None:
     import dask
 
@@ -141,6 +177,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1700)
     parser.add_argument("--days", type=int, default=15_000)
     parser.add_argument("--curve", action="store_true")
+    parser.add_argument("--others", action="store_true", help="only fit_tail in memory, and what others make of it")
     given = parser.parse_args()
     da = grid(given.cells, given.days)
     columns = da.values.reshape(given.days, -1)
@@ -152,6 +189,9 @@ def main() -> None:
         print(ROWS.format(what, f"{seconds:.3f}", f"{seconds / blocks / one:.2f}"), flush=True)
 
     row("fit_tail, one thread, in memory", one)
+    if given.others:
+        others(da, one, row)
+        return
     block = dask.array.from_array(da.data, chunks=-1, asarray=False, inline_array=True)
     lazy = grids.fit_tail(da.copy(data=block))
     with dask.config.set(scheduler="synchronous"):
@@ -165,25 +205,7 @@ def main() -> None:
         sizes = [given.cells // 8, given.cells // 4, given.cells // 2] if given.curve else []
         from_zarr(Path(folder), da, [*sizes, given.cells])
 
-    some = da.isel(lat=0).isel(lon=slice(0, 20))
-    from scipy.stats import genpareto
-
-    def scipy_fit(x):
-        u = np.sort(x)[-51]
-        shape, _, scale = genpareto.fit(x[x > u] - u, floc=0)
-        return shape, scale
-
-    import xarray as xr
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        slow = cpu(
-            lambda: xr.apply_ufunc(
-                scipy_fit, some, input_core_dims=[["time"]], output_core_dims=[[], []], vectorize=True
-            ),
-            1,
-        )
-    row("scipy.stats.genpareto.fit by apply_ufunc, as many cells (from 20)", slow / some.sizes["lon"] * given.cells)
+    others(da, one, row)
     hours = one * ERA5[0] * ERA5[1] / da.size / 3600
     print(ROWS.format("ERA5, 40 years of days: fits alone, CPU hours", f"{hours:.2f}", ""))
 
