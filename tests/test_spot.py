@@ -390,10 +390,41 @@ def test_a_cleaned_calibration_is_one_without_the_anomalies():
     spoilt = np.insert(x, [100, 900, 1500], [40.0, 41.0, -60.0])
     for kind, arguments in ((Spot, {}), (DSpot, {"depth": 10})):
         cleaned = kind(1e-3, side="both", clean=True, **arguments).fit(spoilt)
-        spoiled, pure = (kind(1e-3, side="both", **arguments).fit(sample) for sample in (spoilt, x))
+        spoiled, pure = (kind(1e-3, side="both", clean=False, **arguments).fit(sample) for sample in (spoilt, x))
         assert cleaned.n_cleaned == 3
         np.testing.assert_array_equal(cleaned.alarm_threshold, pure.alarm_threshold)
         assert np.all(np.abs(spoiled.alarm_threshold) > 1.5 * np.abs(pure.alarm_threshold))
+
+
+@pytest.mark.parametrize("make", [Spot, lambda *a, **o: DSpot(*a, 20, **o)], ids=["Spot", "DSpot"])
+@pytest.mark.parametrize("law", ["normal", "lognormal", "t3", "counts"])
+def test_an_incident_of_the_calibration_does_not_hide_itself(make, law):
+    rng = np.random.default_rng(31)
+    draw = {"normal": lambda n: rng.normal(40.0, 2.0, n), "lognormal": lambda n: rng.lognormal(3.0, 0.5, n),
+            "t3": lambda n: rng.standard_t(3, n), "counts": lambda n: 1.0 * rng.poisson(20.0, n)}[law]  # fmt: skip
+    for _ in range(5):
+        x = draw(900)
+        pure = make(1e-3, clean=False).fit(x)
+        assert repr(make(1e-3).fit(x)) == repr(pure)  # nothing is taken from what has none
+        followed = isinstance(pure, DSpot)
+        for incident, sign in (([450], 1), ([450, 451, 455], 1), ([200, 700], 1), ([3], 1), ([450], -1), ([3], -1)):
+            if sign < 0 and not followed:
+                continue  # the other side is not looked at, nor does it matter
+            spoilt = np.insert(x, incident, x.mean() + sign * 1000.0 * np.ptp(x))
+            found = make(1e-3).fit(spoilt)
+            assert found.n_cleaned == len(incident)
+            assert f"{len(incident)} of the calibration left out" in repr(found)
+            # one that fills the window first gives its place to the median: the window is another one
+            near = 0.05 if followed and incident == [3] else 0.0
+            np.testing.assert_allclose(found.alarm_threshold, pure.alarm_threshold, rtol=near)
+            assert type(found).from_dict(found.to_dict()).to_dict() == found.to_dict()
+            assert make(1e-3, level="plug-in").fit(spoilt).n_cleaned == 0
+
+
+def test_what_comes_again_and_again_in_the_calibration_is_expected_again():
+    x = samples("normal", 2000, seed=18)
+    x[[300, 900, 1500]] = 60.0
+    np.testing.assert_array_equal(Spot(1e-3).fit(x).alarm_threshold, Spot(1e-3, clean=False).fit(x).alarm_threshold)
 
 
 def test_drift_is_followed():

@@ -274,7 +274,7 @@ def test_a_state_and_no_new_rows(tmp_path):
         (("--depth", "9"), "depth 0, got 9"),
         (("--quiet", "9"), "quiet 50, got 9"),
         (("--missing", "drop"), "nonfinite raise, got skip"),
-        (("--clean",), "clean False, got True"),
+        (("--clean",), "clean None, got True"),
         (("-c", "flow"), "other columns: level, flow, got flow"),
     ],
 )

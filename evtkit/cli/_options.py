@@ -176,7 +176,8 @@ def detector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--max-excess", type=int, metavar="K", help="Excesses kept a tail, the newest; default 1000."),
         click.option(
-            "--clean/--no-clean", default=None, help="Leave what stands apart out of the calibration; default no.",
+            "--clean/--no-clean", default=None,
+            help="Leave out of the calibration all that stands apart, or nothing; default: gross outliers.",
         ),
         click.option(
             "--on-alarm", type=click.Choice(["impute", "ignore", "learn"]),

@@ -116,7 +116,7 @@ class SpotDetector(AnomalyDetector):
         depth: int | None = None,
         max_excess: int = 1000,
         on_alarm: str = "impute",
-        clean: bool = False,
+        clean: bool | None = None,
     ) -> None:
         self.grace_period, self.risk, self.quantile, self.side = grace_period, risk, quantile, side
         self.depth, self.max_excess, self.on_alarm, self.clean = depth, max_excess, on_alarm, clean
@@ -208,7 +208,7 @@ class SpotFilter(AnomalyFilter):
         quantile: float = 0.98,
         max_excess: int = 1000,
         on_alarm: str = "impute",
-        clean: bool = False,
+        clean: bool | None = None,
         protect_anomaly_detector: bool = True,
     ) -> None:
         super().__init__(anomaly_detector, protect_anomaly_detector)

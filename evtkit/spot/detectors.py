@@ -28,6 +28,7 @@ __all__ = ["DSpot", "Spot"]
 _LABELS = (NORMAL, EXCESS, ANOMALY, MISSING)  # so that label −1 is the last
 _NONE = np.empty((0, 0))
 _PASSES = 3  # of the cleaning
+_TIMES, _LASTS = 2, 10  # what stood apart at more times than these, so many rows from each other, will come again
 _LEVELS = {"plug-in": 0, "predictive": 1}
 _ALARMS = {"ignore": 0, "impute": 1, "learn": 2}  # as the kernels know them
 
@@ -62,9 +63,11 @@ class Spot(Detector):
     level : str
         ``"predictive"``, the level of the next observation, or ``"plug-in"``, the textbook's, with ξ and σ as estimated
         and the threshold exactly at the quantile: exceeded several times too often where risk · n is below 10.
-    clean : bool
-        Leave observations that stand apart from the rest of the calibration sample out of it; see
-        `evtkit.cleaning.isolated`.
+    clean : bool or None
+        What is left out of the calibration sample; `n_cleaned` counts it. None: gross outliers, observations that no
+        tail explains (`evtkit.cleaning.gross_outliers`) and which came at one time or two, for they would raise the
+        level; what came at three times is expected again. Nothing with the plug-in level, the textbook's. True: all
+        that stands apart from the rest (`evtkit.cleaning.isolated`). False: nothing.
     min_excess : int
         Excesses that a tail must have before it is fitted.
     nonfinite : str
@@ -130,7 +133,7 @@ class Spot(Detector):
         max_excess: int = 1000,
         on_alarm: str = "impute",
         level: str = "predictive",
-        clean: bool = False,
+        clean: bool | None = None,
         min_excess: int = 10,
         nonfinite: str = "raise",
         n_threads: int | None = None,
@@ -161,7 +164,7 @@ class Spot(Detector):
             thread_count(n_threads)
         self.risk, self.quantile, self.side = float(risk), float(quantile), side
         self.max_excess, self.on_alarm, self.level = int(max_excess), on_alarm, level
-        self.clean, self.min_excess, self.nonfinite = bool(clean), int(min_excess), nonfinite
+        self.clean, self.min_excess, self.nonfinite = None if clean is None else bool(clean), int(min_excess), nonfinite
         self.n_threads = n_threads
 
     # -- data in -----------------------------------------------------------------------------------------------------
@@ -198,11 +201,16 @@ class Spot(Detector):
             finite = columns[np.isfinite(columns[:, c]), c]
             self.check_calibration(len(finite))
             deviations = streams.centred(finite, c, hold=hold)
-            if self.clean:
+            if self.clean or (self.clean is None and hold):
+                if self._depth:
+                    finite, cleaned[c] = self._begun(finite, deviations)
+                    deviations = streams.centred(finite, c, hold=hold) if cleaned[c] else deviations
                 for _ in range(_PASSES):  # without what stands apart, deviations are others, and others may stand apart
                     usual = self._usual(deviations)
+                    if np.all(usual):
+                        break
                     deviations = streams.centred(finite, c, hold=hold, usual=usual)
-                deviations, cleaned[c] = deviations[usual], np.count_nonzero(~usual)
+                deviations, cleaned[c] = deviations[usual], cleaned[c] + np.count_nonzero(~usual)
             streams.begin(c, deviations, self.quantile, rules)
         given = frame_labels(x)
         self._start(streams, values.ndim == 1, None if given is None else given.names, cleaned)
@@ -295,11 +303,30 @@ class Spot(Detector):
                      1.0 - self.quantile if self.level == "predictive" else 0.0, self.n_threads)  # fmt: skip
 
     def _usual(self, deviations: Float) -> NDArray[np.bool_]:
-        """Which observations of a calibration sample do not stand apart."""
+        """Which observations of a calibration sample do not stand apart; on either side of a mean that is followed."""
         from evtkit.cleaning import isolated
 
-        apart = [isolated(sign * deviations, quantile=self.quantile) for sign in SIDES[self.side]]
-        return np.asarray(~np.any(apart, axis=0))
+        if not self.clean:
+            return ~self._gross(deviations)
+        sides = SIDES["both"] if self._depth else SIDES[self.side]
+        return np.asarray(~np.any([isolated(sign * deviations, quantile=self.quantile) for sign in sides], axis=0))
+
+    def _gross(self, deviations: Float) -> NDArray[np.bool_]:
+        """Which are gross outliers of one time or two; what came more often will come again."""
+        from evtkit.cleaning import gross_outliers
+
+        out = np.zeros(deviations.shape, dtype=np.bool_)
+        for sign in SIDES["both"] if self._depth else SIDES[self.side]:
+            gross = gross_outliers(sign * deviations)
+            if 1 + np.count_nonzero(np.diff(np.flatnonzero(gross)) > _LASTS) <= _TIMES:
+                out |= gross
+        return out
+
+    def _begun(self, x: Float, deviations: Float) -> tuple[Float, int]:
+        """A sample without gross outliers among those that fill the window first, and their number."""
+        first, rest = x[: self._depth], x[self._depth :]
+        gross = self._gross(np.concatenate([first - np.median(first), deviations]))[: self._depth]
+        return np.concatenate([np.where(gross, np.median(first[~gross]), first), rest]), np.count_nonzero(gross)
 
     def _finite(self, values: Float, name: str) -> Float:
         """Values that can be summed: finite, or NaN and infinite where those are skipped."""

@@ -185,8 +185,10 @@ class Detector:
         status = self.status.ravel().tolist()
         if not self._single:
             states = ", ".join(f"{status.count(s):,} {s.name}" for s in FitStatus if s in status)
+            out = int(self._cleaned.sum())
+            left = f", {out:,} of the calibration left out" if out else ""
             return (f"{about}; {counted(len(self._streams), 'stream')}, "
-                    f"{counted(int(self.n.sum()), 'observation')}; tails {states})")  # fmt: skip
+                    f"{counted(int(self.n.sum()), 'observation')}{left}; tails {states})")  # fmt: skip
         tails = [
             f"alarm {word} {level:.4g}, {counted(int(count), 'excess')} {word} {u:.4g}, xi={xi:.3g}, "
             f"{FitStatus(state).name}"
@@ -195,7 +197,9 @@ class Detector:
                 self.n_excess.ravel(), self.threshold.ravel(), self.xi.ravel(), status, strict=False,
             )
         ]  # fmt: skip
-        return f"{about}; {counted(int(self.n), 'observation')}; {'; '.join(tails)})"
+        out = int(self._cleaned[0])
+        left = f", {out:,} of the calibration left out" if out else ""
+        return f"{about}; {counted(int(self.n), 'observation')}{left}; {'; '.join(tails)})"
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ class Streams:
         deviations wanders with it, so that a calibration hardly shows what lies beyond. It is smooth when the centre
         has noise enough.
         """
-        first, second = np.array_split(x, 2)
+        first, second = np.array_split(np.concatenate([x[: self.depth], x[self.depth :][usual]]), 2)
         rise, error = np.median(second) - np.median(first), 2.0 * out[usual].std() / np.sqrt(x.size)
         is_steep = rise > low > 0.0 or rise < high < 0.0
         is_sharp = _sharpness(out[usual]) < _SHARP

@@ -29,7 +29,9 @@ def check_parameters(content: Any, names: Sequence[str]) -> None:
     """Refuse what does not hold a detector's arguments, by these names; their values are the constructor's to check."""
     keys(content, _CONTENT)
     for name, value in keys(content["parameters"], set(names)).items():
-        if (type(value) is bool) != (name == "clean") or type(value) not in (bool, int, float, str):
+        if name == "clean" and value in (True, False, None) and type(value) in (bool, type(None)):
+            continue
+        if name == "clean" or type(value) not in (int, float, str):
             raise ValueError(f"{name} is {value!r:.60}")
 
 

@@ -49,7 +49,7 @@ def of_calibration(watch: Watch, pace: float | None) -> list[str]:
     sides = ("lower", "upper") if spot.side == "both" else (spot.side,)
     shape = (len(watch.columns), len(sides))
     levels, status, counts = (np.asarray(a).reshape(shape) for a in (spot.alarm_threshold, spot.status, spot.n_excess))
-    n = np.atleast_1d(spot.n)
+    n, left_out = np.atleast_1d(spot.n), np.atleast_1d(getattr(spot, "n_cleaned", np.zeros(len(watch.columns), int)))
     for c, column in enumerate(watch.columns[:_MOST_COLUMNS]):
         parts = []
         for s, side in enumerate(sides):
@@ -63,6 +63,10 @@ def of_calibration(watch: Watch, pace: float | None) -> list[str]:
                     f"an alarm, so none before row {needed + watch.calibrated - int(n[c]):,}"
                 )
         lines.append(f"{plain(column)}: {int(n[c]):,} rows; alarm {', '.join(parts)}")
+        if out := int(left_out[c]):
+            lines[-1] += (
+                f"; {counted(out, 'row')} stood apart and {'was' if out == 1 else 'were'} left out (--no-clean)"
+            )
     if watch.columns[_MOST_COLUMNS:]:
         without = int(np.count_nonzero(~np.isfinite(levels[_MOST_COLUMNS:])))
         lines.append(f"… {len(watch.columns) - _MOST_COLUMNS:,} more columns; {without:,} of their tails have no level")
