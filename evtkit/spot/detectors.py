@@ -326,7 +326,7 @@ class Spot(Detector):
         """A sample without gross outliers among those that fill the window first, and their number."""
         first, rest = x[: self._depth], x[self._depth :]
         gross = self._gross(np.concatenate([first - np.median(first), deviations]))[: self._depth]
-        return np.concatenate([np.where(gross, np.median(first[~gross]), first), rest]), np.count_nonzero(gross)
+        return np.concatenate([np.where(gross, np.median(first[~gross]), first), rest]), int(np.count_nonzero(gross))
 
     def _finite(self, values: Float, name: str) -> Float:
         """Values that can be summed: finite, or NaN and infinite where those are skipped."""
