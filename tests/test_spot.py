@@ -122,7 +122,7 @@ def test_alarms_are_those_of_a_refit_at_every_excess(kind, on_alarm):
 
 @pytest.mark.parametrize("kind", IN_TURN)
 def test_following_the_maximum_is_as_good_as_a_fit_after_every_excess(kind):
-    x = samples(kind, 60_000, seed=2)
+    x = samples(kind, 30_000, seed=2)
     for max_excess in (50, 300, 2000):
         for on_alarm in ("ignore", "impute", "learn"):
             fast, traced = (Spot(1e-3, 0.95, max_excess=max_excess, on_alarm=on_alarm).fit(x[:1000]) for _ in "ab")

@@ -22,8 +22,8 @@ pytest.importorskip("safetensors")
 
 @pytest.mark.parametrize(
     ("name", "size", "filters"),
-    # one block a stage of ConvNeXt, and narrow; benchmarks/keras_architectures.py has other networks
-    [("ResNet50", 32, 26560), ("MobileNetV2", 32, 17056), ("ConvNeXt", 32, 360)],
+    # one narrow block a stage of ConvNeXt; ResNet-50 is below, others in benchmarks/keras_architectures.py
+    [("MobileNetV2", 32, 17056), ("ConvNeXt", 32, 360)],
 )
 def test_architectures_equal_the_loop(name, size, filters):
     options = {"input_shape": (size, size, 3), "weights": None, "classes": 5, "classifier_activation": None}
@@ -36,7 +36,7 @@ def test_architectures_equal_the_loop(name, size, filters):
         if variable.name in ("gamma", "beta", "moving_mean", "moving_variance"):
             shift = variable.name in ("beta", "moving_mean")
             variable.assign(rng.normal(0, 0.1, variable.shape) if shift else rng.uniform(0.5, 1.5, variable.shape))
-    net = KerasModel(model, units=("filters", "channels", "rows"), verify=False, run_eagerly=name != "ResNet50")
+    net = KerasModel(model, units=("filters", "channels", "rows"), verify=False, run_eagerly=True)
     assert (net.units.kind == "filters").sum() == filters
     assert net.coverage.total == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     x = rng.normal(size=(2, size, size, 3))

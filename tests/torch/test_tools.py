@@ -60,7 +60,7 @@ def test_a_repair_goes_through_safetensors(dtype, tmp_path):
     with net.pruned([0, 4]):
         delta, want = net.export(), net.logits(X)
     nobody = Share.of([])
-    repair = Repair(net.units, delta, (), -1, nobody, nobody, 0.01)
+    repair = Repair(net.units, delta, (), -1, nobody, nobody, 0.01, nobody)
     repair.save(tmp_path / "delta.safetensors")
     other = network(dtype)
     apply_repair(other, files.load_file(tmp_path / "delta.safetensors"))
