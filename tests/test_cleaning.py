@@ -7,7 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.stats import genpareto
 
+import evtkit.cleaning.gross as gross
 from evtkit import TailSketch, fit_gpd, fit_tail, gpd
 from evtkit.cleaning import fit_censored, gross_outliers, isolated
 from evtkit.cleaning.gross import count_gross, looked_at
@@ -346,3 +348,23 @@ def test_the_look_at_one_long_series_takes_little_memory_and_keeps_none():
         tracemalloc.stop()
     assert peak < 5 * top.nbytes  # as double numbers, and two flags of each
     assert held < 0.1 * top.nbytes
+
+
+@pytest.mark.parametrize("hole", [(60, 0), (60, 1), (58, 2), (40, 5), (61, 3)])
+def test_a_holes_product_is_the_likelihood_times_chernoffs_bound(hole):
+    """By its words, with scipy's law in place of shared sums: over the same shapes and scales."""
+    first, inside = hole
+    rng = np.random.default_rng(3)
+    y = np.sort(np.concatenate([rng.exponential(size=60), [7.0, 9.0, 40.0, 41.0, 55.0, 60.0]]))
+    m, median = y.size - first, y[y.size // 2]
+    xi, sigma = np.broadcast_arrays(gross._XI, gross._XI / gross._T * median)
+    likelihood = sum(genpareto.logpdf(one, xi, scale=sigma) for one in y[:first])
+    near, far = (genpareto.logsf(y[i], xi, scale=sigma) for i in (first - 1, first + inside))
+    share, empty = inside / m, -np.expm1(far - near)  # of those beyond the ordinary, in the hole: seen, and expected
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bound = (1.0 - share) * np.log((1.0 - share) / (1.0 - empty)) + (share * np.log(share / empty) if inside else 0)
+    bound = np.where(empty > share, bound, 0.0)
+    kinds = likelihood - first * np.log(-np.expm1(near)), likelihood + m * near  # truncated, censored
+    products = [np.max(kind - kind.max() - m * bound) for kind in kinds]
+    wanted = min(products) + 2.0 * np.log((m + 1.0) * (inside + 1.0))
+    assert gross._log_p(y, [hole])[0] == pytest.approx(wanted, abs=1e-8)

@@ -205,3 +205,24 @@ def test_without_the_sample_what_was_kept_decides_and_what_lies_below_counts_as_
     assert known[:, :2].sum() > 100
     assert np.all(given[~known] == 1.0)
     assert given[-1, 2] == pytest.approx(1.0 / 801.0)  # more than all 800 of a channel without a tail
+
+
+def test_on_a_lattice_probabilities_are_raised_as_the_method_says_and_levels_invert_them():
+    """A share of 1.8/√k, at least .3, times (n·P)^(−¼), at most .4, and not past half way to the step below."""
+    rng = np.random.default_rng(7)
+    counts = np.column_stack([rng.poisson(3.0, 2000), rng.geometric(0.2, 2000)]).astype(float)
+    for n_excess in (20, 400):
+        tail = fit_tail(np.column_stack([counts, rng.standard_normal(2000)]), n_excess=n_excess, clean=False)
+        law, k = tail._next, tail.n_excess.astype(float)
+        steps = np.arange(1.0, 30.0)[:, None]
+        x = np.where([True, True, False], np.floor(tail.threshold) + steps, tail.threshold + 0.1 * steps)
+        bare, below = np.zeros(x.shape), np.broadcast_to(law._log_rate, x.shape).copy()
+        for values, out in ((x, bare), (x - 1.0, below)):
+            kernels.log_tail(values, law._threshold, law._gap, law._log_rate, law._nodes, out)
+        share = np.minimum(np.maximum(1.8 / np.sqrt(k), 0.3) * (2000.0 * np.exp(bare)) ** -0.25, 0.4)
+        raised = np.minimum(bare + share, 0.5 * (bare + below))
+        np.testing.assert_allclose(tail.logsf(x), np.where([True, True, False], raised, bare), rtol=1e-12)
+        for p in (1e-3, 1e-4):
+            level = tail.isf(p)
+            assert np.all(tail.sf(level[None])[0] <= p * (1.0 + 1e-9))
+            assert np.all(tail.sf(level[None] - 1e-6)[0] > p * (1.0 - 1e-4))
