@@ -190,3 +190,19 @@ def test_a_bad_batch_changes_nothing():
         with pytest.raises(ValueError, match=message):
             seasonal.update(batch, t[336:337])
     assert seasonal.to_bytes() == before
+
+
+def test_an_incident_of_the_calibration_is_left_out_and_counted():
+    rng = np.random.default_rng(5)
+    t = 600.0 * np.arange(2016)
+    x = rng.gamma(2.0, 1.0 + 0.5 * np.cos(2.0 * np.pi * t / 86_400.0))
+    spoilt = x.copy()
+    spoilt[700] = 5000.0
+    pure, found = (Seasonal(season="day").fit(sample, t) for sample in (x, spoilt))
+    assert (pure.n_cleaned, found.n_cleaned) == (0, 1)
+    assert "1 of the calibration left out" in repr(found)
+    kept = Seasonal(DSpot(side="both", clean=False), season="day").fit(spoilt, t)
+    wanted, at, hidden = (one.levels([3600.0])[0, 1] for one in (pure, found, kept))
+    # one day of fourteen has another size at that minute, and so its neighbours by a little
+    assert abs(at / wanted - 1.0) < 0.1
+    assert hidden > 2.0 * wanted

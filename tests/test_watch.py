@@ -119,6 +119,16 @@ def test_lines_for_readers(tmp_path):
     assert "2,500 rows after the calibration: " in result.stderr
 
 
+def test_what_is_left_out_of_the_calibration_is_said(tmp_path):
+    x = np.random.default_rng(4).lognormal(size=400)
+    x[100] = 1e5
+    path = write(tmp_path / "x.csv", ["load", *map(str, x.tolist())])
+    for options in (("--depth", "0"), ("--depth", "20"), ("--season", "50", "--pace", "1")):
+        calibrate = ("--calibrate", "300", "--risk", "1e-3", "--side", "upper")
+        assert "; 1 row stood apart and was left out" in run(path, *calibrate, *options, code=(0, 1)).stderr
+        assert "left out" not in run(path, *calibrate, *options, "--no-clean", code=(0, 1)).stderr
+
+
 def test_an_alarm_without_a_fit_has_no_level(tmp_path):
     lines = ["x", *["0"] * 600, "1"]
     (alarm,) = alarms(write(tmp_path / "x.csv", lines), "--risk", "0.01")

@@ -128,6 +128,11 @@ class Seasonal:
         return self.detector.n
 
     @property
+    def n_cleaned(self) -> NDArray[np.int64]:
+        """Observations that were left out of the calibration, as the detector's."""
+        return self.detector.n_cleaned
+
+    @property
     def n_excess(self) -> NDArray[np.int64]:
         """Excesses among them, as the detector's."""
         return self.detector.n_excess

@@ -49,7 +49,7 @@ def of_calibration(watch: Watch, pace: float | None) -> list[str]:
     sides = ("lower", "upper") if spot.side == "both" else (spot.side,)
     shape = (len(watch.columns), len(sides))
     levels, status, counts = (np.asarray(a).reshape(shape) for a in (spot.alarm_threshold, spot.status, spot.n_excess))
-    n, left_out = np.atleast_1d(spot.n), np.atleast_1d(getattr(spot, "n_cleaned", np.zeros(len(watch.columns), int)))
+    n, left_out = np.atleast_1d(spot.n), np.atleast_1d(spot.n_cleaned)
     for c, column in enumerate(watch.columns[:_MOST_COLUMNS]):
         parts = []
         for s, side in enumerate(sides):
